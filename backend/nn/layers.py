@@ -1,0 +1,100 @@
+"""The layers every network here is built of. Each asks its slots for weights at forward; there is no other trick.
+
+A net is built on the meta device, and the pool hangs a slot under each parameter name. A net built with real
+parameters (training, tests) has no slots and uses its parameters.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from backend.weights.slot import Slot
+
+
+class Layer(nn.Module):
+    """A module whose own parameters may come from slots."""
+
+    slots: dict[str, Slot]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots = {}
+
+    def get(self, name: str, x: Tensor) -> Tensor:
+        """The parameter `name`, on the device and in the dtype of `x`."""
+        slot = self.slots.get(name)
+        if slot is not None:
+            return slot.fetch(x.device, x.dtype)
+        parameter: Tensor = getattr(self, name)
+        return parameter.to(x.dtype)
+
+    def maybe(self, name: str, x: Tensor) -> Tensor | None:
+        """As `get`, for a parameter the layer may have been built without (a bias)."""
+        return None if getattr(self, name) is None else self.get(name, x)
+
+
+class Linear(Layer):
+    """y = x Wᵀ + b; weight [cout, cin]."""
+
+    def __init__(self, cin: int, cout: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(cout, cin))
+        self.bias = nn.Parameter(torch.empty(cout)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.get("weight", x), self.maybe("bias", x))
+
+
+class Conv2d(Layer):
+    """Square convolution over [B, C, H, W]; weight [cout, cin, k, k]."""
+
+    def __init__(self, cin: int, cout: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = True) -> None:
+        super().__init__()
+        self.stride, self.padding = stride, padding
+        self.weight = nn.Parameter(torch.empty(cout, cin, kernel, kernel))
+        self.bias = nn.Parameter(torch.empty(cout)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.get("weight", x), self.maybe("bias", x), self.stride, self.padding)
+
+
+class GroupNorm(Layer):
+    """Normalises each of `groups` channel groups of [B, C, ...]."""
+
+    def __init__(self, groups: int, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.groups, self.eps = groups, eps
+        self.weight = nn.Parameter(torch.empty(channels))
+        self.bias = nn.Parameter(torch.empty(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.group_norm(x, self.groups, self.get("weight", x), self.get("bias", x), self.eps)
+
+
+class LayerNorm(Layer):
+    """Normalises the last dimension."""
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.width, self.eps = width, eps
+        self.weight = nn.Parameter(torch.empty(width))
+        self.bias = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, (self.width,), self.get("weight", x), self.get("bias", x), self.eps)
+
+
+def init_weights(net: nn.Module) -> nn.Module:
+    """Give a net built with empty parameters torch's usual starting values, in place; for training and tests."""
+    for module in net.modules():
+        if isinstance(module, (GroupNorm, LayerNorm)):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, (Linear, Conv2d)):
+            nn.init.kaiming_uniform_(module.weight, a=5**0.5)
+            if module.bias is not None:
+                bound = module.weight[0].numel() ** -0.5
+                nn.init.uniform_(module.bias, -bound, bound)
+    return net
