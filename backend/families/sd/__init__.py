@@ -1,0 +1,1 @@
+"""Stable Diffusion 1 and its relatives that share the UNet."""
