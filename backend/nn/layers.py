@@ -86,6 +86,18 @@ class LayerNorm(Layer):
         return F.layer_norm(x, (self.width,), self.get("weight", x), self.get("bias", x), self.eps)
 
 
+class Embedding(Layer):
+    """A table of vectors; weight [rows, width]."""
+
+    def __init__(self, rows: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, width))
+
+    def forward(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
+        """ids [...] -> [..., width] in `dtype`; ids carry no compute dtype of their own, so it is told."""
+        return F.embedding(ids, self.get("weight", torch.empty(0, device=ids.device, dtype=dtype)))
+
+
 def init_weights(net: nn.Module) -> nn.Module:
     """Give a net built with empty parameters torch's usual starting values, in place; for training and tests."""
     for module in net.modules():
@@ -97,4 +109,6 @@ def init_weights(net: nn.Module) -> nn.Module:
             if module.bias is not None:
                 bound = module.weight[0].numel() ** -0.5
                 nn.init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, Embedding):
+            nn.init.normal_(module.weight, std=0.02)
     return net
