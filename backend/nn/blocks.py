@@ -159,4 +159,4 @@ def tokens(x: Tensor) -> Tensor:
 
 def image(x: Tensor, height: int, width: int) -> Tensor:
     """[B, H * W, C] -> [B, C, H, W] in channels-last layout, without a copy."""
-    return x.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+    return x.reshape(x.shape[0], height, width, x.shape[2]).permute(0, 3, 1, 2)

@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 Delta = Callable[[Tensor], Tensor]
-"""Original weight -> patched weight. Called on the weight's device in the dtype `delta_dtype` chose; never edits its argument."""
+"""Original weight -> patched weight. Called with the float32 weight on its device; never edits its argument."""
 
 
 class Slot(Protocol):
     """Answers with the weight on `device` in `dtype`, patches applied. The result must be treated as read-only."""
 
     def fetch(self, device: torch.device, dtype: torch.dtype) -> Tensor: ...
+
+
+def materialise(weight: Tensor, deltas: tuple[Delta, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A private copy of `weight` on `device` in `dtype` with `deltas` applied in float32. Convolution weights come out channels-last."""
+    if deltas:
+        patched = weight.to(device, torch.float32)
+        for delta in deltas:
+            patched = delta(patched)
+        weight = patched
+    layout = torch.channels_last if weight.dim() == 4 else torch.contiguous_format
+    return weight.to(device=device, dtype=dtype, memory_format=layout, copy=True)
+
+
+class Resident:
+    """A weight kept on the device."""
+
+    __slots__ = ("weight",)
+
+    def __init__(self, weight: Tensor) -> None:
+        self.weight = weight
+
+    def fetch(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        return self.weight.to(device=device, dtype=dtype)
+
+
+class Streamed:
+    """A weight read from its source at each use, in the same way as it would be made resident: results are equal bit for bit."""
+
+    __slots__ = ("deltas", "dtype", "key", "source")
+
+    def __init__(self, source: Mapping[str, Tensor], key: str, deltas: tuple[Delta, ...], dtype: torch.dtype) -> None:
+        self.source, self.key, self.deltas, self.dtype = source, key, deltas, dtype
+
+    def fetch(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        return materialise(self.source[self.key], self.deltas, device, self.dtype).to(dtype)

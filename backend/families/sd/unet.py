@@ -71,9 +71,9 @@ class UNet(nn.Module):
         super().__init__()
         self.sizes = sizes
         s, embed = sizes, sizes.embed
-        self.time_embed = nn.ModuleList([Linear(s.channels[0], embed), nn.SiLU(), Linear(embed, embed)])
+        self.time_embed = nn.Sequential(Linear(s.channels[0], embed), nn.SiLU(), Linear(embed, embed))
         if s.adm is not None:
-            self.label_emb = nn.ModuleList([nn.ModuleList([Linear(s.adm, embed), nn.SiLU(), Linear(embed, embed)])])
+            self.label_emb = nn.Sequential(nn.Sequential(Linear(s.adm, embed), nn.SiLU(), Linear(embed, embed)))
         self.input_blocks, skips = input_side(s)
         self.middle_block = middle(s)
         self.output_blocks = output_side(s, skips)
@@ -130,15 +130,13 @@ class UNet(nn.Module):
 
     def embedding(self, t: Tensor, y: Tensor | None, x: Tensor, site: Site | None = None) -> Tensor:
         """The vector [B, 4 * channels[0]] that tells every residual block the timestep and the vector condition."""
-        emb = timestep_embedding(t, self.sizes.channels[0]).to(x.dtype)
-        emb = self.time_embed[2](F.silu(self.time_embed[0](emb)))
+        emb = self.time_embed(timestep_embedding(t, self.sizes.channels[0]).to(x.dtype))
         if site is not None:
             emb = site.fold("emb_patch", emb, self.sizes.channels[0])
         if self.sizes.adm is not None:
             if y is None:
                 raise ValueError("this net needs the vector condition y")
-            label = self.label_emb[0]
-            emb = emb + label[2](F.silu(label[0](y.to(x.dtype))))
+            emb = emb + self.label_emb(y.to(x.dtype))
         return emb
 
 
@@ -208,9 +206,9 @@ def output_side(s: UNetSizes, skips: list[int]) -> nn.ModuleList:
     return blocks
 
 
-def run(block: nn.ModuleList, h: Tensor, emb: Tensor, context: Tensor, site: Site | None, size: tuple[int, int] | None = None) -> Tensor:
+def run(block: nn.Module, h: Tensor, emb: Tensor, context: Tensor, site: Site | None, size: tuple[int, int] | None = None) -> Tensor:
     """Run the layers of one numbered block; `size` is what an upsampler aims at (odd sizes do not double exactly)."""
-    for layer in block:
+    for layer in block.children():
         if isinstance(layer, ResBlock):
             h = layer(h, emb)
         elif isinstance(layer, SpatialTransformer):
@@ -222,8 +220,8 @@ def run(block: nn.ModuleList, h: Tensor, emb: Tensor, context: Tensor, site: Sit
     return h
 
 
-def count_transformers(block: nn.ModuleList) -> int:
-    return sum(isinstance(layer, SpatialTransformer) for layer in block)
+def count_transformers(block: nn.Module) -> int:
+    return sum(isinstance(layer, SpatialTransformer) for layer in block.children())
 
 
 def size_of(x: Tensor) -> tuple[int, int]:

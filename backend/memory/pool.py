@@ -1,0 +1,210 @@
+"""Carry out placements. The pool alone decides what is on the device; everyone else holds a lease on a net.
+
+Nets are built on the meta device and get their weights through slots, so making resident, streaming and patching are the same act:
+hanging another slot under a parameter name. Original weights are never written to.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backend.memory.plan import Demand, Held, place
+from backend.nn.layers import Layer
+from backend.weights.file import Views
+from backend.weights.slot import Delta, Resident, Streamed, materialise
+
+
+@dataclass(frozen=True)
+class Loadable:
+    """A net that can be brought to the device: what it is made of, before anything is read."""
+
+    key: str
+    """Identity of file and part, without patches."""
+    build: Callable[[], nn.Module]
+    """Makes the net; called under the meta device."""
+    source: Mapping[str, Tensor]
+    """Parameter name -> view on the file."""
+    deltas: Mapping[str, tuple[Delta, ...]] = field(default_factory=dict)
+    """Patches by parameter name, applied in order."""
+    fingerprint: str = ""
+    """Identity of the patches; "" when there are none."""
+    dtype: torch.dtype = torch.float32
+    """What the net computes in and its weights are kept in."""
+
+
+@dataclass(eq=False)
+class _Live:
+    """A net with slots hung for one loadable."""
+
+    net: nn.Module
+    loadable: Loadable
+    places: dict[str, tuple[Layer, str]]
+    """Full parameter name -> (layer, its own name for it)."""
+    last_used: int = 0
+    leases: int = 0
+
+    def nbytes(self) -> int:
+        return sum(slot.weight.nbytes for layer, name in self.places.values() if isinstance(slot := layer.slots.get(name), Resident))
+
+
+class Pool:
+    """Keeps nets on one device within `budget` bytes (None: no limit)."""
+
+    def __init__(self, device: torch.device | str = "cpu", budget: int | None = None) -> None:
+        self.device = torch.device(device)
+        self.budget = budget
+        self._live: dict[str, _Live] = {}
+        self._clock = 0
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def lease(self, loadable: Loadable, working: int = 0) -> Iterator[nn.Module]:
+        """The net of `loadable`, ready to run on the pool's device for the length of the `with`.
+
+        `working` is an estimate of the bytes its activations need. A net that is leased already with other patches gets a second
+        set of slots for the time of this lease, sharing the weights whose patches are equal.
+        """
+        with self._lock:
+            live, key = self._claim(loadable)
+            try:
+                self._settle(live, key, loadable, working)
+            except BaseException:
+                self._live.pop(key, None)
+                raise
+            live.leases += 1
+        try:
+            yield live.net
+        finally:
+            with self._lock:
+                live.leases -= 1
+                if key != loadable.key and not live.leases:
+                    self._live.pop(key, None)
+
+    def free(self) -> None:
+        """Drop every net that is not leased, and give cached device memory back."""
+        with self._lock:
+            for key in [key for key, live in self._live.items() if not live.leases]:
+                self._live.pop(key)
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def table(self) -> list[dict[str, Any]]:
+        """What is held now, most recently used first."""
+        with self._lock:
+            rows = sorted(self._live.items(), key=lambda item: -item[1].last_used)
+            return [
+                {
+                    "key": key,
+                    "dtype": str(live.loadable.dtype).removeprefix("torch."),
+                    "resident_bytes": live.nbytes(),
+                    "streamed": sum(isinstance(layer.slots.get(name), Streamed) for layer, name in live.places.values()),
+                    "patches": live.loadable.fingerprint,
+                    "leased": bool(live.leases),
+                }
+                for key, live in rows
+            ]
+
+    def _claim(self, loadable: Loadable) -> tuple[_Live, str]:
+        """The record to use for this lease and the name it is kept under."""
+        live = self._live.get(loadable.key)
+        if live is None:
+            return self._add(loadable.key, loadable), loadable.key
+        if not live.leases or _same(live.loadable, loadable):
+            return live, loadable.key
+        key = f"{loadable.key}#{loadable.fingerprint}#{loadable.dtype}"
+        second = self._live.get(key)
+        if second is None:
+            second = self._add(key, loadable)
+            if live.loadable.dtype == loadable.dtype:
+                _share(live, second, loadable)
+        return second, key
+
+    def _add(self, key: str, loadable: Loadable) -> _Live:
+        with torch.device("meta"):
+            net = loadable.build()
+        net.eval().requires_grad_(False)
+        live = _Live(net, loadable, _places(net))
+        missing = [name for name in live.places if name not in loadable.source]
+        if missing:
+            raise KeyError(f"{loadable.key}: no weights for {len(missing)} parameters, e.g. {missing[0]}")
+        self._live[key] = live
+        return live
+
+    def _settle(self, live: _Live, key: str, loadable: Loadable, working: int) -> None:
+        """Hang the right slot under every parameter name, evicting others where the budget asks for it."""
+        self._clock += 1
+        live.last_used = self._clock
+        names = list(live.places)
+        sizes = [loadable.source[name].numel() * loadable.dtype.itemsize for name in names]
+        budget = self.budget if self.budget is not None else 1 << 62
+        held = [Held(k, v.nbytes(), v.last_used, bool(v.leases)) for k, v in self._live.items()]
+        placement = place(Demand(key, tuple(sizes), working), held, budget)
+        for victim in placement.evict:
+            self._live.pop(victim)
+        if placement.evict and self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        before, live.loadable = live.loadable, loadable
+        stale = [
+            (name, stay)
+            for name, stay in zip(names, placement.resident, strict=True)
+            if not self._fits(live, before, loadable, name, stay)
+        ]
+        for i, (name, stay) in enumerate(stale):
+            if stay and isinstance(loadable.source, Views) and i + _AHEAD < len(stale):
+                loadable.source.file.prefetch(stale[i + _AHEAD][0])
+            self._hang(live, loadable, name, stay)
+
+    def _fits(self, live: _Live, before: Loadable, now: Loadable, name: str, stay: bool) -> bool:
+        layer, own = live.places[name]
+        slot = layer.slots.get(own)
+        if not isinstance(slot, Resident if stay else Streamed) or before.dtype != now.dtype:
+            return False
+        return before.deltas.get(name, ()) == now.deltas.get(name, ())
+
+    def _hang(self, live: _Live, loadable: Loadable, name: str, stay: bool) -> None:
+        layer, own = live.places[name]
+        deltas = loadable.deltas.get(name, ())
+        if not stay:
+            layer.slots[own] = Streamed(loadable.source, name, deltas, loadable.dtype)
+            return
+        layer.slots.pop(own, None)
+        layer.slots[own] = Resident(materialise(loadable.source[name], deltas, self.device, loadable.dtype))
+        if isinstance(loadable.source, Views):
+            loadable.source.file.release(name)
+
+
+_AHEAD = 8  # parameters read from disk while the current one is converted
+
+
+def _same(a: Loadable, b: Loadable) -> bool:
+    return a.dtype == b.dtype and a.fingerprint == b.fingerprint and (a.deltas is b.deltas or dict(a.deltas) == dict(b.deltas))
+
+
+def _share(first: _Live, second: _Live, loadable: Loadable) -> None:
+    """Let `second` use the resident weights of `first` whose patches are equal."""
+    for name, (layer, own) in first.places.items():
+        slot = layer.slots.get(own)
+        if isinstance(slot, Resident) and first.loadable.deltas.get(name, ()) == loadable.deltas.get(name, ()):
+            target, target_own = second.places[name]
+            target.slots[target_own] = slot
+
+
+def _places(net: nn.Module) -> dict[str, tuple[Layer, str]]:
+    """Every parameter of the net with the layer that asks a slot for it. Raises TypeError for one that no layer would ask for."""
+    places: dict[str, tuple[Layer, str]] = {}
+    for path, module in net.named_modules():
+        for own, _ in module.named_parameters(recurse=False):
+            full = f"{path}.{own}" if path else own
+            if not isinstance(module, Layer):
+                raise TypeError(f"{full} belongs to a {type(module).__name__}, which does not read slots")
+            places[full] = (module, own)
+    return places
