@@ -1,0 +1,1 @@
+"""What every room may use: typed errors, events, settings, paths, strict JSON. No torch; nothing happens at import."""

@@ -1,0 +1,239 @@
+"""What can be chosen on the command line, as one frozen value. Reading it changes nothing: no directory is made, no device is asked."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from backend.base.errors import BadInput
+from backend.base.paths import Folders
+
+Dtype = Literal["fp32", "fp64", "bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e8m0fnu"]
+MemoryMode = Literal["auto", "gpu-only", "high", "normal", "low", "none", "cpu"]
+CachePolicy = Literal["classic", "lru", "none", "ram"]
+ROOT = Path(__file__).resolve().parents[2]
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every choice of one process. Sizes are bytes, times seconds."""
+
+    # network
+    listen: tuple[str, ...] = ("127.0.0.1",)
+    port: int = 8188
+    tls_keyfile: Path | None = None
+    tls_certfile: Path | None = None
+    cors_origin: str | None = None
+    max_upload: int = 100 * 2**20
+    compress_response: bool = False
+    token: str | None = None
+    # directories
+    base_directory: Path = ROOT
+    output_directory: Path | None = None
+    input_directory: Path | None = None
+    temp_directory: Path | None = None
+    user_directory: Path | None = None
+    extra_model_paths: tuple[Path, ...] = ()
+    database_url: str | None = None
+    front_end_root: Path | None = None
+    front_end_version: str | None = None
+    # device and precision
+    cuda_device: str | None = None
+    default_device: int | None = None
+    directml: int | None = None
+    cuda_malloc: bool | None = None
+    memory: MemoryMode = "auto"
+    reserve_vram: int | None = None
+    vram_budget: int | None = None
+    async_offload: bool = False
+    smart_memory: bool = True
+    mmap: bool = True
+    deterministic: bool = False
+    fast: tuple[str, ...] | None = None
+    force_dtype: Dtype | None = None
+    unet_dtype: Dtype | None = None
+    vae_dtype: Dtype | None = None
+    vae_on_cpu: bool = False
+    text_encoder_dtype: Dtype | None = None
+    attention: str | None = None
+    upcast_attention: bool | None = None
+    xformers: bool = True
+    # runs
+    cache: CachePolicy = "classic"
+    cache_lru: int = 0
+    cache_ram: int = 0
+    preview_method: str = "none"
+    preview_size: int = 512
+    metadata: bool = True
+    workers: int = 1
+    hang_timeout: float = 120.0
+    cancel_grace: float = 5.0
+    # node packs
+    custom_nodes: bool = True
+    whitelist: tuple[str, ...] = ()
+    api_nodes: bool = True
+    # the process
+    auto_launch: bool = False
+    quick_test: bool = False
+    dont_print_server: bool = False
+    standalone_windows: bool = False
+    multi_user: bool = False
+    verbose: str = "INFO"
+    log_stdout: bool = False
+    hashing: str = "sha256"
+    argv: tuple[str, ...] = ()
+
+    def folders(self) -> Folders:
+        """The directories these settings mean, with the files of further model directories read. Raises MissingFile, BadFile."""
+        base = self.base_directory
+        beside = base / "extra_model_paths.yaml"
+        extra = ((beside,) if beside.is_file() else ()) + self.extra_model_paths
+        temp = self.temp_directory / "temp" if self.temp_directory is not None else None
+        return Folders.of(base, input=self.input_directory, output=self.output_directory, temp=temp, user=self.user_directory, extra=extra)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"The command line is not understood: {message}.", hint="See --help.")
+
+
+def _choice(group: Any, dest: str, pairs: Mapping[str, Any]) -> None:
+    """Mutually exclusive flags that each set `dest` to a value."""
+    exclusive = group.add_mutually_exclusive_group()
+    for flag, value in pairs.items():
+        exclusive.add_argument(flag, dest=dest, action="store_const", const=value, default=argparse.SUPPRESS)
+
+
+def _flag(group: Any, flag: str, dest: str, value: Any = True, help: str | None = None) -> None:
+    group.add_argument(flag, dest=dest, action="store_const", const=value, default=argparse.SUPPRESS, help=help)
+
+
+def _gib(text: str) -> int:
+    value = float(text)
+    if not 0 <= value < 2**20:
+        raise argparse.ArgumentTypeError(f"{text} GB is not a sensible size")
+    return int(value * GIB)
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    return tuple(part for part in (p.strip() for p in text.split(",")) if part)
+
+
+def _network(p: _Parser) -> None:
+    g = p.add_argument_group("network")
+    g.add_argument("--listen", type=_addresses, nargs="?", const=("0.0.0.0", "::"), metavar="IP[,IP]", help="addresses to serve on")
+    g.add_argument("--port", type=int)
+    g.add_argument("--tls-keyfile", type=_path)
+    g.add_argument("--tls-certfile", type=_path)
+    g.add_argument("--enable-cors-header", dest="cors_origin", nargs="?", const="*", metavar="ORIGIN")
+    g.add_argument("--max-upload-size", dest="max_upload", type=lambda t: int(float(t) * 2**20), metavar="MB")
+    _flag(g, "--enable-compress-response-body", "compress_response")
+    g.add_argument("--token", help="clients must send this token")
+
+
+def _directories(p: _Parser) -> None:
+    g = p.add_argument_group("directories")
+    for flag in ("--base-directory", "--output-directory", "--input-directory", "--temp-directory", "--user-directory", "--front-end-root"):
+        g.add_argument(flag, type=_path)
+    g.add_argument("--extra-model-paths-config", dest="extra_model_paths", type=_path, nargs="+", action="extend", metavar="FILE")
+    g.add_argument("--database-url")
+    g.add_argument("--front-end-version")
+
+
+def _device(p: _Parser) -> None:
+    g = p.add_argument_group("device and precision")
+    g.add_argument("--cuda-device")
+    g.add_argument("--default-device", type=int)
+    g.add_argument("--directml", type=int, nargs="?", const=-1)
+    _choice(g, "cuda_malloc", {"--cuda-malloc": True, "--disable-cuda-malloc": False})
+    modes = {
+        "--gpu-only": "gpu-only",
+        "--highvram": "high",
+        "--normalvram": "normal",
+        "--lowvram": "low",
+        "--novram": "none",
+        "--cpu": "cpu",
+    }
+    _choice(g, "memory", modes)
+    g.add_argument("--reserve-vram", type=_gib, metavar="GB")
+    g.add_argument("--vram-budget", type=_gib, metavar="GB", help="never plan to use more device memory than this")
+    _flag(g, "--async-offload", "async_offload")
+    _flag(g, "--disable-smart-memory", "smart_memory", False)
+    _flag(g, "--disable-mmap", "mmap", False)
+    _flag(g, "--deterministic", "deterministic")
+    g.add_argument("--fast", nargs="*", metavar="OPTION")
+    _choice(g, "force_dtype", {"--force-fp32": "fp32", "--force-fp16": "fp16"})
+    unet = ("fp32", "fp64", "bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e8m0fnu")
+    _choice(g, "unet_dtype", {f"--{d}-unet": d for d in unet})
+    _choice(g, "vae_dtype", {f"--{d}-vae": d for d in ("fp16", "fp32", "bf16")})
+    _flag(g, "--cpu-vae", "vae_on_cpu")
+    _choice(g, "text_encoder_dtype", {f"--{d}-text-enc": d for d in ("fp8_e4m3fn", "fp8_e5m2", "fp16", "fp32", "bf16")})
+    kinds = {f"--use-{a}-cross-attention": a for a in ("split", "quad", "pytorch")} | {f"--use-{a}-attention": a for a in ("sage", "flash")}
+    _choice(g, "attention", kinds)
+    _choice(g, "upcast_attention", {"--force-upcast-attention": True, "--dont-upcast-attention": False})
+    _flag(g, "--disable-xformers", "xformers", False)
+    for flag in ("--force-channels-last", "--supports-fp8-compute", "--force-non-blocking"):
+        _flag(g, flag, "accepted", help="accepted; decided by measurement here")
+    g.add_argument("--oneapi-device-selector", dest="accepted", help="accepted; not used here")
+    _flag(g, "--disable-ipex-optimize", "accepted", help="accepted; not used here")
+
+
+def _runs(p: _Parser) -> None:
+    g = p.add_argument_group("runs")
+    exclusive = g.add_mutually_exclusive_group()
+    for flag, value in (("--cache-classic", "classic"), ("--cache-none", "none")):
+        exclusive.add_argument(flag, dest="cache", action="store_const", const=value, default=argparse.SUPPRESS)
+    exclusive.add_argument("--cache-lru", type=int, metavar="N", help="keep the results of this many nodes across runs")
+    exclusive.add_argument("--cache-ram", type=_gib, metavar="GB", help="keep results while they fit into this much memory")
+    g.add_argument("--preview-method", choices=("none", "auto", "latent2rgb", "taesd"))
+    g.add_argument("--preview-size", type=int)
+    _flag(g, "--disable-metadata", "metadata", False)
+    g.add_argument("--workers", type=int, help="worker processes, one per device")
+    g.add_argument("--hang-timeout", type=float, metavar="SECONDS", help="a worker that is silent for longer is restarted")
+    g.add_argument("--cancel-grace", type=float, metavar="SECONDS", help="a cancelled run that goes on for longer is killed")
+
+
+def _process(p: _Parser) -> None:
+    g = p.add_argument_group("node packs and the process")
+    _flag(g, "--disable-all-custom-nodes", "custom_nodes", False)
+    g.add_argument("--whitelist-custom-nodes", dest="whitelist", nargs="+", metavar="PACK")
+    _flag(g, "--disable-api-nodes", "api_nodes", False)
+    _flag(g, "--auto-launch", "auto_launch")
+    _flag(g, "--disable-auto-launch", "auto_launch", False)
+    _flag(g, "--quick-test-for-ci", "quick_test")
+    _flag(g, "--dont-print-server", "dont_print_server")
+    _flag(g, "--windows-standalone-build", "standalone_windows")
+    _flag(g, "--multi-user", "multi_user")
+    g.add_argument("--verbose", nargs="?", const="DEBUG", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
+    _flag(g, "--log-stdout", "log_stdout")
+    g.add_argument("--default-hashing-function", dest="hashing", choices=("md5", "sha1", "sha256", "sha512"))
+
+
+def parser(prog: str = "emulsion") -> argparse.ArgumentParser:
+    """The command line parser; options not given are absent from its namespace."""
+    p = _Parser(prog=prog, argument_default=argparse.SUPPRESS, allow_abbrev=False)
+    for part in (_network, _directories, _device, _runs, _process):
+        part(p)
+    return p
+
+
+def parse(argv: Sequence[str] = ()) -> Settings:
+    """The settings a command line means. Raises BadInput for what is not understood; `--help` prints and raises SystemExit."""
+    given = vars(parser().parse_args(list(argv)))
+    names = {f.name for f in fields(Settings)}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items() if k in names}
+    if "cache_lru" in values:
+        values["cache"] = "lru" if values["cache_lru"] > 0 else "classic"
+    if "cache_ram" in values:
+        values["cache"] = "ram"
+    if not 0 < values.get("port", 8188) < 65536:
+        raise BadInput(f"There is no port {values['port']}.", hint="Use --port with a number from 1 to 65535.")
+    return Settings(**values, argv=tuple(argv))

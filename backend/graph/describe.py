@@ -1,0 +1,102 @@
+"""Node types as data: the published description that editors read, and a lossless form without code for the other process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from backend.graph.schema import Files, Input, Kind, NodeType, Output
+
+Choices = Callable[[Files], list[str]]
+_GROUPS = ("required", "optional", "hidden")
+# Fields of NodeType that are code or have their own wire form.
+_CODE = frozenset({"run", "lazy_status", "fingerprint", "validate", "instance_of", "refresh", "inputs", "outputs"})
+
+
+def _resolve(value: Any, choices: Choices) -> Any:
+    return choices(value) if isinstance(value, Files) else value
+
+
+def _spec(i: Input, choices: Choices) -> list[Any]:
+    kind: Any = list(i.kind) if isinstance(i.kind, tuple) else _resolve(i.kind, choices)
+    if i.options is None:
+        return [kind]
+    return [kind, {k: _resolve(v, choices) for k, v in i.options.items()}]
+
+
+def object_info(t: NodeType, choices: Choices) -> dict[str, Any]:
+    """The published JSON of a node type; `choices` lists the files of file inputs now."""
+    groups: dict[str, dict[str, Any]] = {g: {} for g in _GROUPS}
+    for i in t.inputs:
+        if i.hidden is not None:
+            groups["hidden"][i.name] = [i.hidden] if t.form == "v3" else i.hidden
+        else:
+            groups["required" if i.required else "optional"][i.name] = _spec(i, choices)
+    shown = {g: v for g, v in groups.items() if v or g == "required"}
+    info: dict[str, Any] = {
+        "input": shown,
+        "input_order": {g: list(v) for g, v in shown.items()},
+        "output": [list(o.kind) if isinstance(o.kind, tuple) else o.kind for o in t.outputs],
+        "output_is_list": [o.is_list for o in t.outputs],
+        "output_name": [o.name for o in t.outputs],
+        "name": t.id,
+        "display_name": t.title,
+        "description": t.description,
+        "python_module": t.module,
+        "category": t.category,
+        "output_node": t.is_output,
+    }
+    if t.form == "v3" or any(o.tooltip is not None for o in t.outputs):
+        info["output_tooltips"] = [o.tooltip for o in t.outputs]
+    for name, value in (("deprecated", t.deprecated), ("experimental", t.experimental), ("api_node", t.api_node)):
+        if value or t.form == "v3":
+            info[name] = value
+    return info
+
+
+def _kind_to_wire(kind: Any) -> Any:
+    if isinstance(kind, Files):
+        return {f.name: list(v) if isinstance(v := getattr(kind, f.name), tuple) else v for f in fields(Files)}
+    return list(kind) if isinstance(kind, tuple) else kind
+
+
+def _kind_from_wire(value: Any) -> Kind:
+    if isinstance(value, dict):
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        return Files(**given)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _options_to_wire(options: Mapping[str, Any] | None) -> Any:
+    if options is None:
+        return None
+    return {k: {"__files__": _kind_to_wire(v)} if isinstance(v, Files) else v for k, v in options.items()}
+
+
+def _options_from_wire(options: Any) -> Mapping[str, Any] | None:
+    if options is None:
+        return None
+    return {k: _kind_from_wire(v["__files__"]) if isinstance(v, dict) and "__files__" in v else v for k, v in options.items()}
+
+
+def to_wire(t: NodeType) -> dict[str, Any]:
+    """A node type without its code, as plain data."""
+    data = {f.name: getattr(t, f.name) for f in fields(NodeType) if f.name not in _CODE}
+    data["validates"] = None if t.validates is None else list(t.validates)
+    data["dynamic"] = t.refresh is not None
+    data["has_fingerprint"] = t.fingerprint is not None
+    data["inputs"] = [
+        [i.name, _kind_to_wire(i.kind), _options_to_wire(i.options), i.required, i.lazy, i.wildcard, i.hidden, i.raw_link] for i in t.inputs
+    ]
+    data["outputs"] = [[o.name, _kind_to_wire(o.kind), o.is_list, o.tooltip, o.wildcard] for o in t.outputs]
+    return data
+
+
+def from_wire(data: Mapping[str, Any]) -> NodeType:
+    """The node type of its wire form: it describes and validates like the original, but cannot run."""
+    rest = {k: v for k, v in data.items() if k not in ("inputs", "outputs", "validates", "dynamic", "has_fingerprint")}
+    inputs = tuple(Input(i[0], _kind_from_wire(i[1]), _options_from_wire(i[2]), *i[3:]) for i in data["inputs"])
+    outputs = tuple(Output(o[0], tuple(o[1]) if isinstance(o[1], list) else o[1], *o[2:]) for o in data["outputs"])
+    validates = data["validates"]
+    return NodeType(inputs=inputs, outputs=outputs, run=None, validates=None if validates is None else tuple(validates), **rest)
