@@ -18,7 +18,8 @@ from backend.encoders.clip.net import ClipSizes, ClipText
 from backend.encoders.clip.tokenizer import ClipTokenizer
 from backend.encoders.clip.vocabulary import END
 from backend.memory.pool import Loadable
-from backend.weights.file import Header, Renamed, Views, WeightFile
+from backend.weights.file import Header, Views, WeightFile
+from backend.weights.keymap import MappedNames, Part
 
 HEAD_WIDTH = 64
 QUICK_WIDTHS_BELOW = 1024
@@ -133,5 +134,5 @@ def path_of(source: Mapping[str, Tensor]) -> str:
 def renamed(source: Mapping[str, Tensor], names: Mapping[str, str]) -> Mapping[str, Tensor]:
     """The source under net parameter names. A file stays a file, so that the pool can read ahead in it."""
     if isinstance(source, Views):
-        return Views(Renamed(source.file, names))
+        return Views(MappedNames(source.file, {name: Part(old) for name, old in names.items()}))
     return {name: source[old] for name, old in names.items()}
