@@ -1,0 +1,61 @@
+"""What a family's latents look like: channels, scale, and a cheap look at their colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Row = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LatentFormat:
+    """Between the latents nodes see and those the net sees: net = (node - shift) * scale.
+
+    `factor` is pixels per latent cell, `dims` the spatial dimensions (2 images, 3 video, 1 audio). `rgb` [channels][3] and `rgb_bias`
+    turn a net-side latent into colours in -1..1; without them there is no cheap preview. `tiny` names the small decoder, if any.
+    """
+
+    channels: int = 4
+    factor: int = 8
+    scale: float = 1.0
+    shift: float = 0.0
+    dims: int = 2
+    rgb: tuple[Row, ...] = ()
+    rgb_bias: Row = (0.0, 0.0, 0.0)
+    tiny: str | None = None
+
+    def process_in(self, latent: Tensor) -> Tensor:
+        """As nodes see it -> as the net sees it."""
+        return (latent - self.shift) * self.scale
+
+    def process_out(self, latent: Tensor) -> Tensor:
+        """As the net sees it -> as nodes see it."""
+        return latent / self.scale + self.shift
+
+    def adapt_empty(self, latent: Tensor) -> Tensor:
+        """An all-zero latent [B, C, ...] with this format's channels and dimensions; any other latent unchanged."""
+        if latent.shape[1] != self.channels and not torch.any(latent):
+            latent = latent.new_zeros((latent.shape[0], self.channels, *latent.shape[2:]))
+        return latent.unsqueeze(2) if self.dims == 3 and latent.ndim == 4 else latent
+
+
+SD1_RGB: tuple[Row, ...] = (
+    (0.3512, 0.2297, 0.3227),
+    (0.3250, 0.4974, 0.2350),
+    (-0.2829, 0.1762, 0.2721),
+    (-0.2120, -0.2616, -0.7177),
+)
+SDXL_RGB: tuple[Row, ...] = (
+    (0.3651, 0.4232, 0.4341),
+    (-0.2533, -0.0042, 0.1068),
+    (0.1076, 0.1111, -0.0362),
+    (-0.3165, -0.2492, -0.2188),
+)
+
+SD1 = LatentFormat(scale=0.18215, rgb=SD1_RGB, tiny="taesd_decoder")
+SDXL = LatentFormat(scale=0.13025, rgb=SDXL_RGB, rgb_bias=(0.1084, -0.0175, -0.0011), tiny="taesdxl_decoder")
+SD3 = LatentFormat(channels=16, scale=1.5305, shift=0.0609, tiny="taesd3_decoder")
+FLUX = LatentFormat(channels=16, scale=0.3611, shift=0.1159, tiny="taef1_decoder")
