@@ -140,6 +140,8 @@ def _outputs(id: str, annotation: Any, names: Sequence[str] | None, tips: Sequen
 
 def _input(id: str, name: str, annotation: Any, default: Any, form: str) -> Input:
     annotation, _ = _strip_optional(annotation)
+    if get_origin(annotation) is list:  # a node with input_is_list gets a list of what its wire carries
+        annotation = get_args(annotation)[0]
     socket = socket_of(annotation)
     options: Mapping[str, Any] | None
     if isinstance(default, Widget):
@@ -219,7 +221,8 @@ def node(
 
     `form` "v3" publishes the newer form of the type. `hidden` names run values ("PROMPT", "EXTRA_PNGINFO", "UNIQUE_ID") to publish as
     hidden inputs; the function itself reads them from `ctx`. `outputs` are the output names shown (default: the field names of a
-    NamedTuple, or the type). `output` marks a node that is worth running for its own sake. Raises TypeError when the signature does not say enough.
+    NamedTuple, or the type). `output` marks a node that is worth running for its own sake. Raises TypeError when the signature does not
+    say enough.
     """
 
     def declare(fn: F) -> F:

@@ -1,0 +1,138 @@
+"""Pictures in and out: loading, saving, previews."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import string
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from backend.base.errors import Problem
+from backend.base.paths import next_save
+from backend.engine.context import Context
+from backend.graph.declare import Choice, Combo, Text, Wired, node
+from backend.graph.schema import Files
+from backend.imaging import picture
+from backend.imaging.masks import batched
+from backend.storage.images import write_png
+from nodes.types import Image, Mask
+
+picture_node = partial(node, module="nodes")
+METADATA = ("PROMPT", "EXTRA_PNGINFO")  # run values that saving nodes embed
+INPUT_PICTURES = Files("input", content=("image",))
+
+
+class ImageAndMask(NamedTuple):
+    IMAGE: Image
+    MASK: Mask
+
+
+def embedded(ctx: Context) -> dict[str, str]:
+    """What is written into a file so that it can be opened as a workflow again: ASCII JSON by name; nothing when that is switched off."""
+    if getattr(ctx.services.settings, "disable_metadata", False):
+        return {}
+    texts = {"prompt": json.dumps(ctx.prompt)} if ctx.prompt else {}
+    return texts | {key: json.dumps(value) for key, value in ctx.extra.items()}
+
+
+def saved(path: Path, subfolder: str, type: str) -> dict[str, Any]:
+    """How a produced file is named to clients."""
+    return {"filename": path.name, "subfolder": subfolder, "type": type}
+
+
+def save_pictures(ctx: Context, images: Image, prefix: str, type: str, compress_level: int) -> list[dict[str, Any]]:
+    """Write a batch as numbered PNG files into the output or temp directory. Raises Refused for a prefix that leads out of it."""
+    place = next_save(prefix, ctx.services.folders.directory(type), images.shape[2], images.shape[1])
+    texts = embedded(ctx)
+    items = []
+    for number, image in enumerate(picture.to_pictures(images)):
+        ctx.check()
+        path = place.folder / f"{place.name.replace('%batch_num%', str(number))}_{place.counter + number:05}_.png"
+        write_png(path, image, texts, compress_level)
+        items.append(saved(path, place.subfolder, type))
+    return items
+
+
+def save_preview(ctx: Context, images: Image) -> list[dict[str, Any]]:
+    """Write a batch into the temp directory under a name of its own."""
+    name = "ComfyUI_temp_" + "".join(secrets.choice(string.ascii_lowercase) for _ in range(5))
+    return save_pictures(ctx, images, name, "temp", 1)
+
+
+@picture_node("SaveImage", title="Save Image", category="image", output=True, hidden=METADATA)
+def save_image(
+    ctx: Context,
+    *,
+    images: Image = Wired(tooltip="The images to save."),
+    filename_prefix: str = Text("ComfyUI", tooltip="Name of the file, with subfolders; may contain %date:yyyy-MM-dd% or %KSampler.seed%."),
+) -> None:
+    """Save images as PNG in the output directory, with the workflow inside."""
+    ctx.show("images", save_pictures(ctx, images, filename_prefix, "output", 4))
+
+
+@picture_node("PreviewImage", title="Preview Image", category="image", output=True, hidden=METADATA)
+def preview_image(ctx: Context, *, images: Image) -> None:
+    """Show images without keeping them."""
+    ctx.show("images", save_preview(ctx, images))
+
+
+@node("MaskPreview", category="mask", module="comfy_extras.nodes_mask", output=True, hidden=METADATA)
+def mask_preview(ctx: Context, *, mask: Mask) -> None:
+    """Show a mask as a grey image without keeping it."""
+    ctx.show("images", save_preview(ctx, batched(mask).unsqueeze(-1).expand(-1, -1, -1, 3)))
+
+
+def content_of(type: str) -> Any:
+    """A fingerprint function: the digest of the chosen file, so that a changed file runs the node again."""
+
+    def fingerprint(ctx: Context, *, image: str | None = None, **_: Any) -> str | None:
+        if not isinstance(image, str):
+            return None
+        with open(ctx.services.folders.resolve(image, type), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return fingerprint
+
+
+def _resolve(ctx: Context, name: str, type: str) -> Path:
+    try:
+        path: Path = ctx.services.folders.resolve(name, type)
+    except Problem as problem:
+        raise problem.at(node=ctx.node, input="image") from problem.__cause__
+    return path
+
+
+@picture_node("LoadImage", title="Load Image", category="image", fingerprint=content_of("input"))
+def load_image(ctx: Context, *, image: str = Choice(INPUT_PICTURES, image_upload=True)) -> ImageAndMask:
+    """Load a picture of the input directory. The mask is 1 where it is transparent; an animation becomes a batch."""
+    return ImageAndMask(*picture.read_picture(_resolve(ctx, image, "input")))
+
+
+@picture_node("LoadImageMask", title="Load Image (as Mask)", category="mask", fingerprint=content_of("input"))
+def load_image_mask(
+    ctx: Context,
+    *,
+    image: str = Choice(INPUT_PICTURES, image_upload=True),
+    channel: str = Choice(["alpha", "red", "green", "blue"]),
+) -> Mask:
+    """Load one channel of a picture as a mask; the alpha channel is inverted (1 = transparent)."""
+    return picture.read_channel(_resolve(ctx, image, "input"), channel)
+
+
+@picture_node("LoadImageOutput", title="Load Image (from Outputs)", category="image", experimental=True, fingerprint=content_of("output"))
+def load_image_output(
+    ctx: Context,
+    *,
+    image: str = Combo(
+        None,
+        multiselect=None,
+        image_upload=True,
+        image_folder="output",
+        remote={"route": "/internal/files/output", "refresh_button": True, "control_after_refresh": "first"},
+    ),
+) -> ImageAndMask:
+    """Load a picture that an earlier run saved."""
+    return ImageAndMask(*picture.read_picture(_resolve(ctx, image, "output")))

@@ -1,0 +1,48 @@
+"""The wires. `Image` is a Tensor to the type checker and an IMAGE socket to the editor.
+
+Shapes: IMAGE float32 `[B, H, W, C]` in 0..1; MASK float32 `[B, H, W]`, 1 = selected; LATENT a dict whose `samples` is `[B, C, H/8, W/8]` (never
+changed in place: copy the dict); CONDITIONING a list of `[tokens [B, T, D], dict]`; SIGMAS a 1-D float tensor, descending, on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+from torch import Tensor
+
+from backend.graph.schema import Socket
+
+if TYPE_CHECKING:  # a wire's Python type matters to the type checker only; its Socket is what runs
+    from backend.codecs.kl.spec import VaeHandle
+    from backend.diffusion.handle import ModelHandle
+    from backend.encoders.clip.handle import ClipHandle
+else:
+    ModelHandle = ClipHandle = VaeHandle = Any
+
+Model = Annotated[ModelHandle, Socket("MODEL")]
+Clip = Annotated[ClipHandle, Socket("CLIP")]
+Vae = Annotated[VaeHandle, Socket("VAE")]
+Image = Annotated[Tensor, Socket("IMAGE")]
+Mask = Annotated[Tensor, Socket("MASK")]
+Latent = Annotated[dict[str, Any], Socket("LATENT")]
+Conditioning = Annotated[list[Any], Socket("CONDITIONING")]
+Sigmas = Annotated[Tensor, Socket("SIGMAS")]
+Svg = Annotated[Any, Socket("SVG")]
+LatentOperation = Annotated[Callable[..., Tensor], Socket("LATENT_OPERATION")]
+
+# Wires of model families that come later: the sockets exist so that graphs load, connect and validate.
+ControlNet = Annotated[Any, Socket("CONTROL_NET")]
+ClipVision = Annotated[Any, Socket("CLIP_VISION")]
+ClipVisionOutput = Annotated[Any, Socket("CLIP_VISION_OUTPUT")]
+StyleModel = Annotated[Any, Socket("STYLE_MODEL")]
+Gligen = Annotated[Any, Socket("GLIGEN")]
+
+# Values that widgets hold, as outputs.
+IntOut = Annotated[int, Socket("INT")]
+FloatOut = Annotated[float, Socket("FLOAT")]
+TextOut = Annotated[str, Socket("STRING")]
+BoolOut = Annotated[bool, Socket("BOOLEAN")]
+Anything = Annotated[Any, Socket("*", wildcard=True)]
+
+MAX_SIDE = 16384  # pixels: the longest side any node accepts
