@@ -66,7 +66,7 @@ class Settings:
     cache: CachePolicy = "classic"
     cache_lru: int = 0
     cache_ram: int = 0
-    preview_method: str = "none"
+    preview_method: str = "auto"
     preview_size: int = 512
     metadata: bool = True
     workers: int = 1
@@ -234,6 +234,6 @@ def parse(argv: Sequence[str] = ()) -> Settings:
         values["cache"] = "lru" if values["cache_lru"] > 0 else "classic"
     if "cache_ram" in values:
         values["cache"] = "ram"
-    if not 0 < values.get("port", 8188) < 65536:
-        raise BadInput(f"There is no port {values['port']}.", hint="Use --port with a number from 1 to 65535.")
+    if not 0 <= values.get("port", 8188) < 65536:
+        raise BadInput(f"There is no port {values['port']}.", hint="Use --port with a number from 1 to 65535, or 0 to let the system choose.")
     return Settings(**values, argv=tuple(argv))
