@@ -21,8 +21,8 @@ BEFORE_ALL = 999999999.9
 
 
 def broadcast(sigma: Tensor, x: Tensor) -> Tensor:
-    """sigma [B] shaped so that it multiplies x [B, ...]."""
-    return sigma.reshape(-1, *[1] * (x.ndim - 1))
+    """sigma [B] shaped so that it multiplies x [B, ...]. A scalar is left one: on the host, it multiplies x on any device."""
+    return sigma if sigma.ndim == 0 else sigma.reshape(-1, *[1] * (x.ndim - 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from backend.diffusion.path import Path
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
-"""(x [B, ...], sigma [B]) -> x0 [B, ...]; all that a solver knows of a model."""
+"""(x [B, ...], sigma [B] on the CPU) -> x0 [B, ...]; all that a solver knows of a model."""
 
 
 @runtime_checkable
@@ -47,14 +48,14 @@ def quiet(step: Step) -> None:
 
 
 def at(model: Denoise, x: Tensor, sigma: float) -> Tensor:
-    """Ask the model about x when the whole batch is at one sigma. Filled on x's device: no copy, no wait."""
-    return model(x, x.new_full((x.shape[0],), sigma))
+    """Ask the model about x when the whole batch is at one sigma. The sigma stays on the host: nothing waits for the device."""
+    return model(x, torch.full((x.shape[0],), sigma))
 
 
 def pair_at(model: Denoise, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
     """(x0, unconditional x0). A model that has only one answer gives it twice, and CFG++ becomes its plain solver."""
     if isinstance(model, Guided):
-        return model.pair(x, x.new_full((x.shape[0],), sigma))
+        return model.pair(x, torch.full((x.shape[0],), sigma))
     denoised = at(model, x, sigma)
     return denoised, denoised
 

@@ -1,0 +1,100 @@
+"""Bind a net, its noise model and resolved conditioning into predictions: (x, sigma, roles) -> one x0 a role."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backend.base.errors import OutOfMemory
+from backend.diffusion.batching import Work, batch_inputs, group, merge, with_defaults
+from backend.diffusion.conditioning import Entry
+from backend.diffusion.handle import ModelHandle
+
+Apply = Callable[[Tensor, Tensor, dict[str, Any]], Tensor]
+"""(x, sigma [B], keyword inputs) -> x0."""
+
+
+class Denoiser:
+    """Predicts for the length of one lease. `roles` names the conditioning each guider asks for ("positive", "negative", ...).
+
+    Scalars of the noise model are computed on the host, so that a step never waits for the device. Entries that fit together run in
+    one batch; when the device runs out of memory the batch is halved, for the rest of this sampling too.
+    """
+
+    def __init__(self, model: ModelHandle, net: nn.Module, roles: Mapping[str, list[Entry]], sigmas: Tensor | None = None) -> None:
+        self.model, self.net, self.roles = model, net, roles
+        self._taps = model.net_taps()
+        self._facts: dict[str, Any] = {"sample_sigmas": sigmas}
+        self._most: int | None = None
+
+    def predict(self, x: Tensor, sigma: Tensor, roles: Sequence[str]) -> list[Tensor]:
+        """x0 for each of `roles`, [B, C, ...] fp32; sigma is [B], best on the CPU."""
+        active = [[e for e in self.roles.get(role, ()) if e.active(float(sigma[0]))] for role in roles]
+        work = with_defaults(active, x.shape, x.device)
+        predictions: dict[int, Tensor] = {}
+        for members in group(work):
+            for item, prediction in zip(members, self._run(members, x, sigma), strict=True):
+                predictions[id(item)] = prediction
+        return merge(len(roles), work, [predictions[id(item)] for item in work], x)
+
+    def _run(self, members: Sequence[Work], x: Tensor, sigma: Tensor) -> list[Tensor]:
+        """Predictions of members that fit together, in batches that fit the device."""
+        out: list[Tensor] = []
+        while len(out) < len(members):
+            most = self._most or len(members)
+            part = members[len(out) : len(out) + most]
+            try:
+                out += self._batch(part, x, sigma)
+            except torch.OutOfMemoryError as error:
+                if len(part) == 1:
+                    raise OutOfMemory(
+                        f"The device has too little memory to denoise a batch of {x.shape[0]} latents of size {tuple(x.shape[2:])}.",
+                        hint="Make the batch or the image smaller.",
+                    ) from error
+                self._most = len(part) // 2
+        return out
+
+    def _batch(self, members: Sequence[Work], x: Tensor, sigma: Tensor) -> list[Tensor]:
+        many = torch.cat([item.entry.crop(x) for item in members]) if len(members) > 1 else members[0].entry.crop(x)
+        sigmas = sigma.repeat(len(members))
+        inputs: dict[str, Any] = dict(batch_inputs(members, x))
+        roles = [item.role for item in members]
+        control = members[0].entry.control
+        if control is not None:
+            inputs["control"] = control.get_control(many, sigmas, inputs, len(members), self._told(roles, sigmas))
+        if self._taps:
+            inputs["taps"], inputs["facts"] = self._taps, self._told(roles, sigmas)
+        run: Apply = self.apply
+        for tap in self.model.taps.get("apply", ()):
+            run = _wrapped(tap, run, roles)
+        return list(run(many, sigmas, inputs).chunk(len(members)))
+
+    def _told(self, roles: list[int], sigmas: Tensor) -> dict[str, Any]:
+        return {**self._facts, "cond_or_uncond": roles, "sigmas": sigmas}
+
+    def apply(self, x: Tensor, sigma: Tensor, inputs: dict[str, Any]) -> Tensor:
+        """One run of the net as x0, fp32. x [N, C, ...], sigma [N]."""
+        noise, dtype = self.model.noise, self.model.loadable.dtype
+        host = sigma.float().cpu()
+        even = bool((host == host[0]).all())
+        s = host[0] if even else host.to(x.device)
+        t = noise.timestep(host).float()
+        t = x.new_full((x.shape[0],), float(t[0]), dtype=torch.float32) if even else t.to(x.device)
+        shown = noise.prediction.net_input(x, s).to(dtype)
+        output = self.model.family.forward(self.net, shown, t, inputs)
+        return noise.prediction.denoised(x, output.float(), s)
+
+
+def _wrapped(tap: Any, inner: Apply, roles: list[int]) -> Apply:
+    return lambda x, sigma, inputs: tap(inner, x, sigma, inputs, roles)
+
+
+def cast(inputs: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """A family's tensors where and in what the net computes; whole numbers and truth values keep their type."""
+    return {
+        key: value.to(device, dtype if value.is_floating_point() else value.dtype) if isinstance(value, Tensor) else value
+        for key, value in inputs.items()
+    }

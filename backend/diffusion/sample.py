@@ -1,0 +1,133 @@
+"""The one sampling loop: lease the net, bind it, guide it, solve. Every node that samples comes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backend.base.errors import BadInput
+from backend.diffusion.conditioning import Conditioning, Entry, mirror_areas, resolve, spread
+from backend.diffusion.denoiser import Denoiser, cast
+from backend.diffusion.guiders import Guider
+from backend.diffusion.handle import ModelHandle
+from backend.diffusion.inpaint import Masked, fit_noise_mask
+from backend.diffusion.randomness import NoiseSource, SeededNoise
+from backend.diffusion.samplers import Solver
+from backend.diffusion.samplers.solver import OnStep, quiet
+from backend.memory.pool import Pool
+
+_SEEDS = 1 << 64
+
+
+def prepare_noise(latent: Tensor, seed: int, batch_index: Sequence[int] | None = None) -> Tensor:
+    """Unit noise like `latent` [B, ...] on the CPU, bit for bit what `torch.manual_seed(seed)` and one `randn` give.
+
+    With `batch_index`, row i is the noise that image number batch_index[i] of a whole batch would have got. Seeds the global
+    generator, because callback samplers written for the ecosystem draw from it.
+    """
+    generator = torch.manual_seed(seed % _SEEDS)
+
+    def draw(shape: Sequence[int]) -> Tensor:
+        return torch.randn(tuple(shape), dtype=latent.dtype, layout=latent.layout, generator=generator, device="cpu")
+
+    if batch_index is None:
+        return draw(latent.shape)
+    rows = [draw((1, *latent.shape[1:])) for _ in range(max(batch_index) + 1)]
+    return torch.cat([rows[i] for i in batch_index])
+
+
+class Bound:
+    """A guider and a denoiser as what a solver calls."""
+
+    def __init__(self, guider: Guider, denoiser: Denoiser) -> None:
+        self.guider, self.denoiser = guider, denoiser
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.guider.predict(self.denoiser.predict, x, sigma).denoised
+
+    def pair(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        guess = self.guider.predict(self.denoiser.predict, x, sigma, both=True)
+        return guess.denoised, guess.uncond
+
+
+def prepare_conds(model: ModelHandle, conds: Mapping[str, Conditioning], shape: Sequence[int], device: torch.device) -> dict[str, list[Entry]]:
+    """Resolved entries by role for latents of `shape`, with the family's inputs on `device`."""
+    roles: dict[str, list[Entry]] = {}
+    for role, conditioning in conds.items():
+        entries = resolve(conditioning, shape, model.noise.percent_to_sigma, device)
+        roles[role] = [
+            replace(e, inputs=cast(model.family.inputs([dict(e.cond)], model.sizes, shape), device, model.loadable.dtype)) for e in entries
+        ]
+    roles = mirror_areas(roles)
+    roles = spread(roles, "control", lambda e: bool(e.cond.get("control_apply_to_uncond")))
+    return spread(roles, "gligen")
+
+
+def sample(
+    guider: Guider, noise: Tensor, latent: Tensor, solver: Solver, sigmas: Tensor, mask: Tensor | None = None,
+    *, pool: Pool, on_step: OnStep = quiet, seed: int = 0, source: NoiseSource | None = None,
+) -> Tensor:  # fmt: skip
+    """Take `latent` [B, C, ...] through `sigmas` and return the latent at the last of them, fp32 on the CPU.
+
+    `noise` is unit noise of the same shape (zeros: none is added). `mask` (1 = denoise) may have any size. `seed` feeds the noise of
+    stochastic solvers, unless `source` does. `on_step` sees each step in the net's scale and may raise Interrupted.
+    """
+    model, device = guider.model, pool.device
+    if not len(sigmas):
+        return latent
+    if noise.shape != latent.shape:
+        raise BadInput(f"The noise has shape {tuple(noise.shape)} and the latent {tuple(latent.shape)}; they must be equal.", input="noise")
+    if not any(len(c) for c in guider.conds.values()):
+        raise BadInput("There is no conditioning to sample with.", hint="Connect an encoded prompt.", input="positive")
+    sigmas = sigmas.detach().float().cpu()
+    clean = latent.to(device, torch.float32)
+    if torch.any(latent):
+        clean = model.family.latent.process_in(clean)
+    noise = noise.to(device, torch.float32)
+    batch = len(guider.conds) * latent.shape[0]
+    with torch.inference_mode():
+        roles = prepare_conds(model, guider.conds, latent.shape, device)
+        with _controls(model, roles), pool.lease(model.leasable(), model.family.working_bytes((batch, *latent.shape[1:]), model.sizes)) as net:
+            result = _solve(guider, net, roles, noise, clean, solver, sigmas, mask, on_step, source or SeededNoise(seed), seed)
+        result = model.family.latent.process_out(model.noise.unscaled(result, float(sigmas[-1]))).float().cpu()
+    return result.clone()  # outside inference mode, so that others may edit it in place
+
+
+def _solve(
+    guider: Guider, net: nn.Module, roles: Mapping[str, list[Entry]], noise: Tensor, clean: Tensor, solver: Solver, sigmas: Tensor,
+    mask: Tensor | None, on_step: OnStep, source: NoiseSource, seed: int,
+) -> Tensor:  # fmt: skip
+    model = guider.model
+    bound = Bound(guider, Denoiser(model, net, roles, sigmas))
+    denoise: Bound | Masked = bound
+    if mask is not None:
+        kept = noise
+        if solver.fresh_mask_noise:
+            kept = prepare_noise(noise.new_empty(noise.shape, device="cpu"), seed + 1).to(noise)
+        denoise = Masked(bound, model, fit_noise_mask(mask, clean.shape).to(clean), clean, kept, sigmas)
+    x = model.noise.noised(clean, noise, float(sigmas[0]))
+    return solver.run(denoise, x, sigmas, noise=source, on_step=on_step, path=model.noise.path, **solver.options)
+
+
+class _controls:
+    """Control nets are told when a sampling begins and ends."""
+
+    def __init__(self, model: ModelHandle, roles: Mapping[str, list[Entry]]) -> None:
+        self.model = model
+        self.controls: list[Any] = []
+        for entries in roles.values():
+            for entry in entries:
+                if entry.control is not None and not any(entry.control is c for c in self.controls):
+                    self.controls.append(entry.control)
+
+    def __enter__(self) -> None:
+        for control in self.controls:
+            control.pre_run(self.model, self.model.noise.percent_to_sigma)
+
+    def __exit__(self, *error: object) -> None:
+        for control in self.controls:
+            control.cleanup()
