@@ -1,0 +1,96 @@
+"""Fixtures many tests share: a real server on a free port with directories of its own, and a headless browser."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported anywhere: small nets are slower on many threads
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server under test: where it answers, and its directories (input, output, user) below `home`."""
+
+    url: str
+    home: Path
+    process: Any
+
+    def port(self) -> int:
+        return int(self.url.rsplit(":", 1)[1])
+
+
+def start_server(home: Path, *flags: str) -> Any:
+    """`main.py serve` with every written directory below `home`; models are the repository's. Use it in a `with`."""
+    from backend.cli.child import ServerProcess
+
+    for name in ("input", "output", "user"):
+        (home / name).mkdir(parents=True, exist_ok=True)
+    where = ["--input-directory", str(home / "input"), "--output-directory", str(home / "output")]
+    return ServerProcess(home / "user", [*where, *flags])
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One server for the whole session, on the CPU. Tests that break or configure a server start their own."""
+    home = tmp_path_factory.mktemp("server")
+    with start_server(home, "--cpu") as process:
+        yield Running(process.url, home, process)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium, or the test is skipped."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine: install chromium to run the browser tests")
+    return found
+
+
+@pytest.fixture
+def page(chromium: str) -> Iterator[Any]:
+    """A fresh page of a headless browser that stays offline but for the address under test; it fails the test on any console error."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=flags)
+        opened = browser.new_page(viewport={"width": 1280, "height": 800})
+        problems: list[str] = []
+        opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        opened.on("pageerror", lambda error: problems.append(str(error)))
+        opened.problems = problems
+        yield opened
+        browser.close()
+        assert problems == [], f"the page complained: {problems}"
+
+
+@pytest.fixture(scope="session")
+def default_graph() -> dict[str, Any]:
+    """The graph the page opens with."""
+    import json
+
+    graph: dict[str, Any] = json.loads((ROOT / "web" / "default_graph.json").read_text(encoding="utf-8"))
+    return graph
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` need one."""
+    if not any(item.get_closest_marker("gpu") for item in items):
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no GPU on this machine"))

@@ -1,0 +1,138 @@
+"""The page in a real browser: it runs the default graph and shows the picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT, Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+SCREENSHOT = "EMULSION_SCREENSHOT"  # set to 1 to renew docs/screenshot.png
+
+
+def ready(page: Any, server: Running) -> None:
+    page.goto(server.url)
+    page.wait_for_selector("select[name=model] option", state="attached")
+    page.wait_for_function("document.getElementById('connection').textContent === 'Connected'")
+
+
+def finish(page: Any, words: str = "Done") -> None:
+    page.wait_for_function("w => document.getElementById('progress-label').textContent === w", arg=words, timeout=120_000)
+
+
+def test_the_default_graph_runs_from_the_page(page: Any, server: Running) -> None:
+    ready(page, server)
+    page.evaluate("window.previews = 0; new MutationObserver(() => { if (document.querySelector('img[data-preview]')) window.previews++; })"
+                  ".observe(document.getElementById('frame'), {subtree: true, childList: true, attributes: true})")  # fmt: skip
+    page.fill("textarea[name=prompt]", "a large green circle on a yellow background")
+    page.fill("input[name=seed]", "31")
+    page.click("#run")
+    finish(page)
+    picture = page.wait_for_selector("#frame img:not([data-preview])")
+    assert picture.evaluate("i => i.decode().then(() => [i.naturalWidth, i.naturalHeight])") == [128, 128]
+    assert picture.get_attribute("alt") == "a large green circle on a yellow background"
+    assert page.evaluate("window.previews") > 2, "the picture is shown while it forms"
+    assert page.locator("#gallery li").count() == 1
+    page.wait_for_selector("#history li img")
+    assert page.input_value("input[name=seed]") != "31", "a new seed after each run"
+    sent = json.loads(page.input_value("#json"))
+    assert sent["2"]["inputs"]["text"] == "a large green circle on a yellow background"
+    if os.environ.get(SCREENSHOT):
+        page.evaluate("Promise.all([...document.images].map(i => i.decode()))")
+        page.screenshot(path=str(ROOT / "docs" / "screenshot.png"))
+
+
+def test_a_problem_is_told_as_a_sentence_about_the_node(page: Any, server: Running) -> None:
+    ready(page, server)
+    page.fill("input[name=steps]", "0")
+    page.click("#run")
+    problem = page.wait_for_selector("#problems > *")
+    assert "Sampler (node 5)" in problem.text_content()
+    assert "steps" in problem.text_content()
+    page.problems[:] = [p for p in page.problems if "400" not in p]  # the browser itself logs the refused request
+
+
+def test_the_graph_as_json_and_the_form_follow_each_other(page: Any, server: Running) -> None:
+    ready(page, server)
+    page.click("#raw summary")
+    graph = json.loads(page.input_value("#json"))
+    graph["5"]["inputs"]["seed"] = 0
+    text = json.dumps(graph).replace('"seed": 0', '"seed": 18446744073709551615')
+    page.fill("#json", text)
+    assert page.input_value("input[name=seed]") == "18446744073709551615"
+    page.fill("input[name=steps]", "3")
+    assert '"seed": 18446744073709551615' in page.input_value("#json"), "a seed a double cannot hold stays as it is"
+    assert json.loads(page.input_value("#json"))["5"]["inputs"]["steps"] == 3
+    page.fill("#json", "{")
+    assert "not JSON" in page.text_content("#json-problem")
+    assert page.is_disabled("#run")
+    page.click("#reset")
+    page.wait_for_function("!document.getElementById('run').disabled")
+
+
+def test_markup_in_a_prompt_stays_text(page: Any, server: Running) -> None:
+    ready(page, server)
+    page.fill("textarea[name=prompt]", "<img src=x onerror=\"document.title='owned'\">")
+    page.fill("input[name=steps]", "1")
+    page.click("#run")
+    finish(page)
+    page.wait_for_selector("#history li")
+    assert "<img" in page.text_content("#history")
+    assert page.title() == "Emulsion"
+
+
+def test_a_running_job_is_cancelled_from_the_page(page: Any, server: Running) -> None:
+    ready(page, server)
+    page.fill("input[name=steps]", "2000")
+    page.click("#run")
+    page.wait_for_selector("img[data-preview]", timeout=60_000)
+    page.click("#cancel")
+    finish(page, "Cancelled")
+
+
+def test_the_page_is_usable_without_a_mouse_and_by_a_screen_reader(page: Any, server: Running) -> None:
+    ready(page, server)
+    unnamed = page.evaluate("""[...document.querySelectorAll('input, select, textarea, button, progress, img')].filter((e) =>
+        !(e.labels?.length || e.textContent.trim() || e.getAttribute('aria-label') || e.hasAttribute('alt'))).map((e) => e.outerHTML)""")
+    assert unnamed == []
+    assert page.evaluate("document.documentElement.lang") == "en"
+    assert page.locator("main").count() == 1
+    assert page.locator("h1").count() == 1
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.focus("textarea[name=prompt]")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.name") == "negative"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(page: Any, server: Running, theme: str) -> None:
+    page.emulate_media(color_scheme=theme)
+    ready(page, server)
+    weak = page.evaluate(CONTRAST)
+    assert weak == [], f"contrast below 4.5 in the {theme} theme"
+    page.click("#theme")
+    assert page.evaluate("document.documentElement.dataset.theme") == ("light" if theme == "dark" else "dark")
+
+
+# Ratio of relative luminances (WCAG 2.2, 1.4.3) of every element that holds text of its own.
+CONTRAST = """() => {
+  const rgb = (c) => c.match(/[\\d.]+/g).map(Number);
+  const linear = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const opaque = (c) => c.length < 4 || c[3] > 0.99;
+  const ground = (e) => {
+    for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (opaque(c)) return c; }
+    return [255, 255, 255];
+  };
+  return [...document.querySelectorAll('body *')].filter((e) => e.offsetParent && !e.disabled && !e.closest('.unseen')
+      && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())).flatMap((e) => {
+    const [a, b] = [luminance(rgb(getComputedStyle(e).color)), luminance(ground(e))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    return ratio < 4.5 ? [`${e.tagName} "${e.textContent.trim().slice(0, 30)}": ${ratio.toFixed(2)}`] : [];
+  });
+}"""
