@@ -1,0 +1,1 @@
+"""How models/checkpoints/emulsion-tiny.safetensors is made; see README.md."""
