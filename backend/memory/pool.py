@@ -88,6 +88,12 @@ class Pool:
                 if key != loadable.key and not live.leases:
                     self._live.pop(key, None)
 
+    def room(self) -> int:
+        """Bytes that could be used beside what is leased now."""
+        with self._lock:
+            used = sum(live.nbytes() for live in self._live.values() if live.leases)
+        return (self.budget if self.budget is not None else 1 << 62) - used
+
     def free(self) -> None:
         """Drop every net that is not leased, and give cached device memory back."""
         with self._lock:
@@ -168,7 +174,7 @@ class Pool:
         slot = layer.slots.get(own)
         if not isinstance(slot, Resident if stay else Streamed) or before.dtype != now.dtype:
             return False
-        return before.deltas.get(name, ()) == now.deltas.get(name, ())
+        return before.fingerprint == now.fingerprint or before.deltas.get(name, ()) == now.deltas.get(name, ())
 
     def _hang(self, live: _Live, loadable: Loadable, name: str, stay: bool) -> None:
         layer, own = live.places[name]
@@ -186,7 +192,7 @@ _AHEAD = 8  # parameters read from disk while the current one is converted
 
 
 def _same(a: Loadable, b: Loadable) -> bool:
-    return a.dtype == b.dtype and a.fingerprint == b.fingerprint and (a.deltas is b.deltas or dict(a.deltas) == dict(b.deltas))
+    return a.dtype == b.dtype and a.fingerprint == b.fingerprint
 
 
 def _share(first: _Live, second: _Live, loadable: Loadable) -> None:

@@ -42,6 +42,32 @@ class WeightFile(Mapping[str, Entry]):
         """Tell the system that this tensor's pages may leave this process's memory. A hint; they are read again when needed."""
 
 
+class Renamed(WeightFile):
+    """Another file under other names. `names` maps each new name to the name in `file`."""
+
+    def __init__(self, file: WeightFile, names: Mapping[str, str]) -> None:
+        self.file, self.names = file, dict(names)
+        self.path, self.metadata = file.path, file.metadata
+
+    def __getitem__(self, key: str) -> Entry:
+        return self.file[self.names[key]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def tensor(self, key: str) -> Tensor:
+        return self.file.tensor(self.names[key])
+
+    def prefetch(self, key: str) -> None:
+        self.file.prefetch(self.names[key])
+
+    def release(self, key: str) -> None:
+        self.file.release(self.names[key])
+
+
 class Views(Mapping[str, Tensor]):
     """A weight file seen as a mapping of its tensors."""
 
@@ -64,3 +90,9 @@ class Views(Mapping[str, Tensor]):
 def bad(path: Path, text: str, hint: str = "The file is damaged or incomplete: download or export it again.") -> BadFile:
     """A BadFile that names the file."""
     return BadFile(f"{path.name}: {text}.", hint=hint, file=path)
+
+
+def identity(file: WeightFile) -> str:
+    """The file's content as far as the file system tells: path, size and time of change."""
+    stat = file.path.stat()
+    return f"{file.path}@{stat.st_size}-{stat.st_mtime_ns}"

@@ -17,20 +17,23 @@ from backend.weights.file import Entry, WeightFile
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One tensor of the net made from one of the file: the i-th of `parts` equal pieces along the first axis, maybe transposed."""
+    """One tensor of the net made from one of the file: the i-th of `parts` equal pieces along the first axis, maybe transposed,
+    with `ones` axes of length one at its end (a linear layer as a 1x1 convolution)."""
 
     key: str
     index: int = 0
     parts: int = 1
     transpose: bool = False
+    ones: int = 0
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         cut = (shape[0] // self.parts, *shape[1:]) if self.parts > 1 else shape
-        return cut[::-1] if self.transpose else cut
+        return (cut[::-1] if self.transpose else cut) + (1,) * self.ones
 
     def tensor(self, whole: Tensor) -> Tensor:
         cut = whole.chunk(self.parts)[self.index] if self.parts > 1 else whole
-        return cut.T if self.transpose else cut
+        cut = cut.T if self.transpose else cut
+        return cut.reshape(*cut.shape, *(1,) * self.ones)
 
 
 class Rule(Protocol):

@@ -1,0 +1,48 @@
+"""Model families: each folder here is one, found by listing. A family is a spec (names, sizes, noise, latent) and a dull net."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from backend.diffusion.latent import LatentFormat
+from backend.diffusion.noise import NoiseModel
+from backend.weights.detect import Signature
+from backend.weights.file import Header
+
+Inputs = Callable[[list[dict[str, Any]], Any, Sequence[int]], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Everything the product knows of one kind of diffusion model; implements what sampling asks for (see diffusion.handle)."""
+
+    name: str
+    """What people call it; part of messages."""
+    signature: Signature
+    """Over the header under the net's own names."""
+    latent: LatentFormat
+    sizes: Callable[[Header], Any]
+    """Sizes from shapes. Raises KeyError or ValueError where they contradict each other."""
+    build: Callable[[Any], nn.Module]
+    noise: Callable[[Mapping[str, str]], NoiseModel]
+    """From what the file says in words ("prediction_type": "epsilon", "v_prediction" ...), where shapes cannot tell."""
+    inputs: Inputs
+    forward: Callable[[nn.Module, Tensor, Tensor, dict[str, Any]], Tensor]
+    working_bytes: Callable[[Sequence[int], Any], int]
+    from_diffusers: Callable[[Iterable[str]], dict[str, str]]
+    """Net name -> diffusers name, for the keys of a diffusers file."""
+
+
+def shelf() -> tuple[Family, ...]:
+    """Every family there is: the `FAMILIES` of each package in this folder, in order of name."""
+    found: list[Family] = []
+    for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
+        if module.ispkg:
+            found.extend(importlib.import_module(f"{__name__}.{module.name}").FAMILIES)
+    return tuple(found)

@@ -1,0 +1,211 @@
+"""From a file to handles: recognise, read sizes, say what was missing or left over.
+
+Only headers are read; weights follow at the first lease.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from backend.base.config import Settings
+from backend.base.errors import BadFile, MissingFile, UnknownModel
+from backend.base.paths import Folders
+from backend.codecs.kl import spec as kl
+from backend.codecs.kl.spec import VaeHandle
+from backend.diffusion.handle import ModelHandle
+from backend.encoders.clip import spec as clip_spec
+from backend.encoders.clip.handle import ClipHandle
+from backend.families import Family, shelf
+from backend.families.foreign import PREFIX, name_of
+from backend.memory.device import DeviceFacts
+from backend.memory.pool import Loadable
+from backend.weights.detect import recognise, sample_of
+from backend.weights.file import Header, Renamed, Views, WeightFile, identity
+from backend.weights.folder import read_json
+from backend.weights.open import open_weights
+
+NOT_WEIGHTS = re.compile(
+    r"model_ema\..*|.*position_ids|(alphas_|betas|log_one_minus|one_minus|posterior_|sqrt_|lvlb_|logvar|scale_factor|denoiser\.sigmas).*"
+    r"|v_pred|ztsnr|first_stage_model\.loss\..*|model\.(betas|alphas).*|.*num_batches_tracked"
+)
+"""Keys that checkpoints carry and no net asks for: averaged copies, schedules, training state."""
+
+
+class Services(Protocol):
+    """What loading needs of the process."""
+
+    @property
+    def device(self) -> DeviceFacts: ...
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def folders(self) -> Folders: ...
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The parts of a checkpoint that were found, and the keys that none of them uses."""
+
+    model: ModelHandle | None
+    clip: ClipHandle | None
+    vae: VaeHandle | None
+    unmatched: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        """One line for the log."""
+        parts = [name for name, part in (("model", self.model), ("text encoder", self.clip), ("VAE", self.vae)) if part is not None]
+        family = f" of {self.model.family.name}" if self.model is not None else ""
+        left = f"; {len(self.unmatched)} keys are not used, e.g. {sample_of(self.unmatched)}" if self.unmatched else ""
+        return f"{', '.join(parts)}{family}{left}"
+
+
+def load_checkpoint(path: Path | str, services: Services) -> Loaded:
+    """Model, text encoder and VAE of a single-file checkpoint or a diffusers folder.
+
+    Raises MissingFile, BadFile for a damaged file, UnknownModel for a file that holds no model of an installed family.
+    """
+    path = Path(path)
+    if (path / "model_index.json").is_file():
+        return load_diffusers_folder(path, services)
+    file = open_weights(path)
+    model = _model(file, services, {})
+    settings, device = services.settings, services.device
+    dtype = device.compute_dtype("text_encoder", settings)
+    clip = clip_spec.from_checkpoint(Views(file), file, key=f"{identity(file)}#clip", dtype=dtype, folders=services.folders)
+    vae = kl.from_file(file, device.compute_dtype("vae", settings))
+    return Loaded(model, clip, vae, _unmatched(file, (model, clip, vae)))
+
+
+def load_diffusion_model(path: Path | str, services: Services) -> ModelHandle:
+    """The diffusion net alone: from a checkpoint, a stand-alone file in either naming, or a folder. Raises as `load_checkpoint`."""
+    return _model(open_weights(path), services, {})
+
+
+def load_vae(path: Path | str, services: Services) -> VaeHandle:
+    """The VAE of a stand-alone file, a checkpoint or a diffusers folder's `vae`. Raises MissingFile, BadFile, UnknownModel."""
+    file = open_weights(path)
+    vae = kl.from_file(file, services.device.compute_dtype("vae", services.settings))
+    if vae is None:
+        raise _unknown(file, "VAE")
+    return vae
+
+
+def load_text_encoder(path: Path | str, services: Services) -> ClipHandle:
+    """The CLIP text encoder of a stand-alone file, a checkpoint or a diffusers folder's `text_encoder`. Raises as `load_vae`."""
+    file = open_weights(path)
+    dtype = services.device.compute_dtype("text_encoder", services.settings)
+    clip = clip_spec.from_file(file, key=f"{identity(file)}#clip", dtype=dtype, folders=services.folders)
+    if clip is None:
+        raise _unknown(file, "text encoder")
+    return clip
+
+
+def load_diffusers_folder(path: Path | str, services: Services) -> Loaded:
+    """A model in the diffusers layout: `unet`, `vae`, `text_encoder`, and `scheduler` for what shapes cannot tell.
+
+    Raises MissingFile when there is no `unet`, and as `load_checkpoint`.
+    """
+    path = Path(path)
+    if not (path / "unet").is_dir():
+        has = ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir())) if path.is_dir() else "nothing"
+        raise MissingFile(f"There is no folder unet in {path.name} (it has {has}).", hint="Only UNet models are installed yet.", file=path)
+    config = path / "scheduler" / "scheduler_config.json"
+    said = read_json(config) if config.is_file() else {}
+    facts = {"zero_snr": "true"} if said.get("rescale_betas_zero_snr") is True else {}
+    if isinstance(said.get("prediction_type"), str):
+        facts["prediction_type"] = said["prediction_type"]
+    file = open_weights(path / "unet")
+    model = _model(file, services, facts)
+    vae = load_vae(path / "vae", services) if (path / "vae").is_dir() else None
+    clip = load_text_encoder(path / "text_encoder", services) if (path / "text_encoder").is_dir() else None
+    return Loaded(model, clip, vae, _unmatched(file, (model,)))
+
+
+def _model(file: WeightFile, services: Services, facts: dict[str, str]) -> ModelHandle:
+    families = shelf()
+    named = _under_net_names(file, families)
+    try:
+        family = recognise(named, families)
+    except UnknownModel as error:
+        raise _unknown(file, "diffusion model") from error
+    try:
+        sizes = family.sizes(named)
+        _check(family, sizes, named)
+    except KeyError as error:
+        text = f"{file.path.name} looks like a {family.name} model, but the weight {error.args[0]} is missing."
+        raise BadFile(text, hint="The file is incomplete: fetch it again.", file=file.path) from error
+    except ValueError as error:
+        text = f"{file.path.name} looks like a {family.name} model, but its shapes contradict each other ({error})."
+        raise BadFile(text, hint="The file is damaged or of an unknown variant.", file=file.path) from error
+    dtype = services.device.compute_dtype("unet", services.settings)
+    loadable = Loadable(f"{identity(file)}#unet", functools.partial(family.build, sizes), Views(named), dtype=dtype)
+    return ModelHandle(loadable, family, sizes, family.noise({**_said(file), **facts}))
+
+
+def _under_net_names(file: WeightFile, families: Iterable[Family]) -> WeightFile:
+    """The file's diffusion part under the names of our nets."""
+    if any(key.startswith(PREFIX) for key in file):
+        return Renamed(file, {key[len(PREFIX) :]: key for key in file if key.startswith(PREFIX)})
+    for family in families:
+        names = family.from_diffusers(file)
+        if all(key in names for key in family.signature.has):
+            return Renamed(file, names)
+    return file
+
+
+def _said(file: WeightFile) -> dict[str, str]:
+    """What the file says of itself: metadata of the model spec convention, and marker keys of v-prediction models."""
+    facts = {}
+    if "modelspec.prediction_type" in file.metadata:
+        facts["prediction_type"] = file.metadata["modelspec.prediction_type"]
+    if "v_pred" in file:
+        facts["prediction_type"] = "v"
+    if "ztsnr" in file:
+        facts["zero_snr"] = "true"
+    return facts
+
+
+def _check(family: Family, sizes: Any, header: Header) -> None:
+    """Every weight the net asks for is there in its shape. Raises KeyError for a missing one, ValueError for a wrong shape."""
+    with torch.device("meta"):
+        net = family.build(sizes)
+    for name, parameter in net.named_parameters():
+        if header[name].shape != tuple(parameter.shape):
+            raise ValueError(f"{name} has the shape {list(header[name].shape)}, expected {list(parameter.shape)}")
+
+
+def _unmatched(file: WeightFile, handles: Iterable[ModelHandle | ClipHandle | VaeHandle | None]) -> tuple[str, ...]:
+    """The file's keys that belong to none of the parts and are not known to be needless."""
+    used: set[str] = set()
+    for handle in handles:
+        if handle is not None and isinstance(handle.loadable.source, Views):
+            used.update(_file_keys(handle.loadable.source.file, file))
+    return tuple(key for key in file if key not in used and not NOT_WEIGHTS.fullmatch(key))
+
+
+def _file_keys(view: WeightFile, file: WeightFile) -> Iterable[str]:
+    """The keys of `file` behind a view on it."""
+    if view is file:
+        return file
+    if isinstance(view, Renamed):
+        return view.names.values()
+    return [part.key for part in getattr(view, "parts", {}).values()]
+
+
+def _unknown(file: WeightFile, wanted: str) -> UnknownModel:
+    """Say what the file seems to be instead."""
+    known = name_of(file)
+    if known is None:
+        text = f"{file.path.name} holds no known {wanted}: its {len(file)} tensors are named {sample_of(file)}."
+        return UnknownModel(text, hint="Check that the file is of the right kind.", file=file.path)
+    if known.family and wanted == "diffusion model":
+        text = f"{file.path.name} is {known.what}; this model family is not installed yet."
+        return UnknownModel(text, hint="Use a Stable Diffusion 1.x model.", file=file.path)
+    return UnknownModel(f"{file.path.name} is {known.what}, not a {wanted}.", hint="Load it with the node for its kind.", file=file.path)

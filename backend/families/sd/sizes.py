@@ -1,0 +1,62 @@
+"""Sizes of a UNet from the shapes of its weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from backend.families.sd.unet import UNetSizes
+from backend.weights.detect import count
+from backend.weights.file import Header
+
+SD1_HEADS = 8
+"""Every SD 1 net has eight heads at every width; shapes cannot tell."""
+
+
+def sizes_sd1(header: Header) -> UNetSizes:
+    """Sizes of an SD 1 net."""
+    return replace(sizes_of(header), heads=SD1_HEADS, head_dim=None)
+
+
+def sizes_of(header: Header) -> UNetSizes:
+    """All sizes but the head rule, which is left at SD 1's. Raises KeyError for a missing weight, ValueError for a contradiction."""
+    channels: list[int] = []
+    res_blocks: list[int] = [0]
+    depth_in: list[int] = []
+    for n in range(1, count(header, "input_blocks")):
+        block = f"input_blocks.{n}"
+        if f"{block}.0.op.weight" in header:
+            res_blocks.append(0)
+            continue
+        width = header[f"{block}.0.in_layers.2.weight"].shape[0]
+        if res_blocks[-1] == 0:
+            channels.append(width)
+        res_blocks[-1] += 1
+        depth_in.append(count(header, f"{block}.1.transformer_blocks"))
+    outputs = count(header, "output_blocks")
+    projection = next((entry for key, entry in header.items() if key.endswith(".proj_in.weight")), None)
+    context = next((entry for key, entry in header.items() if key.endswith(".attn2.to_k.weight")), None)
+    return UNetSizes(
+        in_channels=header["input_blocks.0.0.weight"].shape[1],
+        out_channels=header["out.2.weight"].shape[0],
+        channels=tuple(channels),
+        res_blocks=tuple(res_blocks),
+        depth_in=tuple(depth_in),
+        depth_middle=_middle(header),
+        depth_out=tuple(count(header, f"output_blocks.{n}.1.transformer_blocks") for n in range(outputs)),
+        context=context.shape[1] if context else 0,
+        linear=projection is not None and len(projection.shape) == 2,
+        adm=header["label_emb.0.0.weight"].shape[1] if "label_emb.0.0.weight" in header else None,
+    )
+
+
+def _middle(header: Header) -> int | None:
+    if "middle_block.0.in_layers.0.weight" not in header:
+        return None
+    return count(header, "middle_block.1.transformer_blocks")
+
+
+def uses_convolutions(header: Header) -> bool:
+    """Whether the transformers are projected by 1x1 convolutions (SD 1) and the net has no time axis (video models)."""
+    projections = [entry for key, entry in header.items() if key.endswith(".proj_in.weight")]
+    video = any(".time_stack." in key or "motion_modules." in key or ".time_mix" in key for key in header)
+    return bool(projections) and all(len(entry.shape) == 4 for entry in projections) and not video

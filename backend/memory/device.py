@@ -1,0 +1,114 @@
+"""Facts about the device a worker owns, and what follows from them: which dtype each part of a model computes in, and how much fits."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from backend.base.config import Settings
+
+PartOfModel = Literal["unet", "vae", "text_encoder"]
+DTYPES: dict[str, torch.dtype] = {
+    "fp64": torch.float64,
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp8_e4m3fn": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+    "fp8_e8m0fnu": torch.float8_e8m0fnu,
+}
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What is known of one device. `half` holds the 16-bit dtypes its hardware computes in."""
+
+    device: torch.device
+    name: str
+    total: int
+    """Bytes of its memory."""
+    half: tuple[torch.dtype, ...]
+
+    def compute_dtype(self, part: PartOfModel, settings: Settings | None = None) -> torch.dtype:
+        """The dtype `part` computes in: the flag's if one was given, else the fastest that keeps its quality on this device.
+
+        fp16 is never chosen on a CPU, where it is emulated. The text encoder is small and runs once, so on a CPU it stays in float32.
+        The autoencoder avoids fp16, whose range some of them exceed. 8-bit flags mean storage; computing is in the usual dtype.
+        """
+        wanted = _flag(part, settings)
+        if wanted is not None and wanted.itemsize > 1:
+            return wanted
+        if self.device.type == "cpu":
+            return torch.bfloat16 if torch.bfloat16 in self.half and part != "text_encoder" else torch.float32
+        if part == "vae":
+            return torch.bfloat16 if torch.bfloat16 in self.half else torch.float32
+        return torch.float16 if torch.float16 in self.half else torch.bfloat16 if torch.bfloat16 in self.half else torch.float32
+
+    def budget(self, settings: Settings | None = None) -> int:
+        """Bytes the pool may fill, leaving some for activations of others and the system."""
+        if settings is not None and settings.vram_budget is not None:
+            return settings.vram_budget
+        if settings is not None and settings.memory == "none":
+            return 0
+        reserve = settings.reserve_vram if settings is not None and settings.reserve_vram is not None else max(GIB // 2, self.total // 10)
+        room = max(0, self.total - reserve)
+        return room // 2 if settings is not None and settings.memory == "low" else room
+
+    def sentence(self) -> str:
+        """One line for logs and doctor."""
+        unet, vae = (str(self.compute_dtype(part)).removeprefix("torch.") for part in ("unet", "vae"))
+        return f"{self.name} ({self.device}), {self.total / GIB:.1f} GiB, diffusion in {unet}, autoencoder in {vae}"
+
+
+def probe(settings: Settings | None = None) -> DeviceFacts:
+    """Look at the machine and choose the device: a GPU where there is one, unless the flags ask for the CPU."""
+    cpu = settings is not None and settings.memory == "cpu"
+    if not cpu and torch.cuda.is_available():
+        index = settings.default_device if settings is not None and settings.default_device is not None else 0
+        properties = torch.cuda.get_device_properties(index)
+        half = (torch.float16, torch.bfloat16) if properties.major >= 8 else (torch.float16,) if properties.major >= 6 else ()
+        return DeviceFacts(torch.device("cuda", index), properties.name, properties.total_memory, half)
+    if not cpu and torch.backends.mps.is_available():
+        return DeviceFacts(torch.device("mps"), "Apple GPU", int(torch.mps.recommended_max_memory()), (torch.float16,))
+    half = (torch.bfloat16,) if cpu_computes_bf16() else ()
+    return DeviceFacts(torch.device("cpu"), platform.processor() or platform.machine() or "CPU", memory_total(), half)
+
+
+def cpu_computes_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware: AVX512-BF16, AMX-BF16 or Arm BF16. Where there is no such list: no."""
+    try:
+        text = cpuinfo.read_text(errors="replace")
+    except OSError:
+        return False
+    line = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), "")
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(line.partition(":")[2].split()))
+
+
+def memory_total(meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """Bytes of main memory this process may use: the machine's, or its container's limit. 8 GiB where neither can be read."""
+    found = []
+    try:
+        line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemTotal:"))
+        found.append(int(line.split()[1]) * 1024)
+    except (OSError, StopIteration, ValueError):
+        found.append(8 * GIB)
+    try:
+        text = limit.read_text().strip()
+        if text.isdecimal():
+            found.append(int(text))
+    except OSError:
+        pass  # no container limit here
+    return min(found)
+
+
+def _flag(part: PartOfModel, settings: Settings | None) -> torch.dtype | None:
+    if settings is None:
+        return None
+    chosen = {"unet": settings.unet_dtype, "vae": settings.vae_dtype, "text_encoder": settings.text_encoder_dtype}[part]
+    name = chosen or settings.force_dtype
+    return DTYPES[name] if name else None
