@@ -32,7 +32,7 @@ class ImageAndMask(NamedTuple):
 
 def embedded(ctx: Context) -> dict[str, str]:
     """What is written into a file so that it can be opened as a workflow again: ASCII JSON by name; nothing when that is switched off."""
-    if getattr(ctx.services.settings, "disable_metadata", False):
+    if not ctx.services.settings.metadata:
         return {}
     texts = {"prompt": json.dumps(ctx.prompt)} if ctx.prompt else {}
     return texts | {key: json.dumps(value) for key, value in ctx.extra.items()}
@@ -85,13 +85,14 @@ def mask_preview(ctx: Context, *, mask: Mask) -> None:
     ctx.show("images", save_preview(ctx, batched(mask).unsqueeze(-1).expand(-1, -1, -1, 3)))
 
 
-def content_of(type: str) -> Any:
-    """A fingerprint function: the digest of the chosen file, so that a changed file runs the node again."""
+def content_of(type: str, input: str = "image") -> Any:
+    """A fingerprint function: the digest of the file an input names, so that a changed file runs the node again."""
 
-    def fingerprint(ctx: Context, *, image: str | None = None, **_: Any) -> str | None:
-        if not isinstance(image, str):
+    def fingerprint(ctx: Context, **constants: Any) -> str | None:
+        name = constants.get(input)
+        if not isinstance(name, str):
             return None
-        with open(ctx.services.folders.resolve(image, type), "rb") as file:
+        with open(ctx.services.folders.resolve(name, type), "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     return fingerprint

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from backend.diffusion.guiders import Guidance
 from backend.engine.context import Context
 from backend.graph.declare import Combo, Float, Int, node
 from backend.imaging import filters, latents
@@ -100,13 +101,11 @@ def latent_apply_operation(ctx: Context, *, samples: Latent, operation: LatentOp
 def latent_apply_operation_cfg(ctx: Context, *, model: Model, operation: LatentOperation) -> Model:
     """Apply an operation to the guidance (positive minus negative) in every sampling step."""
 
-    def before_guidance(args: dict[str, object]) -> list[Tensor]:
-        predictions: list[Tensor] = list(args["conds_out"])  # type: ignore[call-overload]
-        if len(predictions) == 2:
-            predictions[0] = operation(latent=predictions[0] - predictions[1]) + predictions[1]
-        else:
-            predictions[0] = operation(latent=predictions[0])
-        return predictions
+    def before_guidance(guidance: Guidance, predictions: list[Tensor]) -> list[Tensor]:
+        if len(predictions) != 2:
+            return [operation(latent=predictions[0]), *predictions[1:]]
+        cond, uncond = predictions
+        return [operation(latent=cond - uncond) + uncond, uncond]
 
     return model.with_tap("pre_cfg", before_guidance)
 

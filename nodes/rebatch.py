@@ -21,7 +21,7 @@ rebatch = partial(node, module="comfy_extras.nodes_rebatch", form="v3", input_is
 @rebatch("RebatchImages", title="Rebatch Images", category="image/batch")
 def rebatch_images(ctx: Context, *, images: list[Image], batch_size: list[int] = Int(1, min=1, max=4096)) -> list[Image]:
     """All images, in order, in batches of this size; a batch also ends where the picture size changes."""
-    singles = [image for batch in images for image in batch.split(1)]
+    singles = [image for batch in images for image in torch.split(batch, 1)]
     return [torch.cat(group) for group in _groups(singles, batch_size[0])]
 
 

@@ -1,13 +1,14 @@
 """The wires. `Image` is a Tensor to the type checker and an IMAGE socket to the editor.
 
-Shapes: IMAGE float32 `[B, H, W, C]` in 0..1; MASK float32 `[B, H, W]`, 1 = selected; LATENT a dict whose `samples` is `[B, C, H/8, W/8]` (never
-changed in place: copy the dict); CONDITIONING a list of `[tokens [B, T, D], dict]`; SIGMAS a 1-D float tensor, descending, on the CPU.
+Shapes: IMAGE float32 `[B, H, W, C]` in 0..1; MASK float32 `[B, H, W]`, 1 = selected; LATENT a dict whose `samples` is
+`[B, C, H/8, W/8]` (never changed in place: copy the dict); CONDITIONING a list of `[tokens [B, T, D], dict]`; SIGMAS a 1-D float tensor,
+descending, on the CPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from torch import Tensor
 
@@ -15,10 +16,22 @@ from backend.graph.schema import Socket
 
 if TYPE_CHECKING:  # a wire's Python type matters to the type checker only; its Socket is what runs
     from backend.codecs.kl.spec import VaeHandle
+    from backend.diffusion.guiders import Guider
     from backend.diffusion.handle import ModelHandle
+    from backend.diffusion.samplers import Solver
     from backend.encoders.clip.handle import ClipHandle
 else:
-    ModelHandle = ClipHandle = VaeHandle = Any
+    ModelHandle = ClipHandle = VaeHandle = Guider = Solver = Any
+
+
+class NoiseMaker(Protocol):
+    """What a NOISE wire carries: a seed, and unit noise for a latent dict, on the CPU."""
+
+    @property
+    def seed(self) -> int: ...
+
+    def generate_noise(self, latent: dict[str, Any]) -> Tensor: ...
+
 
 Model = Annotated[ModelHandle, Socket("MODEL")]
 Clip = Annotated[ClipHandle, Socket("CLIP")]
@@ -28,6 +41,9 @@ Mask = Annotated[Tensor, Socket("MASK")]
 Latent = Annotated[dict[str, Any], Socket("LATENT")]
 Conditioning = Annotated[list[Any], Socket("CONDITIONING")]
 Sigmas = Annotated[Tensor, Socket("SIGMAS")]
+SamplerWire = Annotated[Solver, Socket("SAMPLER")]
+GuiderWire = Annotated[Guider, Socket("GUIDER")]
+Noise = Annotated[NoiseMaker, Socket("NOISE")]
 Svg = Annotated[Any, Socket("SVG")]
 LatentOperation = Annotated[Callable[..., Tensor], Socket("LATENT_OPERATION")]
 

@@ -40,7 +40,7 @@ def sharpen(planes: Tensor, radius: int, sigma: float, alpha: float) -> Tensor:
 
 def sharpen_directions(latent: Tensor, radius: int, sigma: float, alpha: float) -> Tensor:
     """`sharpen` the unit vectors of a latent `[B, C, H, W]` and keep each position's magnitude."""
-    magnitude = latent.norm(dim=1, keepdim=True) + 1e-6
+    magnitude = torch.linalg.vector_norm(latent, dim=1, keepdim=True) + 1e-6
     return sharpen(latent / magnitude, radius, sigma, alpha) * magnitude
 
 
@@ -50,7 +50,7 @@ def tonemap_reinhard(latent: Tensor, multiplier: float) -> Tensor:
     Reinhard et al., "Photographic tone reproduction for digital images" (2002), eq. 3, on the length of each position's vector.
     A multiplier of 0 gives zeros.
     """
-    magnitude = latent.norm(dim=1, keepdim=True) + 1e-10
+    magnitude = torch.linalg.vector_norm(latent, dim=1, keepdim=True) + 1e-10
     mean = magnitude.mean(dim=(1, 2, 3), keepdim=True)
     top = (magnitude.std(dim=(1, 2, 3), keepdim=True) * 5 + mean) * multiplier
     return latent / magnitude * (magnitude * top / (magnitude + top))

@@ -118,3 +118,35 @@ def bounds(mask: Tensor) -> tuple[int, int, int, int] | None:
         return None
     x, y = int(columns[0]), int(rows[0])
     return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+
+
+def morph(planes: Tensor, operation: str, size: int) -> Tensor:
+    """Grey morphology of `[B, C, H, W]` with a flat square of side `size`; ValueError for an unknown operation.
+
+    An even side reaches one cell further to the left and top. Outside the picture nothing counts.
+    """
+    if operation == "dilate":
+        return _square(planes, size)
+    if operation == "erode":
+        return -_square(-planes, size)
+    if operation == "gradient":
+        return morph(planes, "dilate", size) - morph(planes, "erode", size)
+    opened = {"open": ("erode", "dilate"), "top_hat": ("erode", "dilate"), "close": ("dilate", "erode"), "bottom_hat": ("dilate", "erode")}
+    if operation not in opened:
+        raise ValueError(f"unknown operation {operation!r}")
+    first, second = opened[operation]
+    result = morph(morph(planes, first, size), second, size)
+    if operation == "top_hat":
+        return planes - result
+    return result - planes if operation == "bottom_hat" else result
+
+
+def _square(planes: Tensor, size: int) -> Tensor:
+    """Maximum over a square of side `size`, separably and in passes of at most 2 * _POOL + 1 cells."""
+    before, after = size // 2, size - 1 - size // 2
+    while before or after:
+        b, a = min(before, _POOL), min(after, _POOL)
+        padded = F.pad(planes, (b, a, b, a), value=-torch.inf)
+        planes = F.max_pool2d(F.max_pool2d(padded, (1, b + a + 1), stride=1), (b + a + 1, 1), stride=1)
+        before, after = before - b, after - a
+    return planes

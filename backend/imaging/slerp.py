@@ -17,7 +17,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor, dim: int = -1) -> Tensor:
 
     (Anti)parallel or zero vectors have no defined turn and are blended linearly.
     """
-    norm_a, norm_b = a.norm(dim=dim, keepdim=True), b.norm(dim=dim, keepdim=True)
+    norm_a, norm_b = torch.linalg.vector_norm(a, dim=dim, keepdim=True), torch.linalg.vector_norm(b, dim=dim, keepdim=True)
     tiny = torch.finfo(a.dtype).tiny
     unit_a, unit_b = a / norm_a.clamp_min(tiny), b / norm_b.clamp_min(tiny)
     cosine = (unit_a * unit_b).sum(dim=dim, keepdim=True)

@@ -1,0 +1,214 @@
+"""Loading models from files. Only headers are read here; weights follow when something runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from backend.base.errors import NotInstalled, Problem
+from backend.engine.context import Blocker, Context
+from backend.families import load
+from backend.families.configs import PUBLISHED, read_config
+from backend.graph.declare import Choice, FileChoice, Float, Wired, node
+from backend.graph.schema import Files
+from backend.weights import lora
+from backend.weights.open import open_weights
+from nodes.types import Clip, ClipVision, Model, Vae
+
+loader = partial(node, category="loaders", module="nodes")
+T = TypeVar("T")
+CLIP_TYPES = (
+    "stable_diffusion", "stable_cascade", "sd3", "stable_audio", "mochi", "ltxv", "pixart", "cosmos", "lumina2", "wan", "hidream",
+    "chroma", "ace", "omnigen2", "qwen_image", "hunyuan_image",
+)  # fmt: skip
+DUAL_TYPES = ("sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyuan_image")
+STRENGTH: dict[str, Any] = {"min": -100.0, "max": 100.0, "step": 0.01}
+
+
+class Checkpoint(NamedTuple):
+    MODEL: Model
+    CLIP: Clip
+    VAE: Vae
+
+
+class UnclipCheckpoint(NamedTuple):
+    MODEL: Model
+    CLIP: Clip
+    VAE: Vae
+    CLIP_VISION: ClipVision
+
+
+class ModelAndClip(NamedTuple):
+    MODEL: Model
+    CLIP: Clip
+
+
+def open_named(ctx: Context, input: str, kind: str, name: str, read: Callable[..., T]) -> T:
+    """Find a file of a folder kind and read it; what goes wrong is said of this node and input."""
+    try:
+        return read(ctx.services.folders.find_or_raise(kind, name))
+    except Problem as problem:
+        raise problem.at(node=ctx.node, input=input, file=name) from problem.__cause__
+
+
+def _checkpoint(ctx: Context, input: str, kind: str, name: str) -> Checkpoint:
+    """The parts of a checkpoint; a part it lacks blocks whatever would use it, with a sentence."""
+    loaded = open_named(ctx, input, kind, name, lambda path: load.load_checkpoint(path, ctx.services))
+    ctx.log(f"{name}: {loaded.sentence()}.")
+
+    def part(value: Any, what: str, node_title: str) -> Any:
+        return value if value is not None else Blocker(f"{name} holds no {what}. Load one with the node {node_title}.")
+
+    return Checkpoint(
+        part(loaded.model, "diffusion model", "Load Diffusion Model"),
+        part(loaded.clip, "text encoder", "Load CLIP"),
+        part(loaded.vae, "VAE", "Load VAE"),
+    )
+
+
+@loader(
+    "CheckpointLoaderSimple",
+    title="Load Checkpoint",
+    output_tooltips=("The model that denoises latents.", "The text encoder.", "The VAE that turns latents into pictures and back."),
+)
+def checkpoint_loader_simple(ctx: Context, *, ckpt_name: str = FileChoice("checkpoints", tooltip="The checkpoint to load.")) -> Checkpoint:
+    """Load a checkpoint: model, text encoder and VAE."""
+    return _checkpoint(ctx, "ckpt_name", "checkpoints", ckpt_name)
+
+
+@loader("CheckpointLoader", title="Load Checkpoint With Config (DEPRECATED)", category="advanced/loaders", deprecated=True)
+def checkpoint_loader(
+    ctx: Context, *, config_name: str = Choice(Files("configs", tuple(PUBLISHED), first=True)), ckpt_name: str = FileChoice("checkpoints")
+) -> Checkpoint:
+    """Load a checkpoint and read it as a configuration file says. Load Checkpoint finds that out by itself."""
+    try:
+        config = PUBLISHED.get(config_name) or read_config(ctx.services.folders.find_or_raise("configs", config_name))
+    except Problem as problem:
+        raise problem.at(node=ctx.node, input="config_name") from problem.__cause__
+    found = _checkpoint(ctx, "ckpt_name", "checkpoints", ckpt_name)
+    model, clip = found.MODEL, found.CLIP
+    if not isinstance(model, Blocker):
+        model = config.applied(model)
+    if config.clip_layer is not None and not isinstance(clip, Blocker):
+        clip = clip.with_layer(config.clip_layer)
+    return Checkpoint(model, clip, found.VAE)
+
+
+@loader("DiffusersLoader", category="advanced/loaders/deprecated")
+def diffusers_loader(ctx: Context, *, model_path: str = FileChoice("diffusers")) -> Checkpoint:
+    """Load a model that is a folder in the diffusers layout."""
+    return _checkpoint(ctx, "model_path", "diffusers", model_path)
+
+
+@loader("unCLIPCheckpointLoader")
+def unclip_checkpoint_loader(ctx: Context, *, ckpt_name: str = FileChoice("checkpoints")) -> UnclipCheckpoint:
+    """Load a checkpoint that is conditioned on images."""
+    raise NotInstalled(
+        "unCLIP checkpoints: this model family is not installed yet.",
+        hint="Load Checkpoint loads ordinary checkpoints.",
+        node=ctx.node,
+        input="ckpt_name",
+        file=ckpt_name,
+    )
+
+
+@loader("UNETLoader", title="Load Diffusion Model", category="advanced/loaders")
+def unet_loader(
+    ctx: Context,
+    *,
+    unet_name: str = FileChoice("diffusion_models"),
+    weight_dtype: str = Choice(["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]),
+) -> Model:
+    """Load a diffusion model without text encoder and VAE."""
+    if weight_dtype != "default":
+        raise NotInstalled(
+            f"Keeping weights as {weight_dtype} is not installed yet.", hint="Choose `default`.", node=ctx.node, input="weight_dtype"
+        )
+    return open_named(ctx, "unet_name", "diffusion_models", unet_name, lambda path: load.load_diffusion_model(path, ctx.services))
+
+
+def _text_encoder(ctx: Context, input: str, name: str, type: str, device: str) -> Clip:
+    if type != "stable_diffusion":
+        raise NotInstalled(
+            f"Text encoders of type {type}: this model family is not installed yet.",
+            hint="Installed is `stable_diffusion` (CLIP-L).",
+            node=ctx.node,
+            input="type",
+        )
+    if device == "cpu" and ctx.services.pool.device.type != "cpu":
+        ctx.log(f"{name}: the memory planner decides where the text encoder lies; `device` is not needed.")
+    return open_named(ctx, input, "text_encoders", name, lambda path: load.load_text_encoder(path, ctx.services))
+
+
+@loader("CLIPLoader", title="Load CLIP", category="advanced/loaders")
+def clip_loader(
+    ctx: Context,
+    *,
+    clip_name: str = FileChoice("text_encoders"),
+    type: str = Choice(CLIP_TYPES),
+    device: str = Choice(["default", "cpu"], optional=True, advanced=True),
+) -> Clip:
+    """Load a text encoder."""
+    return _text_encoder(ctx, "clip_name", clip_name, type, device)
+
+
+@loader("DualCLIPLoader", category="advanced/loaders")
+def dual_clip_loader(
+    ctx: Context,
+    *,
+    clip_name1: str = FileChoice("text_encoders"),
+    clip_name2: str = FileChoice("text_encoders"),
+    type: str = Choice(DUAL_TYPES),
+    device: str = Choice(["default", "cpu"], optional=True, advanced=True),
+) -> Clip:
+    """Load two text encoders that work together."""
+    return _text_encoder(ctx, "clip_name1", clip_name1, type, device)
+
+
+@loader("VAELoader", title="Load VAE")
+def vae_loader(
+    ctx: Context,
+    *,
+    vae_name: str = Choice(Files("vae", ("pixel_space",), coders=("taesd", "taesdxl", "taesd3", "taef1"))),
+) -> Vae:
+    """Load a VAE."""
+    if vae_name == "pixel_space" or vae_name in ("taesd", "taesdxl", "taesd3", "taef1"):
+        what = "Models that work on pixels" if vae_name == "pixel_space" else f"The small autoencoder {vae_name}"
+        hint = "Choose the VAE that belongs to your model."
+        raise NotInstalled(f"{what}: this model family is not installed yet.", hint=hint, node=ctx.node, input="vae_name")
+    return open_named(ctx, "vae_name", "vae", vae_name, lambda path: load.load_vae(path, ctx.services))
+
+
+def _with_lora(ctx: Context, model: Model, clip: Clip | None, name: str, strength_model: float, strength_clip: float) -> tuple[Any, Any]:
+    if strength_model == 0 and strength_clip == 0:
+        return model, clip
+
+    def read(path: Any) -> tuple[Any, Any, lora.Report]:
+        return lora.apply(model, clip, open_weights(path), strength_model, strength_clip)
+
+    patched_model, patched_clip, report = open_named(ctx, "lora_name", "loras", name, read)
+    ctx.log(f"{name}: {report}.")
+    return patched_model, patched_clip
+
+
+@loader("LoraLoader", title="Load LoRA", output_tooltips=("The changed model.", "The changed text encoder."))
+def lora_loader(
+    ctx: Context,
+    *,
+    model: Model = Wired(tooltip="The model to change."),
+    clip: Clip = Wired(tooltip="The text encoder to change."),
+    lora_name: str = FileChoice("loras", tooltip="The LoRA."),
+    strength_model: float = Float(1.0, **STRENGTH, tooltip="How much to change the model; may be negative."),
+    strength_clip: float = Float(1.0, **STRENGTH, tooltip="How much to change the text encoder; may be negative."),
+) -> ModelAndClip:
+    """Change a model and its text encoder by a LoRA. The loaded weights themselves are never touched; several can be chained."""
+    return ModelAndClip(*_with_lora(ctx, model, clip, lora_name, strength_model, strength_clip))
+
+
+@loader("LoraLoaderModelOnly", output_tooltips=("The changed model.",))
+def lora_loader_model_only(
+    ctx: Context, *, model: Model, lora_name: str = FileChoice("loras"), strength_model: float = Float(1.0, **STRENGTH)
+) -> Model:
+    """Change a model by a LoRA and leave the text encoder alone."""
+    return _with_lora(ctx, model, None, lora_name, strength_model, 0.0)[0]

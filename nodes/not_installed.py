@@ -1,0 +1,108 @@
+"""Nodes whose model families come later. Their sockets are complete, so graphs load and connect; running one says what is missing."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple, NoReturn
+
+from backend.base.errors import NotInstalled
+from backend.engine.context import Context
+from backend.graph.declare import Choice, FileChoice, Float, node
+from nodes.types import ClipVision, ClipVisionOutput, Conditioning, ControlNet, Gligen, Image, Model, StyleModel, Vae
+
+later = partial(node, module="nodes")
+
+
+class TwoConditionings(NamedTuple):
+    positive: Conditioning
+    negative: Conditioning
+
+
+def missing(ctx: Context, what: str, file: str | None = None) -> NoReturn:
+    """Raises NotInstalled."""
+    raise NotInstalled(
+        f"{what}: this model family is not installed yet.",
+        hint="Remove or bypass this node to run the rest of the graph.",
+        node=ctx.node,
+        file=file,
+    )
+
+
+def _strength(step: float = 0.01) -> float:
+    widget: float = Float(1.0, min=0.0, max=10.0, step=step)
+    return widget
+
+
+@later("ControlNetLoader", title="Load ControlNet Model", category="loaders")
+def control_net_loader(ctx: Context, *, control_net_name: str = FileChoice("controlnet")) -> ControlNet:
+    """Load a model that steers sampling by a picture. Not installed yet."""
+    missing(ctx, "ControlNet", control_net_name)
+
+
+@later("DiffControlNetLoader", title="Load ControlNet Model (diff)", category="loaders")
+def diff_control_net_loader(ctx: Context, *, model: Model, control_net_name: str = FileChoice("controlnet")) -> ControlNet:
+    """Load a ControlNet that is stored as a difference to a model. Not installed yet."""
+    missing(ctx, "ControlNet", control_net_name)
+
+
+@later("ControlNetApply", title="Apply ControlNet (OLD)", category="conditioning/controlnet", deprecated=True)
+def control_net_apply(
+    ctx: Context, *, conditioning: Conditioning, control_net: ControlNet, image: Image, strength: float = _strength()
+) -> Conditioning:
+    """Steer sampling by a picture. Not installed yet."""
+    missing(ctx, "ControlNet")
+
+
+@later("ControlNetApplyAdvanced", title="Apply ControlNet", category="conditioning/controlnet")
+def control_net_apply_advanced(
+    ctx: Context,
+    *,
+    positive: Conditioning,
+    negative: Conditioning,
+    control_net: ControlNet,
+    image: Image,
+    strength: float = _strength(),
+    start_percent: float = Float(0.0, min=0.0, max=1.0, step=0.001),
+    end_percent: float = Float(1.0, min=0.0, max=1.0, step=0.001),
+    vae: Vae | None = None,
+) -> TwoConditionings:
+    """Steer a part of sampling by a picture. Not installed yet."""
+    missing(ctx, "ControlNet")
+
+
+@later("CLIPVisionLoader", title="Load CLIP Vision", category="loaders")
+def clip_vision_loader(ctx: Context, *, clip_name: str = FileChoice("clip_vision")) -> ClipVision:
+    """Load an image encoder. Not installed yet."""
+    missing(ctx, "CLIP vision", clip_name)
+
+
+@later("CLIPVisionEncode", title="CLIP Vision Encode", category="conditioning")
+def clip_vision_encode(ctx: Context, *, clip_vision: ClipVision, image: Image, crop: str = Choice(["center", "none"])) -> ClipVisionOutput:
+    """Encode a picture. Not installed yet."""
+    missing(ctx, "CLIP vision")
+
+
+@later("StyleModelLoader", title="Load Style Model", category="loaders")
+def style_model_loader(ctx: Context, *, style_model_name: str = FileChoice("style_models")) -> StyleModel:
+    """Load a style model. Not installed yet."""
+    missing(ctx, "Style models", style_model_name)
+
+
+@later("StyleModelApply", title="Apply Style Model", category="conditioning/style_model")
+def style_model_apply(
+    ctx: Context,
+    *,
+    conditioning: Conditioning,
+    style_model: StyleModel,
+    clip_vision_output: ClipVisionOutput,
+    strength: float = _strength(0.001),
+    strength_type: str = Choice(["multiply", "attn_bias"]),
+) -> Conditioning:
+    """Add the style of a picture. Not installed yet."""
+    missing(ctx, "Style models")
+
+
+@later("GLIGENLoader", category="loaders")
+def gligen_loader(ctx: Context, *, gligen_name: str = FileChoice("gligen")) -> Gligen:
+    """Load a model that places things in boxes. Not installed yet."""
+    missing(ctx, "GLIGEN", gligen_name)
