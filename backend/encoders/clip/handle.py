@@ -66,7 +66,7 @@ class ClipHandle:
         """With these patches after those it has."""
         return replace(self, patches=(*self.patches, *patches))
 
-    def residency(self) -> Loadable:
+    def leasable(self) -> Loadable:
         """What to lease: the net with the patches as deltas."""
         if not self.patches:
             return self.loadable
@@ -104,7 +104,7 @@ class ClipHandle:
     def _empty(self, length: int, pool: Pool) -> Tensor:
         """The encoding [length, width] of a prompt without words."""
         tokens = [START, END, *[self.tokenizer.pad] * (length - 2)]
-        loadable = self.residency()
+        loadable = self.leasable()
         key = (loadable.key, loadable.fingerprint, loadable.dtype, self.layer, tuple(tokens))
         return self.empties.get(key, lambda: self._run([tokens], pool)[0][0])
 
@@ -112,7 +112,7 @@ class ClipHandle:
     def _run(self, chunks: Sequence[Sequence[Any]], pool: Pool) -> tuple[Tensor, Tensor]:
         """Hidden states [n, T, width] and pooled vectors [n, width] of plain chunks, float32 on the CPU."""
         ids, vectors = self._split(chunks)
-        loadable = self.residency()
+        loadable = self.leasable()
         hidden, pooled = [], []
         with pool.lease(loadable, self._working(min(len(chunks), AT_ONCE), ids.shape[1])) as net:
             for start in range(0, len(chunks), AT_ONCE):

@@ -160,7 +160,7 @@ class Kronecker(Adapter):
         if w.dim() > 2 and second.dim() == 2 and w[0, 0].numel() > 1:
             second = second.reshape(second.shape[0], -1, *w.shape[2:])
         first = first.reshape(*first.shape[:2], *[1] * (second.dim() - 2))
-        return torch.kron(first, second).mul_(self.scale).reshape(w.shape)
+        return torch.kron(first, second.contiguous()).mul_(self.scale).reshape(w.shape)
 
 
 @dataclass(frozen=True, eq=False)
