@@ -244,6 +244,8 @@ class _Mail:
             self.seen = number
         if event is None:
             return
+        if event.type == "feature_flags" and self.seen is None:
+            self.seen = event.data.get("event_cursor")
         preview = event.type == "preview"
         boxes = self.boxes.values() if event.job is None and preview else [self.boxes.get(event.job or "")]
         for box in boxes:

@@ -85,6 +85,7 @@ export class Server extends EventTarget {
   #onText(raw) {
     const { type, data, seq } = JSON.parse(raw);
     if (Number.isInteger(seq)) this.#seen = seq;
+    else if (type === "feature_flags") this.#seen ??= data.event_cursor ?? null;
     this.#tell(type, data);
   }
 
