@@ -1,0 +1,245 @@
+"""The front process: puts the rooms without torch together, serves, and starts the worker. Composition root."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import ssl
+import sys
+import time
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from backend.base.config import ROOT, Settings
+from backend.base.errors import Refused
+from backend.base.paths import Folders
+from backend.graph.choices import FolderChoices
+from backend.server import wire
+from backend.server.app import build
+from backend.server.catalogue import Catalogue
+from backend.server.hub import Hub
+from backend.server.jobs import Jobs
+from backend.server.logs import LogRing
+from backend.server.state import State
+from backend.storage.db import Database
+from backend.storage.events import EventLog
+from backend.storage.history import History
+from backend.storage.lock import DirectoryLock
+from backend.storage.queue import Queue
+from backend.storage.settings import SettingsStore, UserStore
+from backend.workers.death import Death
+from backend.workers.local import LocalWorker
+from backend.workers.protocol import Frame
+
+DRAIN_S = 3.0
+_BACKLOG = 1024
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or Ctrl-C; the process's exit status. Raises Problem when it cannot start."""
+    return asyncio.run(_serve(settings))
+
+
+def worker_command(settings: Settings) -> list[str]:
+    """How the worker process is started: the same flags, read again there."""
+    return [sys.executable, "-P", "-m", "backend.worker", *settings.argv]
+
+
+class Front:
+    """The rooms of one front, wired together."""
+
+    def __init__(self, settings: Settings, folders: Folders, database: Database, logs: LogRing, stop: Callable[[int], None]) -> None:
+        self.settings, self.logs, self._stop = settings, logs, stop
+        queue = Queue(database)
+        hub = Hub(lambda: len(queue))
+        history = History(database)
+        jobs = Jobs(queue, history, EventLog(database), hub, logs.write)
+        catalogue = Catalogue(FolderChoices(folders), logs.write)
+        root = settings.front_end_root or ROOT / "web"
+        self.state = State(
+            settings, folders, queue, history, jobs, hub, catalogue, SettingsStore(database), UserStore(database), logs, root
+        )
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))}
+        self.worker = LocalWorker(
+            worker_command(settings),
+            on_frame=self._on_frame,
+            on_death=self._on_death,
+            on_log=logs.write,
+            env=env,
+            silence_s=settings.hang_timeout,
+            grace_s=settings.cancel_grace,
+        )
+        jobs.worker = catalogue.worker = self.worker
+        logs.tell = self._tell_logs
+        hub.on_audience = self.worker.watch
+
+    async def recover(self) -> None:
+        """Take up what a former process left: waiting jobs wait, interrupted ones run again or end with their error."""
+        state = self.state
+        for job, again in state.queue.recover():
+            if again:
+                self.logs.write(f"Job {job.id} was running when the server ended; it is queued again (attempt {job.attempts + 1}).")
+            else:
+                await state.jobs.give_up(job, "The server ended while this job ran.", "It may have exhausted the machine; see the log.")
+        numbers = [job.number for job in state.queue.pending.values()]
+        state.counter = max([int(n) + 1 for n in numbers] + [0])
+
+    async def _on_frame(self, frame: Frame) -> None:
+        message, state = frame.message, self.state
+        op = message.get("op")
+        if op == "events":
+            state.jobs.on_events(message["id"], message["batch"])
+        elif op == "preview":
+            state.jobs.on_picture(message, frame.payload)
+        elif op == "beat":
+            state.beat = message
+        elif op == "done":
+            await state.jobs.on_done(message["id"])
+        elif op == "hello":
+            self._on_hello(message)
+
+    def _on_hello(self, message: dict[str, object]) -> None:
+        state = self.state
+        nodes = message.pop("nodes")
+        assert isinstance(nodes, list)
+        state.hello = message
+        kinds = message.get("kinds")
+        for kind, (paths, extensions) in kinds.items() if isinstance(kinds, dict) else ():
+            for path in paths:
+                state.folders.add(kind, path, extensions=extensions)
+        state.catalogue.update(nodes)
+        asyncio.get_running_loop().call_soon(self._ready)
+
+    def _ready(self) -> None:
+        state = self.state
+        self.logs.write(f"The worker is ready: {len(state.catalogue.registry)} node types, {state.hello.get('sentence', '')}")
+        self.worker.watch(len(state.hub) > 0)
+        state.jobs.kick()
+        if self.settings.quick_test:
+            self._stop(0)
+
+    async def _on_death(self, death: Death) -> None:
+        await self.state.jobs.on_death(death.cause, death.hint, death.kind == "cancel")
+        if self.settings.quick_test:
+            self._stop(1)
+
+    def _tell_logs(self, sid: str, entries: list[dict[str, str]]) -> None:
+        client = self.state.hub.find(sid)
+        if client is not None:
+            client.put(wire.logs(entries).frame())
+
+
+async def _serve(settings: Settings) -> int:
+    started = time.monotonic()
+    folders = settings.folders()
+    folders.create()
+    logs = LogRing(settings.log_stdout)
+    lock = DirectoryLock(folders.user)
+    stopped = asyncio.get_running_loop().create_future()
+
+    def stop(status: int) -> None:
+        if not stopped.done():
+            stopped.set_result(status)
+
+    database = Database(_database_path(settings, folders), logs.write)
+    runner: web.AppRunner | None = None
+    front: Front | None = None
+    try:
+        _wipe(folders.temp)
+        front = Front(settings, folders, database, logs, stop)
+        await front.recover()
+        runner = web.AppRunner(build(front.state), access_log=None, handle_signals=False, keepalive_timeout=75.0)
+        await runner.setup()
+        url = await _listen(runner, settings)
+        front.worker.start()
+        _on_signals(stop)
+        logs.write(f"Front ready after {time.monotonic() - started:.2f} s.")
+        if not settings.dont_print_server:
+            logs.write(f"To see the GUI go to: {url}")
+        _warn_if_open(settings, logs)
+        if settings.auto_launch:
+            webbrowser.open(url)
+        status: int = await stopped
+        return status
+    finally:
+        await _shut_down(front, runner, settings)
+        await asyncio.to_thread(database.close)
+        _wipe(folders.temp)
+        lock.release()
+        logs.close()
+
+
+async def _shut_down(front: Front | None, runner: web.AppRunner | None, settings: Settings) -> None:
+    if front is not None:
+        front.state.stopping = True
+        await front.state.jobs.stop(0.0 if settings.quick_test else DRAIN_S)
+        await front.worker.stop()
+        await front.state.hub.close()
+    if runner is not None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(runner.cleanup(), 5.0)
+
+
+def _database_path(settings: Settings, folders: Folders) -> Path:
+    text = settings.database_url or ""
+    return Path(text.removeprefix("sqlite:///")) if text.startswith("sqlite:///") else folders.user / "emulsion.db"
+
+
+def _wipe(directory: Path) -> None:
+    """The temp directory is emptied at start and exit; what cannot be removed is left."""
+    if directory.is_dir():
+        for entry in directory.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    entry.unlink()
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> str:
+    """Bind every address; the URL of the first. Port 0 lets the system choose one port for all. Raises Refused when a port is taken."""
+    tls = None
+    if settings.tls_certfile is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(settings.tls_certfile, settings.tls_keyfile)
+    port, url = settings.port, ""
+    for address in settings.listen:
+        try:
+            site = web.TCPSite(runner, address, port, ssl_context=tls, backlog=_BACKLOG)
+            await site.start()
+        except OSError as error:
+            if url:  # a second address family this machine lacks
+                continue
+            raise Refused(
+                f"The server cannot listen on {address}:{port}: {error.strerror}.", hint="Choose another --port or --listen."
+            ) from error
+        if not url:
+            port = runner.addresses[0][1]
+            shown = "127.0.0.1" if address == "0.0.0.0" else f"[{address}]" if ":" in address else address
+            url = f"http{'s' if tls else ''}://{shown}:{port}"
+    return url
+
+
+def _on_signals(stop: Callable[[int], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(name, stop, 0)
+        except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt in the loop instead
+            return
+
+
+def _warn_if_open(settings: Settings, logs: LogRing) -> None:
+    from backend.server.security import is_loopback
+
+    if settings.token is None and not all(is_loopback(a) for a in settings.listen):
+        logs.write(
+            "Warning: everybody who can reach this machine can run graphs on it and read its pictures. "
+            "Use --token, or listen on 127.0.0.1 only."
+        )

@@ -1,0 +1,60 @@
+"""The aiohttp application: every route twice (plain and under /api), typed errors, limits."""
+
+from __future__ import annotations
+
+import traceback
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from backend.base.errors import BadInput, Problem
+from backend.server import security
+from backend.server.replies import error_body, json_reply, problem_reply
+from backend.server.routes import core, extensions, files, internal, models, page, preferences, prompt, socket, system, userdata
+from backend.server.state import STATE, State, UnknownUser
+
+DOUBLED = (core, extensions, files, models, preferences, prompt, socket, system, userdata)
+_HEADER_LIMIT = 16 << 10
+
+
+def build(state: State) -> web.Application:
+    """The application of a front."""
+    settings = state.settings
+    app = web.Application(client_max_size=settings.max_upload, middlewares=[security.guard(settings), _errors])
+    app[STATE] = state
+    for room in DOUBLED:
+        app.add_routes(room.routes)
+        for route in room.routes:
+            if isinstance(route, web.RouteDef) and not route.path.startswith("/ws_"):
+                app.router.add_route(route.method, "/api" + route.path, route.handler, **route.kwargs)
+    app.add_routes(internal.routes)
+    app.add_routes(page.routes)
+    return app
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Problems become their status; what nobody foresaw becomes a 500 that says so, and a traceback in the log."""
+    try:
+        return await handler(request)
+    except UnknownUser as problem:
+        return problem_reply(problem, 401)
+    except Problem as problem:
+        return problem_reply(problem)
+    except web.HTTPRequestEntityTooLarge:
+        most = request.app[STATE].settings.max_upload
+        return problem_reply(
+            BadInput(f"The body is larger than {most >> 20} MB.", hint="Start the server with a larger --max-upload-size."), 413
+        )
+    except web.HTTPException as reply:
+        if reply.status < 400 or reply.body or reply.status in (403, 404, 405):
+            raise
+        return json_reply(error_body("http_error", reply.reason), reply.status)
+    except (ConnectionError, TimeoutError):
+        raise
+    except Exception as error:  # noqa: BLE001  the last net: the server stays up and the log has the traceback
+        state = request.app[STATE]
+        for line in traceback.format_exc().rstrip().splitlines():
+            state.logs.write(line)
+        message = f"The server failed to answer: {type(error).__name__}."
+        return json_reply(error_body("internal_error", message, "The log has the details."), 500)

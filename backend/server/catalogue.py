@@ -1,0 +1,133 @@
+"""The node types as the worker described them: validation and `/object_info` without asking it again."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from backend.base.errors import NotInstalled, Problem
+from backend.graph.choices import FolderChoices
+from backend.graph.custom import Answer, Question
+from backend.graph.describe import from_wire, object_info
+from backend.graph.document import Prompt
+from backend.graph.registry import Registry
+from backend.graph.schema import Files, NodeType
+from backend.graph.validate import Checked, validate
+from backend.server.jobs import Worker
+
+REFRESH_EVERY_S = 1.0
+REFRESH_WAIT_S = 1.0
+ASK_WAIT_S = 30.0
+START_WAIT_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A prebuilt reply."""
+
+    body: bytes
+    zipped: bytes
+    etag: str
+
+
+class Catalogue:
+    """Follows the worker: `update` with each hello. File choices are listed here, so they are right while the worker computes."""
+
+    def __init__(self, choices: FolderChoices, say: Callable[[str], None]) -> None:
+        self.choices = choices
+        self.registry = Registry()
+        self.ready = asyncio.Event()
+        self.worker: Worker | None = None
+        self._say = say
+        self._dynamic = False
+        self._files: tuple[Files, ...] = ()
+        self._built: tuple[tuple[tuple[str, ...], ...], Document] | None = None
+        self._refreshed = -REFRESH_EVERY_S
+        self._building = asyncio.Lock()
+
+    def update(self, nodes: list[Mapping[str, Any]], complete: bool = True) -> None:
+        """Take over descriptions; `complete` says that types missing in them are gone."""
+        types = [from_wire(data) for data in nodes]
+        self.registry = Registry(types) if complete else self.registry.with_types(types)
+        self._dynamic = any(data.get("dynamic") for data in nodes) if complete else self._dynamic
+        self._files = tuple({f: None for t in self.registry.values() for f in _files_of(t)})
+        self._built = None
+        self.ready.set()
+
+    async def wait(self) -> None:
+        """Wait for the first description. Raises NotInstalled when the worker does not come up."""
+        if self.ready.is_set():
+            return
+        try:
+            await asyncio.wait_for(self.ready.wait(), START_WAIT_S)
+        except TimeoutError:
+            raise NotInstalled(
+                "The worker has not started yet, so the node types are unknown.", hint="See the log for the reason."
+            ) from None
+
+    async def check(self, prompt: Prompt, targets: list[str] | None, large: bool) -> Checked:
+        """Validate. In a thread where it takes long or where node types must be asked."""
+        await self.wait()
+        registry = self.registry
+        asks = any((t := registry.get(n.type)) is not None and t.has_validate for n in prompt.nodes.values())
+        if not asks and not large:
+            return validate(prompt, registry, targets, self.choices)
+        loop = asyncio.get_running_loop()
+
+        def ask(questions: Any) -> list[Answer]:
+            return asyncio.run_coroutine_threadsafe(self._ask(questions), loop).result()
+
+        return await asyncio.to_thread(validate, prompt, registry, targets, self.choices, ask)
+
+    async def _ask(self, questions: list[Question]) -> list[Answer]:
+        assert self.worker is not None
+        answers: list[Answer] = await self.worker.call("validate", [q.to_json() for q in questions], ASK_WAIT_S)
+        return answers
+
+    async def describe(self, id: str) -> str:
+        """JSON text of one type, `{}` when there is none."""
+        await self.wait()
+        await self._refresh()
+        t = self.registry.get(id)
+        return "{}" if t is None else json.dumps({id: object_info(t, self.choices)})
+
+    async def document(self) -> Document:
+        """All types. Rebuilt only when a type or the files it offers have changed."""
+        await self.wait()
+        await self._refresh()
+        async with self._building:
+            listing = tuple(tuple(self.choices(f)) for f in self._files)
+            if self._built is None or self._built[0] != listing:
+                built = await asyncio.to_thread(self._build)
+                self._built = (listing, built)
+            return self._built[1]
+
+    def _build(self) -> Document:
+        info = {id: object_info(t, self.choices) for id, t in self.registry.items()}
+        body = json.dumps(info, separators=(",", ":")).encode()
+        return Document(body, gzip.compress(body, 5, mtime=0), f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
+
+    async def _refresh(self) -> None:
+        """Ask types whose inputs may change for their present form; when the worker does not answer, the last one stands."""
+        if not self._dynamic or self.worker is None or time.monotonic() - self._refreshed < REFRESH_EVERY_S:
+            return
+        self._refreshed = time.monotonic()
+        try:
+            changed = await self.worker.call("refresh", None, REFRESH_WAIT_S)
+        except Problem as problem:
+            self._say(f"Node descriptions were not refreshed: {problem}")
+            return
+        if changed:
+            self.update(changed, complete=False)
+
+
+def _files_of(t: NodeType) -> list[Files]:
+    found = [i.kind for i in t.inputs if isinstance(i.kind, Files)]
+    found += [v for i in t.inputs for v in (i.options or {}).values() if isinstance(v, Files)]
+    return found

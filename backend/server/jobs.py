@@ -1,0 +1,262 @@
+"""The life of a job in the front: accepted, run by the worker, told to its client, written to the history."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from backend.base import events as ev
+from backend.base.errors import Problem
+from backend.server import wire
+from backend.server.hub import Hub
+from backend.server.wire import Picture, RunWire
+from backend.storage.events import EventLog
+from backend.storage.history import Ending, History
+from backend.storage.queue import MOST_ATTEMPTS, Queue, QueuedJob
+
+_UNKEPT = frozenset({ev.Progress.code, ev.NodeText.code, ev.NodeLog.code, ev.PackEvent.code})
+_END = "end"
+_FLUSH_S = 0.25
+
+
+class Worker(Protocol):
+    """What the front needs of a worker, wherever it runs."""
+
+    ready: asyncio.Event
+
+    def run(self, job: bytes) -> None: ...
+    def cancel(self, id: str) -> None: ...
+    def ended(self, id: str) -> None: ...
+    def free(self, unload_models: bool, free_memory: bool) -> None: ...
+    async def call(self, method: str, args: Any, timeout: float) -> Any: ...
+
+
+class Jobs:
+    """Owns the order of things between queue, worker, sockets, event log and history. Lives on the event loop."""
+
+    def __init__(self, queue: Queue, history: History, log: EventLog, hub: Hub, say: Callable[[str], None]) -> None:
+        self.queue, self.history, self.log, self.hub = queue, history, log, hub
+        self._say = say
+        self.worker: Worker | None = None
+        self._running: QueuedJob | None = None
+        self._wire: RunWire | None = None
+        self._flush_due: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._paused = False
+
+    @property
+    def running(self) -> QueuedJob | None:
+        """The job the worker has."""
+        return self._running
+
+    @property
+    def running_node(self) -> str | None:
+        """The visible node that runs now."""
+        return self._wire.current if self._wire is not None else None
+
+    def free(self, unload_models: bool, free_memory: bool) -> None:
+        """Let the worker let go of models, and of results with `free_memory`. A worker that is away holds nothing."""
+        if self.worker is not None:
+            with contextlib.suppress(Problem):
+                self.worker.free(unload_models, free_memory)
+
+    async def submit(self, job: QueuedJob, replace: bool = False) -> None:
+        """Accept a job: returns after the commit. Raises Duplicate, or a Problem when the disk refuses."""
+        await asyncio.wrap_future(self.queue.submit(job, replace))
+        self.queue.enqueue(job)
+        self.hub.status(job.client)
+        self.kick()
+
+    def kick(self) -> None:
+        """Give the worker its next job, if it is free."""
+        if (job := self._start_next()) is not None:
+            self.hub.status(job.client)
+
+    def _start_next(self) -> QueuedJob | None:
+        worker = self.worker
+        if self._paused or self._running is not None or worker is None or not worker.ready.is_set():
+            return None
+        job = self.queue.take()
+        if job is None:
+            return None
+        self._running = job
+        self._wire = RunWire(job.id, time.monotonic)
+        self._idle.clear()
+        extra = job.extra if not job.secrets else json.dumps({**json.loads(job.extra), **job.secrets})
+        try:
+            worker.run(f'{{"id":{json.dumps(job.id)},"prompt":{job.prompt},"targets":{job.targets},"extra":{extra}}}'.encode())
+        except Problem:  # it has just died: on_death is on its way and decides
+            self._say(f"The worker went away before job {job.id} reached it.")
+        return job
+
+    def interrupt(self, id: str | None) -> None:
+        """Cancel the running job; with an id only if that is the one."""
+        job = self._running
+        if job is not None and self.worker is not None and (id is None or job.id == id):
+            self.worker.cancel(job.id)
+
+    def on_events(self, id: str, batch: list[list[Any]]) -> None:
+        """Store and tell what happened in a run."""
+        job, run = self._running, self._wire
+        if job is None or run is None or job.id != id:
+            return
+        for row in batch:
+            self._tell(job, run, row)
+
+    def on_picture(self, header: Mapping[str, Any], data: bytes) -> None:
+        """Pass a picture on, with its step."""
+        job, run = self._running, self._wire
+        if job is None or run is None or job.id != header["id"]:
+            return
+        node = header["node"]
+        display, parent, real = run.place(node)
+        progress = ev.Progress(node, header["value"], header["total"])
+        for frame in run.state_frames(progress):
+            self.hub.send(job.client, frame, self.log.last)
+        picture = Picture(job.id, node, display, parent, real, header["format"], data)
+        self.hub.send_picture(job.client, picture, run.progress_frame(progress), self.log.last)
+
+    async def on_done(self, id: str) -> None:
+        """The worker has finished a job and sent all its events."""
+        job, run = self._running, self._wire
+        if job is None or run is None or job.id != id:
+            return
+        await self._finish(job, run)
+
+    async def on_death(self, cause: str, hint: str, cancelled: bool) -> None:
+        """The worker is gone. Its job runs again, unless it was cancelled or has had its attempts."""
+        job, run = self._running, self._wire
+        if job is None or run is None:
+            return
+        node = run.current or ""
+        type = _node_type(job, node)
+        now = _now_ms()
+        if cancelled:
+            self._tell(job, run, ev.to_json(ev.RunInterrupted(node, type, (), now)))
+            await self._finish(job, run)
+            return
+        if job.attempts < MOST_ATTEMPTS:
+            self._say(f"Job {job.id} is queued again after attempt {job.attempts} of {MOST_ATTEMPTS}: {cause}")
+            self._running = self._wire = None
+            await asyncio.wrap_future(self.queue.put_back(job))
+            self.hub.status(job.client)
+            self._idle.set()
+            return
+        await self.give_up(job, cause, hint, run)
+
+    async def give_up(self, job: QueuedJob, cause: str, hint: str, run: RunWire | None = None) -> None:
+        """End a job with an error that is not a node's: its process died too often."""
+        run = run or RunWire(job.id, time.monotonic)
+        node = run.current or ""
+        tries = f"{cause} This was attempt {job.attempts} of {MOST_ATTEMPTS}; the job is not tried again."
+        type = _node_type(job, node)
+        failed = ev.RunFailed(node, type, "WorkerDied", tries, hint, (), {}, (), tuple(json.loads(job.prompt)), _now_ms())
+        self._tell(job, run, ev.to_json(failed))
+        await self._finish(job, run)
+
+    async def stop(self, drain_s: float) -> None:
+        """Take no further job; let the running one end within `drain_s`, else put it back in line."""
+        self._paused = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), drain_s)
+        except TimeoutError:
+            job = self._running
+            if job is not None:
+                self._running = self._wire = None
+                self._say(f"Job {job.id} waits for the next start.")
+                await asyncio.wrap_future(self.queue.put_back(job, count_attempt=False))
+        self._flush()
+
+    def _tell(self, job: QueuedJob, run: RunWire, row: list[Any]) -> None:
+        seq = self.log.last
+        if row[0] not in _UNKEPT:
+            seq = self.log.append(job.id, job.client, row)
+            self._flush_soon()
+        event = ev.from_json(row)
+        if isinstance(event, ev.NodeLog):
+            self._say(f"[{event.node}] {event.text}")
+        sid = event.client if isinstance(event, ev.PackEvent) else job.client
+        for frame in run.translate(event):
+            if isinstance(frame, bytes):
+                self.hub.send_text(sid, frame)
+            else:
+                self.hub.send(sid, frame, seq)
+
+    async def _finish(self, job: QueuedJob, run: RunWire) -> None:
+        """Free the worker for its next job at once; then the history, and after it the frame that says it is there."""
+        if self.worker is not None:
+            self.worker.ended(job.id)
+        written = self.history.finish(job.id, _ending(run), time.time())
+        self.queue.forget_running(job.id)
+        self._running = self._wire = None
+        following = self._start_next()
+        try:
+            await asyncio.wrap_future(written)
+        except sqlite3.Error as error:
+            self._say(f"The history entry of job {job.id} could not be written: {error}.")
+        self.hub.status(job.client)
+        self._flush_soon()
+        self.hub.send(job.client, wire.end_of_run(job.id), self.log.append(job.id, job.client, [_END]))
+        if following is not None:
+            self.hub.status(following.client)
+        elif self._running is None:
+            self._idle.set()
+
+    def replay(self, since: int, client: str) -> list[tuple[int, bytes]]:
+        """Numbered frames a client missed. Reads the disk: call it in a thread."""
+        if since > self.log.last:
+            since = 0  # numbers of a database that is no more
+        frames: list[tuple[int, bytes]] = []
+        runs: dict[str, RunWire] = {}
+        for seq, job, _, row in self.log.since(since, client=client):
+            if row[0] == _END:
+                frames.append((seq, wire.end_of_run(job).frame(seq)))
+                continue
+            run = runs.setdefault(job, RunWire(job, time.monotonic))
+            frames.extend((seq, message.frame(seq)) for message in run.replayed(ev.from_json(row)))
+        return frames
+
+    def story(self, id: str) -> list[dict[str, Any]]:
+        """What happened in a run, in our own words: why nodes ran, how long they took. Reads the disk: call it in a thread."""
+        kinds = {code: kind.__name__ for code, kind in ev.KINDS.items()}
+        told = []
+        for seq, _, _, row in self.log.since(0, job=id):
+            if row[0] in kinds:
+                event = ev.from_json(row)
+                told.append({"seq": seq, "event": kinds[row[0]], **{f: getattr(event, f) for f in event.__dataclass_fields__}})
+        return told
+
+    def _flush_soon(self) -> None:
+        if self._flush_due is None:
+            self._flush_due = asyncio.get_running_loop().call_later(_FLUSH_S, self._flush)
+
+    def _flush(self) -> None:
+        if self._flush_due is not None:
+            self._flush_due.cancel()
+            self._flush_due = None
+        self.log.flush()
+
+
+def _ending(run: RunWire) -> Ending:
+    """What the history keeps of a run."""
+    last = run.messages[-1][0] if run.messages else ""
+    ok = last == "execution_success"
+    status = {"status_str": "success" if ok else "error", "completed": ok, "messages": run.messages}
+    error = run.messages[-1][1]["exception_message"].strip() if last == "execution_error" else None
+    state = "success" if ok else "interrupted" if last == "execution_interrupted" else "error"
+    return Ending(state, wire.dump(run.outputs), wire.dump(run.meta), wire.dump(status), error)
+
+
+def _node_type(job: QueuedJob, node: str) -> str:
+    found = json.loads(job.prompt).get(node)
+    return str(found.get("class_type", "")) if isinstance(found, dict) else ""
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

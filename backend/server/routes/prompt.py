@@ -1,0 +1,114 @@
+"""POST /prompt: check, number, accept. (Contract 1.3.)"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import uuid
+from typing import Any
+
+from aiohttp import web
+
+from backend.base.errors import BadInput, Problem
+from backend.graph.document import MAX_ID, InvalidPrompt, Prompt
+from backend.graph.validate import refused
+from backend.server.replies import LARGE_BODY, error_body, json_reply, json_text, problem_reply, read_object
+from backend.server.state import State, state_of
+from backend.server.wire import dump
+from backend.storage.queue import Duplicate, QueuedJob
+
+routes = web.RouteTableDef()
+SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
+
+
+@routes.get("/prompt")
+async def remaining(request: web.Request) -> web.Response:
+    return json_text(f'{{"exec_info":{{"queue_remaining":{len(state_of(request).queue)}}}}}')
+
+
+@routes.post("/prompt")
+async def submit(request: web.Request) -> web.Response:
+    state = state_of(request)
+    if state.stopping:
+        return json_reply(error_body("stopping", "The server is stopping and takes no new jobs.", "Try again in a moment."), 503)
+    body = await read_object(request)
+    number = _number(state, body)
+    large = (request.content_length or 0) > LARGE_BODY
+    if "prompt" not in body:
+        return json_reply(error_body("no_prompt", "No prompt provided", "The body has no key 'prompt'."), 400)
+    id, again = _id(body)
+    extra = _extra(body)
+    targets = body.get("partial_execution_targets")
+    if targets is not None and not (isinstance(targets, list) and all(isinstance(t, str) for t in targets)):
+        raise BadInput("'partial_execution_targets' must be an array of node ids.", hint="Leave it out to run every output.")
+    try:
+        parsed = Prompt.parse(body["prompt"])
+    except InvalidPrompt as problem:
+        return json_reply({"error": refused(problem), "node_errors": {}}, 400)
+    checked = await state.catalogue.check(parsed, targets, large)
+    if checked.error is not None:
+        return json_reply({"error": checked.error, "node_errors": checked.node_errors}, 400)
+    secrets = {name: str(extra.pop(name)) for name in SECRETS if name in extra}
+    client = extra.get("client_id")
+    job = QueuedJob(
+        id=id,
+        number=number,
+        client=client if isinstance(client, str) else None,
+        prompt=dump(checked.prompt.to_json()),
+        extra=dump(extra),
+        targets=dump(list(checked.targets)),
+        created=time.time(),
+        secrets=secrets,
+    )
+    try:
+        await state.jobs.submit(job, replace=again)
+    except Duplicate as problem:
+        return problem_reply(_named(problem), 409)
+    errors = "{}" if not checked.node_errors else dump(checked.node_errors)
+    return json_text(f'{{"prompt_id":{json.dumps(id)},"number":{json.dumps(number)},"node_errors":{errors}}}')
+
+
+def _number(state: State, body: dict[str, Any]) -> int | float:
+    """Priority: the client's own, else the next of the counter, negative to overtake."""
+    if body.get("number") is not None:
+        given = body["number"]
+        if isinstance(given, bool) or not isinstance(given, (int, float)):
+            raise BadInput(
+                f"'number' must be a number, not {given!r:.60}.", hint="Leave it out, or send a priority: the lowest runs first."
+            )
+        if not math.isfinite(given) or abs(given) > 2**53:
+            raise BadInput("'number' must be finite and below 2^53.", hint="Leave it out, or send a smaller priority.")
+        return float(given)
+    count = state.counter
+    state.counter += 1
+    return -count if body.get("front") else count
+
+
+def _id(body: dict[str, Any]) -> tuple[str, bool]:
+    """The client's id for the job, or a new one; True when a finished job of that id may be replaced."""
+    if "prompt_id" not in body:
+        return str(uuid.uuid4()), False
+    given = body["prompt_id"]
+    if isinstance(given, (dict, list)):
+        raise BadInput("'prompt_id' must be a text.", hint="Leave it out to get a new one.")
+    id = str(given)
+    if not 0 < len(id) <= MAX_ID or "\0" in id:
+        raise BadInput(f"'prompt_id' must have 1 to {MAX_ID} characters and no NUL.", hint="Leave it out to get a new one.")
+    return id, given is None
+
+
+def _extra(body: dict[str, Any]) -> dict[str, Any]:
+    extra = body.get("extra_data")
+    if extra is None:
+        extra = {}
+    if not isinstance(extra, dict):
+        raise BadInput("'extra_data' must be an object.", hint="Leave it out, or send {...}.")
+    extra = dict(extra)
+    if "client_id" in body:
+        extra["client_id"] = body["client_id"]
+    return extra
+
+
+def _named(problem: Problem) -> Problem:
+    return problem.at(input="prompt_id")

@@ -1,0 +1,95 @@
+"""What this machine and this server are: /system_stats, health, memory. (Contract 1.2; health and memory are ours.)"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from aiohttp import web
+
+from backend.base.errors import Problem
+from backend.server.replies import json_reply
+from backend.server.state import State, state_of
+
+routes = web.RouteTableDef()
+PROTOCOL_VERSION = "0.3.64"
+FRONTEND_VERSION = "1.27.10"
+TEMPLATES_VERSION = "0.1.95"
+_ASK_S = 0.5
+
+
+def memory() -> tuple[int, int]:
+    """Total and available memory of the machine in bytes; zeros where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemTotal"].split()[0]) * 1024, int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass  # not Linux: ask the system configuration instead
+    try:
+        page = os.sysconf("SC_PAGE_SIZE")
+        return page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0, 0
+
+
+@routes.get("/system_stats")
+async def system_stats(request: web.Request) -> web.Response:
+    state = state_of(request)
+    total, free = memory()
+    versions = state.hello.get("versions", {})
+    system = {
+        "os": os.name,
+        "ram_total": total,
+        "ram_free": free,
+        "comfyui_version": PROTOCOL_VERSION,
+        "required_frontend_version": FRONTEND_VERSION,
+        "installed_templates_version": None,
+        "required_templates_version": TEMPLATES_VERSION,
+        "python_version": sys.version,
+        "pytorch_version": versions.get("torch", ""),
+        "embedded_python": os.path.split(os.path.dirname(sys.executable))[-1] == "python_embeded",
+        "argv": sys.argv,
+    }
+    return json_reply({"system": system, "devices": [_device(state, total, free)]})
+
+
+def _device(state: State, ram_total: int, ram_free: int) -> dict[str, Any]:
+    """The worker's device: what it said when it started, with the latest figures of its beats."""
+    device = {"name": "cpu", "type": "cpu", "index": None, **state.hello.get("device", {})}
+    live = state.beat.get("device", {})
+    figures = {name: live.get(name, device.get(name)) for name in ("vram_total", "vram_free", "torch_vram_total", "torch_vram_free")}
+    if device["type"] == "cpu":
+        figures = {"vram_total": ram_total, "vram_free": ram_free, "torch_vram_total": ram_total, "torch_vram_free": ram_free}
+    return {"name": device["name"], "type": device["type"], "index": device["index"], **{k: v or 0 for k, v in figures.items()}}
+
+
+@routes.get("/health/live")
+async def live(request: web.Request) -> web.Response:
+    """This process answers."""
+    return json_reply({"live": True})
+
+
+@routes.get("/health/ready")
+async def ready(request: web.Request) -> web.Response:
+    """Jobs would run now: the worker is up and describes its nodes. 503 while it starts or restarts."""
+    state = state_of(request)
+    worker = state.jobs.worker
+    up = worker is not None and worker.ready.is_set() and not state.stopping
+    about = {"ready": up, "queue_remaining": len(state.queue), "nodes": len(state.catalogue.registry)}
+    return json_reply(about, 200 if up else 503)
+
+
+@routes.get("/memory")
+async def memory_table(request: web.Request) -> web.Response:
+    """What the worker holds on its device, and how much this process uses."""
+    state = state_of(request)
+    total, free = memory()
+    about: dict[str, Any] = {"ram_total": total, "ram_free": free, "device": state.beat.get("device", {}), "worker": None}
+    if state.jobs.worker is not None:
+        try:
+            about["worker"] = await state.jobs.worker.call("memory", None, _ASK_S)
+        except Problem as problem:
+            about["worker_away"] = str(problem)
+    return json_reply(about)

@@ -1,0 +1,72 @@
+"""Files of the user: workflows, templates, small settings of packs. (Contract 1.5.)"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from backend.base.errors import BadInput
+from backend.server.replies import flag_query, json_reply
+from backend.server.state import state_of
+from backend.storage.userdata import Info
+
+routes = web.RouteTableDef()
+
+
+@routes.get("/userdata")
+async def listing(request: web.Request) -> web.Response:
+    directory = request.query.get("dir", "")
+    if not directory:
+        raise BadInput("The query needs 'dir'.", hint="For example /userdata?dir=workflows.")
+    found = await asyncio.to_thread(state_of(request).user_files(request).listing, directory, flag_query(request, "recurse"))
+    if flag_query(request, "full_info"):
+        return json_reply([info.json() for info in found])
+    if flag_query(request, "split"):
+        return json_reply([[info.path, *info.path.split("/")] for info in found])
+    return json_reply([info.path for info in found])
+
+
+@routes.get("/v2/userdata")
+async def tree(request: web.Request) -> web.Response:
+    files = state_of(request).user_files(request)
+    directory = request.query.get("path", "")
+    if not directory and not files.root.is_dir():
+        return json_reply([])
+    return json_reply(await asyncio.to_thread(files.tree, directory))
+
+
+@routes.get("/userdata/{file}")
+async def read(request: web.Request) -> web.StreamResponse:
+    path = state_of(request).user_files(request).find(request.match_info["file"])
+    kind = "application/json" if path.suffix == ".json" else "application/octet-stream"
+    return web.FileResponse(path, headers={"Content-Type": kind, "Content-Security-Policy": "sandbox", "Cache-Control": "no-cache"})
+
+
+@routes.post("/userdata/{file}")
+async def write(request: web.Request) -> web.Response:
+    files = state_of(request).user_files(request)
+    name = request.match_info["file"]
+    files.path(name)
+    data = await request.read()
+    info = await asyncio.to_thread(files.write, name, data, flag_query(request, "overwrite", True))
+    return _reply(request, info)
+
+
+@routes.delete("/userdata/{file}")
+async def delete(request: web.Request) -> web.Response:
+    state_of(request).user_files(request).delete(request.match_info["file"])
+    return web.Response(status=204)
+
+
+@routes.post("/userdata/{file}/move/{dest}")
+async def move(request: web.Request) -> web.Response:
+    files = state_of(request).user_files(request)
+    info = files.move(request.match_info["file"], request.match_info["dest"], flag_query(request, "overwrite", True))
+    return _reply(request, info)
+
+
+def _reply(request: web.Request, info: Info) -> web.Response:
+    value: Any = info.json() if flag_query(request, "full_info") else info.path
+    return json_reply(value)
