@@ -12,7 +12,16 @@ from backend.graph.schema import Files
 
 _PLACES = ("input", "output", "temp")
 _MODELS = frozenset({".gltf", ".glb", ".obj", ".fbx", ".stl"})
-_MEDIA = {".webp": "image", ".avif": "image", ".webm": "video", ".mkv": "video", ".flac": "audio", ".opus": "audio", ".m4a": "audio", ".latent": "latent"}
+_MEDIA = {
+    ".webp": "image",
+    ".avif": "image",
+    ".webm": "video",
+    ".mkv": "video",
+    ".flac": "audio",
+    ".opus": "audio",
+    ".m4a": "audio",
+    ".latent": "latent",
+}
 
 
 class Choices(Protocol):

@@ -81,7 +81,7 @@ def read_value(value: Any) -> Any:
         if len(value) == 2 and value[0].__class__ is str and value[1].__class__ is int:
             return Link(value[0], value[1])
         return BadLink(value)
-    if kind is dict and "__value__" in value and len(value) == 1:
+    if kind is dict and "__value__" in value:
         return value["__value__"]
     return value
 

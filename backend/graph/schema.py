@@ -82,6 +82,34 @@ class Output:
     wildcard: bool = False
 
 
+class Check:
+    """The facts of an input that validation needs, worked out once. `cast`: the widget type whose conversion applies."""
+
+    __slots__ = ("cast", "choices", "high", "input", "kind", "low", "many", "name", "required", "wildcard")
+
+    def __init__(self, i: Input) -> None:
+        options = i.options or {}
+        self.input = i
+        self.name = i.name
+        self.required = i.required
+        self.kind = i.kind
+        self.wildcard = i.wildcard
+        self.cast = i.kind if i.kind in ("INT", "FLOAT", "STRING", "BOOLEAN") else None
+        self.low = options.get("min") if _is_number(options.get("min")) else None
+        self.high = options.get("max") if _is_number(options.get("max")) else None
+        listed = options.get("options")
+        self.choices: tuple[Any, ...] | Files | None = None
+        if not isinstance(i.kind, str):
+            self.choices = i.kind
+        elif isinstance(listed, Files):
+            self.choices = listed
+        self.many = bool(options.get("multi_select") or options.get("multiselect"))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 @dataclass(frozen=True)
 class NodeType:
     """A kind of node.
@@ -141,6 +169,11 @@ class NodeType:
     def lazy(self) -> frozenset[str]:
         """Names of the lazy inputs."""
         return frozenset(i.name for i in self.inputs if i.lazy)
+
+    @cached_property
+    def checks(self) -> tuple[Check, ...]:
+        """What validation looks at, one for each visible input, in order."""
+        return tuple(Check(i) for i in self.inputs if i.hidden is None)
 
     @cached_property
     def is_personal(self) -> bool:
