@@ -176,8 +176,6 @@ class RunWire:
             self.outputs[e.node] = e.output
             self.meta[e.node] = {"node_id": e.node, "display_node": display, "parent_node": e.parent, "real_node_id": real}
         yield message("executed", {"node": e.node, "display_node": display, "output": e.output, "prompt_id": self.job})
-        if e.cached:
-            yield from self._state(e.node, 1, 1, "finished")
 
     def _finished(self, e: ev.NodeFinished) -> Iterator[Message]:
         yield from self._state(e.node, 1, 1, "finished")

@@ -1,0 +1,267 @@
+"""The worker process: owns the device, the node code, the models and the result cache. Composition root.
+
+The main thread runs jobs. The control thread reads the pipe, so cancels and questions are answered while a node computes; when the pipe
+ends the front is gone and so is this process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from backend.base.config import Settings, parse
+from backend.base.errors import Problem
+from backend.base.events import Event, Progress, to_json
+from backend.workers.protocol import Outbox, binary_frame, read_frame_blocking, take_stdio
+
+if TYPE_CHECKING:
+    from backend.engine.executor import Executor
+    from backend.graph.registry import Registry
+    from backend.memory.device import DeviceFacts
+    from backend.memory.pool import Pool
+
+_PR_SET_PDEATHSIG = 1
+_QUESTIONERS = 2
+
+
+class Pipe:
+    """The process's side of the pipe: the control thread, and the outbox for everything that is said."""
+
+    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
+        self.tasks: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+        self.answers: dict[str, Callable[[Any], Any]] = {}
+        self.figures: Callable[[], dict[str, Any]] = dict
+        self._watched = False
+        self._cancelled: set[str] = set()
+        self._incoming = incoming
+        self._questions = ThreadPoolExecutor(_QUESTIONERS, thread_name_prefix="question")
+        self.outbox = Outbox(outgoing, self._encode, lambda: {"device": self.figures()})
+        threading.Thread(target=self._control, name="control", daemon=True).start()
+
+    def is_cancelled(self, job: str) -> bool:
+        """Whether the front has cancelled this job."""
+        return job in self._cancelled
+
+    def forget(self, job: str) -> None:
+        """The job is over."""
+        self._cancelled.discard(job)
+
+    def _control(self) -> None:
+        while (frame := read_frame_blocking(self._incoming)) is not None:
+            message = frame.message
+            op = message["op"]
+            if op == "cancel":
+                self._cancelled.add(message["id"])
+            elif op == "call":
+                self._questions.submit(self._answer, message)
+            elif op == "watch":
+                self._watched = message["someone"]
+            elif op == "stop":
+                break
+            else:
+                self.tasks.put(message)
+        os._exit(0)  # the front is gone or wants this process gone; results on disk are complete files
+
+    def _answer(self, message: Mapping[str, Any]) -> None:
+        answer: dict[str, Any] = {"op": "reply", "rid": message["rid"], "ok": True, "value": None}
+        try:
+            answer["value"] = self.answers[message["method"]](message["args"])
+        except KeyError:
+            answer |= {"ok": False, "value": f"The worker is still starting, or knows no method {message['method']!r}."}
+        except Exception as error:  # noqa: BLE001  foreign code may raise anything; the front gets the sentence, the log the rest
+            traceback.print_exc()
+            answer |= {"ok": False, "value": f"{type(error).__name__}: {error}"}
+        self.outbox.message(answer)
+
+    def _encode(self, job: str, event: Event) -> list[Any] | bytes:
+        """An event for the pipe. A picture is encoded here, off the computing thread, and only if someone would see it."""
+        if isinstance(event, Progress) and event.preview is not None and self._watched:
+            try:
+                format, data = event.preview.encode()
+            except Exception:  # noqa: BLE001  a picture that fails must not end the run it shows
+                traceback.print_exc()
+            else:
+                header = {"op": "preview", "id": job, "node": event.node, "value": event.value, "total": event.total, "format": format}
+                return binary_frame(header, data)
+        return to_json(event)
+
+
+class Worker:
+    """Loads everything, says hello, runs jobs."""
+
+    def __init__(self, settings: Settings, pipe: Pipe) -> None:
+        self.settings, self.pipe = settings, pipe
+        self.folders = settings.folders()
+        self.registry: Registry
+        self.executor: Executor
+        self.device: DeviceFacts
+        self.pool: Pool
+        self._described: dict[str, Any] = {}
+        self._job = ""
+
+    def start(self) -> None:
+        """Import packs and nodes, look at the device, say hello."""
+        try:
+            from backend.packs.loader import load_packs, run_prestartup
+        except ModuleNotFoundError:
+            from types import SimpleNamespace
+            def load_packs(*a): return SimpleNamespace(types=[], packs=[])
+            def run_prestartup(*a): pass
+
+        run_prestartup(self.folders, self.settings)
+        import torch
+
+        import nodes
+        from backend.engine import cache
+        from backend.engine.context import Services
+        from backend.engine.executor import Executor
+        from backend.graph.describe import to_wire
+        from backend.graph.registry import Registry
+        from backend.memory.device import probe
+        from backend.memory.pool import Pool
+
+        self.device = probe(self.settings)
+        self.pool = Pool(self.device.device, self.device.budget(self.settings))
+        packs = load_packs(self.folders, self.settings)
+        self.registry = Registry(nodes.builtin()).with_types(packs.types, replace=False)
+        services = Services(pool=self.pool, folders=self.folders, settings=self.settings, device=self.device)
+        self.executor = Executor(
+            self.registry,
+            lambda event: self.pipe.outbox.event(self._job, event),
+            cache=cache.of(self.settings),
+            services=services,
+            around=torch.inference_mode,
+            on_out_of_memory=self._unload,
+        )
+        self._described = {id: to_wire(t) for id, t in self.registry.items()}
+        self.pipe.answers.update(validate=self._validate, refresh=self._refresh, memory=self._memory)
+        self.pipe.figures = self._figures
+        self.pipe.outbox.message(
+            {
+                "op": "hello",
+                "nodes": list(self._described.values()),
+                "packs": [p.to_json() for p in packs.packs],
+                "device": self._device(),
+                "sentence": self.device.sentence(),
+                "versions": {"python": sys.version, "torch": torch.__version__},
+            }
+        )
+
+    def work(self) -> None:
+        """Run jobs as they come; never returns (the control thread ends the process)."""
+        while True:
+            message = self.pipe.tasks.get()
+            if message["op"] == "run":
+                self._run(message["job"])
+            elif message["op"] == "free":
+                self._free(message["unload_models"], message["free_memory"])
+
+    def _run(self, job: Mapping[str, Any]) -> None:
+        from backend.engine.executor import Job
+        from backend.graph.document import Prompt
+
+        id = self._job = job["id"]
+        prompt = Prompt.parse(job["prompt"])
+        outcome = self.executor.run(Job(id, prompt, tuple(job["targets"]), job["extra"]), lambda: self.pipe.is_cancelled(id))
+        self.pipe.forget(id)
+        self.pipe.outbox.message({"op": "done", "id": id, "outcome": outcome.to_json()})
+
+    def _free(self, unload_models: bool, free_memory: bool) -> None:
+        if free_memory:
+            self.executor.forget()
+        if unload_models:
+            self._unload()
+
+    def _unload(self) -> None:
+        import gc
+
+        import torch
+
+        self.pool.free()
+        gc.collect()
+        if self.device.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _validate(self, rows: list[Any]) -> list[Any]:
+        """The checks that node types do themselves."""
+        from backend.graph.custom import Question, answer
+
+        return answer(self.registry, [Question.from_json(row) for row in rows])
+
+    def _refresh(self, _: Any) -> list[Any]:
+        """Descriptions that have changed since they were last told: inputs of class-form types are asked for each time."""
+        from backend.graph.describe import to_wire
+
+        changed = []
+        for id, t in self.registry.items():
+            if t.refresh is None:
+                continue
+            try:
+                now = to_wire(t.refresh())
+            except Exception:  # noqa: BLE001  foreign code; the last description stands
+                traceback.print_exc()
+                continue
+            if now != self._described[id]:
+                self._described[id] = now
+                changed.append(now)
+        return changed
+
+    def _memory(self, _: Any) -> Any:
+        return {"models": self.pool.table(), "device": self._figures()}
+
+    def _device(self) -> dict[str, Any]:
+        """The device in the published form; clients split the name at its colons."""
+        device = self.device.device
+        if device.type == "cpu":
+            return {"name": "cpu", "type": "cpu", "index": None}
+        name = f"{device} {self.device.name} : native"
+        return {"name": name, "type": device.type, "index": device.index, **self._figures()}
+
+    def _figures(self) -> dict[str, Any]:
+        """Memory of the device in bytes; nothing for the CPU, whose memory the front reads itself."""
+        if self.device.device.type != "cuda":
+            return {}
+        import torch
+
+        free, total = torch.cuda.mem_get_info(self.device.device)
+        reserved = torch.cuda.memory_reserved(self.device.device)
+        idle = reserved - torch.cuda.memory_allocated(self.device.device)
+        return {"vram_total": total, "vram_free": free + idle, "torch_vram_total": reserved, "torch_vram_free": idle}
+
+
+def end_with_parent() -> None:
+    """On Linux, have the kernel end this process when the front is killed, even while native code holds the interpreter."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(0)
+
+
+def main(argv: list[str]) -> None:
+    """The worker's life. The flags are those of the front."""
+    pipe = Pipe(*take_stdio())
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the front, which stops this process in order
+    worker = Worker(parse(argv), pipe)
+    began = time.monotonic()
+    try:
+        worker.start()
+    except Exception as error:
+        hint = error.hint if isinstance(error, Problem) else ""
+        print(f"The worker could not start after {time.monotonic() - began:.1f} s: {error} {hint}", file=sys.stderr, flush=True)
+        raise
+    worker.work()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
