@@ -48,6 +48,8 @@ class _Live:
     loadable: Loadable
     places: dict[str, tuple[Layer, str]]
     """Full parameter name -> (layer, its own name for it)."""
+    counts: dict[str, int]
+    """Full parameter name -> number of values."""
     last_used: int = 0
     leases: int = 0
 
@@ -138,7 +140,7 @@ class Pool:
         with torch.device("meta"):
             net = loadable.build()
         net.eval().requires_grad_(False)
-        live = _Live(net, loadable, _places(net))
+        live = _Live(net, loadable, _places(net), {name: parameter.numel() for name, parameter in net.named_parameters()})
         missing = [name for name in live.places if name not in loadable.source]
         if missing:
             raise KeyError(f"{loadable.key}: no weights for {len(missing)} parameters, e.g. {missing[0]}")
@@ -150,7 +152,7 @@ class Pool:
         self._clock += 1
         live.last_used = self._clock
         names = list(live.places)
-        sizes = [loadable.source[name].numel() * loadable.dtype.itemsize for name in names]
+        sizes = [live.counts[name] * loadable.dtype.itemsize for name in names]
         budget = self.budget if self.budget is not None else 1 << 62
         held = [Held(k, v.nbytes(), v.last_used, bool(v.leases)) for k, v in self._live.items()]
         placement = place(Demand(key, tuple(sizes), working), held, budget)

@@ -74,11 +74,13 @@ def test_sharded_folder(tmp_path: Path) -> None:
     twins.unet.save_pretrained(tmp_path / "shards", max_shard_size="300KB")
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
     pool = Pool()
-    assert torch.equal(run(load_diffusion_model(tmp_path / "shards", services), pool), run(load_diffusion_model(tmp_path / "whole", services), pool))
+    shards, whole = (load_diffusion_model(tmp_path / name, services) for name in ("shards", "whole"))
+    assert torch.equal(run(shards, pool), run(whole, pool))
 
 
-@pytest.mark.parametrize(("facts", "expected"), [({"modelspec.prediction_type": "v"}, "v"), ({"modelspec.prediction_type": "epsilon"}, "eps")])
-def test_prediction_from_metadata(tmp_path: Path, facts: dict[str, str], expected: str) -> None:
+@pytest.mark.parametrize(("said", "expected"), [("v", "v"), ("epsilon", "eps")])
+def test_prediction_from_metadata(tmp_path: Path, said: str, expected: str) -> None:
+    facts = {"modelspec.prediction_type": said}
     model = load_diffusion_model(tiny.make().single(tmp_path / "m.safetensors", metadata=facts), tiny.services(tmp_path))
     assert model.noise.prediction.name == expected
 
@@ -113,7 +115,7 @@ def test_text_of_another_model_is_refused(tmp_path: Path) -> None:
     from backend.base.errors import BadInput
 
     model = load_diffusion_model(tiny.make().single(tmp_path / "m.safetensors"), tiny.services(tmp_path))
-    with pytest.raises(BadInput, match="1024 wide.*takes 64"):
+    with pytest.raises(BadInput, match=r"1024 wide.*takes 64"):
         model.family.inputs([{"cross_attn": torch.randn(1, 5, 1024)}], model.sizes, (1, 4, 8, 8))
 
 

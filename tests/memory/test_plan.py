@@ -1,0 +1,50 @@
+"""Placement decisions as properties."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from backend.memory.plan import Demand, Held, place
+
+HELD = st.lists(
+    st.builds(Held, st.sampled_from("abcde"), st.integers(0, 100), st.integers(0, 50), st.booleans()), unique_by=lambda h: h.key, max_size=5
+)
+DEMAND = st.builds(Demand, st.sampled_from("abz"), st.lists(st.integers(0, 60), max_size=8).map(tuple), st.integers(0, 100))
+
+
+@given(DEMAND, HELD, st.integers(0, 300))
+def test_never_over_budget_unless_leases_are(demand: Demand, held: list[Held], budget: int) -> None:
+    placement = place(demand, held, budget)
+    others = sum(h.nbytes for h in held if h.key != demand.key and h.key not in placement.evict)
+    leased = sum(h.nbytes for h in held if h.key != demand.key and h.leased)
+    kept = sum(size for size, stay in zip(demand.layers, placement.resident, strict=True) if stay)
+    assert others + kept <= max(budget, leased)
+
+
+@given(DEMAND, HELD, st.integers(0, 300))
+def test_evicts_only_what_may_go_and_oldest_first(demand: Demand, held: list[Held], budget: int) -> None:
+    placement = place(demand, held, budget)
+    gone = [h for h in held if h.key in placement.evict]
+    assert not any(h.leased or h.key == demand.key for h in gone)
+    stays = [h for h in held if h.key not in placement.evict and not h.leased and h.key != demand.key]
+    assert all((g.last_used, g.key) < (s.last_used, s.key) for g in gone for s in stays)
+
+
+@given(DEMAND, HELD, st.integers(0, 300))
+def test_nothing_is_evicted_in_vain(demand: Demand, held: list[Held], budget: int) -> None:
+    placement = place(demand, held, budget)
+    need = sum(demand.layers) + demand.working
+    used = sum(h.nbytes for h in held if h.key != demand.key)
+    if used + need <= budget:
+        assert placement.evict == ()
+        assert all(placement.resident)
+    for i, key in enumerate(placement.evict):
+        used_then = used - sum(h.nbytes for h in held if h.key in placement.evict[:i])
+        assert used_then + need > budget, key
+
+
+@given(DEMAND, HELD, st.integers(0, 300), st.integers(0, 300))
+def test_more_memory_never_keeps_fewer_bytes_resident_when_all_fit(demand: Demand, held: list[Held], budget: int, more: int) -> None:
+    if all(place(demand, held, budget).resident):
+        assert all(place(demand, held, budget + more).resident)
