@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from backend.diffusion.guiders import BasicGuider, CfgGuider, DualCfgGuider, Guider
+from backend.diffusion.guiders import BasicGuider, CfgGuider, DualCfgGuider, Guider, PerpNegGuider
 from backend.diffusion.sample import prepare_noise, sample
 from backend.diffusion.samplers import Solver, Step
 from backend.engine.context import Context
@@ -150,3 +150,18 @@ def add_noise(ctx: Context, *, model: Model, noise: Noise, sigmas: Sigmas, laten
     keep, add = model.noise.prediction.blend(amount)
     noisy = form.process_out(keep * clean + add * noise.generate_noise(latent_image).to(samples))
     return {**latent_image, "samples": torch.nan_to_num(noisy, nan=0.0, posinf=0.0, neginf=0.0)}
+
+
+@node("PerpNegGuider", category="_for_testing", module="comfy_extras.nodes_perpneg", form="v3", experimental=True)
+def perp_neg_guider(
+    ctx: Context,
+    *,
+    model: Model,
+    positive: Conditioning,
+    negative: Conditioning,
+    empty_conditioning: Conditioning,
+    cfg: float = Float(8.0, min=0.0, max=100.0, step=0.1, round=0.01),
+    neg_scale: float = Float(1.0, min=0.0, max=100.0, step=0.01),
+) -> GuiderWire:
+    """Push away from the negative prompt only where it does not share a direction with the positive one (Armandpour et al. 2023)."""
+    return PerpNegGuider(model, positive, negative, empty_conditioning, cfg, neg_scale)

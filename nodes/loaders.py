@@ -211,4 +211,5 @@ def lora_loader_model_only(
     ctx: Context, *, model: Model, lora_name: str = FileChoice("loras"), strength_model: float = Float(1.0, **STRENGTH)
 ) -> Model:
     """Change a model by a LoRA and leave the text encoder alone."""
-    return _with_lora(ctx, model, None, lora_name, strength_model, 0.0)[0]
+    patched: Model = _with_lora(ctx, model, None, lora_name, strength_model, 0.0)[0]
+    return patched

@@ -8,7 +8,7 @@ import torch
 
 from backend.diffusion import curves, schedules
 from backend.engine.context import Context
-from backend.graph.declare import Choice, Float, Int, node
+from backend.graph.declare import Choice, Combo, Float, Int, node
 from nodes.types import Model, Sigmas
 
 scheduler_node = partial(node, category="sampling/custom_sampling/schedulers", module="comfy_extras.nodes_custom_sampler")
@@ -126,3 +126,45 @@ def sd_turbo_scheduler(
 ) -> Sigmas:
     """The few timesteps that turbo models were distilled at."""
     return schedules.turbo(model.noise, steps, denoise) if denoise > 0 else torch.empty(0)
+
+
+@node(
+    "AlignYourStepsScheduler",
+    category="sampling/custom_sampling/schedulers",
+    module="comfy_extras.nodes_align_your_steps",
+    form="v3",
+)
+def align_your_steps_scheduler(
+    ctx: Context,
+    *,
+    model_type: str = Combo(list(schedules.ALIGNED)),
+    steps: int = Int(10, min=1, max=10000),
+    denoise: float = Float(1.0, min=0.0, max=1.0, step=0.01),
+) -> Sigmas:
+    """A schedule optimised for one kind of model and few steps (Sabour et al. 2024)."""
+    return schedules.align_your_steps(model_type, steps, denoise)
+
+
+@node("TimestepSpacingScheduler", category="sampling/custom_sampling/schedulers")
+def timestep_spacing_scheduler(
+    ctx: Context,
+    *,
+    model: Model,
+    steps: int = _steps(),
+    spacing: str = Choice(schedules.SPACINGS, default="trailing"),
+    offset: int = Int(0, min=0, max=10, tooltip="Added to each timestep of the leading spacing."),
+) -> Sigmas:
+    """Whole timesteps counted from the start, evenly, or from the end (Lin et al. 2023, table 2)."""
+    return schedules.spaced(model.noise, steps, spacing, offset)
+
+
+@node("LuLambdasScheduler", category="sampling/custom_sampling/schedulers")
+def lu_lambdas_scheduler(
+    ctx: Context,
+    *,
+    model: Model,
+    steps: int = _steps(),
+    rho: float = Float(1.0, min=0.1, max=100.0, step=0.01),
+) -> Sigmas:
+    """Equal steps of log SNR to the power 1/rho (Lu et al. 2022)."""
+    return curves.lu_lambdas(steps, model.noise.sigma_min, model.noise.sigma_max, rho)

@@ -40,7 +40,7 @@ def sharpen(planes: Tensor, radius: int, sigma: float, alpha: float) -> Tensor:
 
 def sharpen_directions(latent: Tensor, radius: int, sigma: float, alpha: float) -> Tensor:
     """`sharpen` the unit vectors of a latent `[B, C, H, W]` and keep each position's magnitude."""
-    magnitude = torch.linalg.vector_norm(latent, dim=1, keepdim=True) + 1e-6
+    magnitude: Tensor = torch.linalg.vector_norm(latent, dim=1, keepdim=True) + 1e-6
     return sharpen(latent / magnitude, radius, sigma, alpha) * magnitude
 
 
@@ -50,7 +50,7 @@ def tonemap_reinhard(latent: Tensor, multiplier: float) -> Tensor:
     Reinhard et al., "Photographic tone reproduction for digital images" (2002), eq. 3, on the length of each position's vector.
     A multiplier of 0 gives zeros.
     """
-    magnitude = torch.linalg.vector_norm(latent, dim=1, keepdim=True) + 1e-10
+    magnitude: Tensor = torch.linalg.vector_norm(latent, dim=1, keepdim=True) + 1e-10
     mean = magnitude.mean(dim=(1, 2, 3), keepdim=True)
     top = (magnitude.std(dim=(1, 2, 3), keepdim=True) * 5 + mean) * multiplier
     return latent / magnitude * (magnitude * top / (magnitude + top))
@@ -91,5 +91,5 @@ def to_yuv(images: Tensor) -> Tensor:
 
 def from_yuv(yuv: Tensor) -> Tensor:
     """Inverse of `to_yuv`, clamped to 0..1."""
-    matrix = torch.linalg.inv(torch.tensor(_TO_YUV, dtype=torch.float64)).to(yuv)
+    matrix: Tensor = torch.linalg.inv(torch.tensor(_TO_YUV, dtype=torch.float64)).to(yuv)
     return ((yuv - yuv.new_tensor([0.0, 0.5, 0.5])) @ matrix.T).clamp(0, 1)

@@ -22,9 +22,10 @@ def aligned(reference: Tensor, other: Tensor, repeat: bool = True, method: str =
 
 def interpolate_directions(a: Tensor, b: Tensor, ratio: float) -> Tensor:
     """Blend unit vectors along dim 1 (`ratio` of `a`), renormalise, and give them the blended magnitude. Zero vectors stay zero."""
-    norm_a, norm_b = torch.linalg.vector_norm(a, dim=1, keepdim=True), torch.linalg.vector_norm(b, dim=1, keepdim=True)
+    norm_a: Tensor = torch.linalg.vector_norm(a, dim=1, keepdim=True)
+    norm_b: Tensor = torch.linalg.vector_norm(b, dim=1, keepdim=True)
     blended = torch.nan_to_num(a / norm_a) * ratio + torch.nan_to_num(b / norm_b) * (1 - ratio)
-    direction = torch.nan_to_num(blended / torch.linalg.vector_norm(blended, dim=1, keepdim=True))
+    direction: Tensor = torch.nan_to_num(blended / torch.linalg.vector_norm(blended, dim=1, keepdim=True))
     return direction * (norm_a * ratio + norm_b * (1 - ratio))
 
 
