@@ -102,7 +102,7 @@ def _area(area: Any, dims: Sequence[int]) -> Area | None:
         cells = [int(a) for a in area[:n]], [int(a) for a in area[n:]]
     missing = len(dims) - n
     if missing < 0:
-        raise BadInput(f"A conditioning area has {n} dimensions, but the latent has {len(dims)}.", hint="Remove the area.", input="positive")
+        raise BadInput(f"A conditioning area has {n} dimensions, but the latent has {len(dims)}.", hint="Remove the area.")
     return _clip((*dims[:missing], *cells[0], *[0] * missing, *cells[1]), dims)
 
 
@@ -114,7 +114,6 @@ def _clip(area: Area, dims: Sequence[int]) -> Area:
         raise BadInput(
             f"A conditioning area {area} lies outside the latent of size {tuple(dims)}.",
             hint="Areas are placed in pixels of the image that is made; move the area or make the image larger.",
-            input="positive",
         )
     return (*sizes, *area[n:])
 

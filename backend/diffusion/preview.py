@@ -33,7 +33,10 @@ def picture(rgb: Tensor) -> Image.Image:
     return Image.fromarray((rgb * 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
 
 
-def encoder(x0: Tensor, fmt: LatentFormat, *, most: int = MOST_PIXELS, decode: Decode | None = None) -> Callable[[], tuple[str, bytes]] | None:
+Encode = Callable[[], tuple[str, bytes]]
+
+
+def encoder(x0: Tensor, fmt: LatentFormat, *, most: int = MOST_PIXELS, decode: Decode | None = None) -> Encode | None:
     """A function that makes ("jpeg", bytes) of x0, at most `most` pixels a side, or None when this format cannot be shown.
 
     The tensor is kept, not copied; nothing is computed or moved until the function is called.

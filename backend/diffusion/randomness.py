@@ -13,6 +13,7 @@ NoiseAt = Callable[[float, float], Tensor]
 """(sigma, next sigma) -> unit normal noise of the latent's shape, for the step between the two."""
 
 _SEEDS = 1 << 64
+_TREE_DIGITS = 6
 
 
 class NoiseSource(Protocol):
@@ -56,6 +57,8 @@ class BrownianNoise:
         self._home = torch.device("cpu") if cpu else x.device
         start = torch.zeros_like(x, device=self._home)
         self._tree = torchsde.BrownianTree(self._time(low), start, self._time(high), entropy=seed)
+        # the tree rounds its ends to its tolerance; what lies a rounding error outside means the end
+        self._ends = tuple(round(float(self._time(end)), _TREE_DIGITS) for end in (low, high))
 
     def _time(self, sigma: float) -> Tensor:
         # fp32 on purpose: the path is rough, so another rounding of the same sigma is other noise
@@ -64,7 +67,8 @@ class BrownianNoise:
     def __call__(self, sigma: float, sigma_next: float) -> Tensor:
         a, b = self._time(min(sigma, sigma_next)), self._time(max(sigma, sigma_next))
         sign = -1.0 if sigma > sigma_next else 1.0
-        increment: Tensor = self._tree(a, b) * sign / (b - a).sqrt()
+        low, high = self._ends
+        increment: Tensor = self._tree(min(max(float(a), low), high), min(max(float(b), low), high)) * sign / float((b - a).sqrt())
         return increment.to(self._like)
 
 

@@ -54,7 +54,9 @@ class Bound:
         return guess.denoised, guess.uncond
 
 
-def prepare_conds(model: ModelHandle, conds: Mapping[str, Conditioning], shape: Sequence[int], device: torch.device) -> dict[str, list[Entry]]:
+def prepare_conds(
+    model: ModelHandle, conds: Mapping[str, Conditioning], shape: Sequence[int], device: torch.device
+) -> dict[str, list[Entry]]:
     """Resolved entries by role for latents of `shape`, with the family's inputs on `device`."""
     roles: dict[str, list[Entry]] = {}
     for role, conditioning in conds.items():
@@ -88,10 +90,10 @@ def sample(
     if torch.any(latent):
         clean = model.family.latent.process_in(clean)
     noise = noise.to(device, torch.float32)
-    batch = len(guider.conds) * latent.shape[0]
+    working = model.family.working_bytes((len(guider.conds) * latent.shape[0], *latent.shape[1:]), model.sizes)
     with torch.inference_mode():
         roles = prepare_conds(model, guider.conds, latent.shape, device)
-        with _controls(model, roles), pool.lease(model.leasable(), model.family.working_bytes((batch, *latent.shape[1:]), model.sizes)) as net:
+        with _controls(model, roles), pool.lease(model.leasable(), working) as net:
             result = _solve(guider, net, roles, noise, clean, solver, sigmas, mask, on_step, source or SeededNoise(seed), seed)
         result = model.family.latent.process_out(model.noise.unscaled(result, float(sigmas[-1]))).float().cpu()
     return result.clone()  # outside inference mode, so that others may edit it in place

@@ -58,7 +58,9 @@ class Guider(Protocol):
         ...
 
 
-def predictions(model: ModelHandle, conds: Mapping[str, Conditioning], ask: Ask, x: Tensor, sigma: Tensor, roles: Sequence[str]) -> list[Tensor]:
+def predictions(
+    model: ModelHandle, conds: Mapping[str, Conditioning], ask: Ask, x: Tensor, sigma: Tensor, roles: Sequence[str]
+) -> list[Tensor]:
     """Ask for roles, unless a "predict" tap f(ask, x, sigma, roles, conds) -> [x0] does it another way (the last one added decides)."""
     taps = model.taps.get("predict", ())
     return list(taps[-1](ask, x, sigma, roles, conds)) if taps else ask(x, sigma, roles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ def dpmpp_2m(
     """Second order multistep in -log sigma, one evaluation a step."""
     grid = sigmas.tolist()
     before: tuple[Tensor, float] | None = None
-    for i, (s, s_next) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+    for i, (s, s_next) in enumerate(pairwise(grid)):
         x0 = at(model, x, s)
         on_step(Step(i, s, s, x, x0))
         if s_next == 0:
@@ -36,7 +37,7 @@ def dpmpp_2m_cfg_pp(
     """2M that moves to the guided estimate and renoises with the unconditional one."""
     grid = sigmas.tolist()
     before: tuple[Tensor, float] | None = None
-    for i, (s, s_next) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+    for i, (s, s_next) in enumerate(pairwise(grid)):
         x0, uncond = pair_at(model, x, s)
         on_step(Step(i, s, s, x, x0))
         if s_next == 0:
@@ -56,7 +57,7 @@ def dpmpp_2s_ancestral(
 ) -> Tensor:  # fmt: skip
     """Second order single step, two evaluations, with ancestral noise."""
     grid, draw = sigmas.tolist(), noise.gaussian(x)
-    for i, (s, s_next) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+    for i, (s, s_next) in enumerate(pairwise(grid)):
         x0 = at(model, x, s)
         on_step(Step(i, s, s, x, x0))
         down, scale, up = renoise(path, s, s_next, eta)
@@ -78,7 +79,7 @@ def dpmpp_2s_ancestral_cfg_pp(
 ) -> Tensor:  # fmt: skip
     """2S ancestral with the residual taken from the unconditional estimate."""
     grid, draw = sigmas.tolist(), noise.gaussian(x)
-    for i, (s, s_next) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+    for i, (s, s_next) in enumerate(pairwise(grid)):
         x0, uncond = pair_at(model, x, s)
         on_step(Step(i, s, s, x, x0))
         down, up = ancestral(s, s_next, eta)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -18,7 +19,7 @@ def euler(
     """One evaluation a step (Karras et al. 2022, algorithm 2 without the correction)."""
     grid = sigmas.tolist()
     draw = noise.gaussian(x) if s_churn > 0 else None
-    for i, (s, s_next) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+    for i, (s, s_next) in enumerate(pairwise(grid)):
         s_hat = churned(s, len(grid) - 1, s_churn, s_tmin, s_tmax)
         if draw is not None and s_hat > s:
             x = x + draw(s, s_hat) * (s_noise * math.sqrt(s_hat**2 - s**2))
@@ -34,7 +35,7 @@ def euler_ancestral(
 ) -> Tensor:  # fmt: skip
     """Euler steps that go too low by `eta` and noise back up."""
     grid, draw = sigmas.tolist(), noise.gaussian(x)
-    for i, (s, s_next) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+    for i, (s, s_next) in enumerate(pairwise(grid)):
         x0 = at(model, x, s)
         on_step(Step(i, s, s, x, x0))
         if s_next == 0:
@@ -53,7 +54,7 @@ def euler_ancestral_cfg_pp(
 ) -> Tensor:  # fmt: skip
     """DDIM that renoises with the unconditional noise (Chung et al. 2024, CFG++), with `eta` of fresh noise."""
     grid, draw = path.usable(sigmas.tolist()), noise.gaussian(x)
-    for i, (s, s_next) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+    for i, (s, s_next) in enumerate(pairwise(grid)):
         x0, uncond = pair_at(model, x, s)
         on_step(Step(i, s, s, x, x0))
         if s_next == 0:
@@ -79,7 +80,7 @@ def euler_cfg_pp_alternative(
 ) -> Tensor:
     """An earlier form of CFG++ Euler: the slope points from the unconditional residual to the guided estimate."""
     grid = sigmas.tolist()
-    for i, (s, s_next) in enumerate(zip(grid[:-1], grid[1:], strict=True)):
+    for i, (s, s_next) in enumerate(pairwise(grid)):
         x0, uncond = pair_at(model, x, s)
         on_step(Step(i, s, s, x, x0))
         x = x + (x - x0 + uncond - x0) * ((s_next - s) / s)
