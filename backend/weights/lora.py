@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
@@ -14,7 +13,7 @@ from backend.base.errors import BadInput
 from backend.weights.adapters.kinds import Adapter
 from backend.weights.adapters.names import Aliases, is_text, resolve, text_aliases, unet_aliases
 from backend.weights.adapters.read import Adapters, Target, read_adapters
-from backend.weights.file import WeightFile
+from backend.weights.file import WeightFile, identity
 from backend.weights.patch import Patch
 
 log = logging.getLogger(__name__)
@@ -149,12 +148,6 @@ def patches(found: Mapping[str, tuple[Target, Adapter]], strength: float, mark: 
         fingerprint = f"{mark}|{target.module}"
         made.append(Patch(name, strength, fingerprint, adapter.delta(strength, fingerprint)))
     return made
-
-
-def identity(file: WeightFile) -> str:
-    """The file as it is now: path, size and time of its last change."""
-    facts = os.stat(file.path)
-    return f"{file.path}|{facts.st_size}|{facts.st_mtime_ns}"
 
 
 WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 1280: "the SDXL refiner", 2048: "SDXL"}

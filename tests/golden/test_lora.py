@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -219,6 +220,45 @@ def test_differences_and_replacements(tmp_path: Path) -> None:
     assert close(patched_weight(tmp_path, {f"{kohya(CONV)}.set_weight": value}, f"{CONV}.weight"), value)
     norm = "input_blocks.1.0.in_layers.0"
     assert close(patched_weight(tmp_path, {f"{kohya(norm)}.w_norm": bias}, f"{norm}.weight"), weights()[f"{norm}.weight"] + 0.7 * bias)
+
+
+@pytest.mark.parametrize(
+    ("settings", "scale"),
+    [
+        ({"unet.r": RANK, "unet.lora_alpha": 6}, 6 / RANK),
+        ({"unet.lora_alpha": 6, "unet.alpha_pattern": {"attn1.to_q": 12, "attn2.to_q": 1}}, 12 / RANK),
+        ({"unet.lora_alpha": 6, "unet.use_rslora": True}, 6 / RANK**0.5),
+        ({"text_encoder.lora_alpha": 6}, 1.0),
+    ],
+)
+def test_alpha_from_the_metadata_of_diffusers(tmp_path: Path, settings: dict[str, Any], scale: float) -> None:
+    up, down = rand(32, RANK), rand(RANK, 32)
+    tensors = {f"unet.{DIFFUSERS_LINEAR}.lora_B.weight": up, f"unet.{DIFFUSERS_LINEAR}.lora_A.weight": down}
+    path = tmp_path / "a.safetensors"
+    save_safetensors(path, tensors, {"lora_adapter_metadata": json.dumps(settings)})
+    (adapter,) = read_adapters(open_weights(path)).by_target.values()
+    assert isinstance(adapter, LowRank) and adapter.scale == pytest.approx(scale)
+
+
+def test_dora_of_peft_is_by_row(tmp_path: Path) -> None:
+    up, down, magnitude = rand(32, RANK, 1, 1), rand(RANK, 32, 3, 3), rand(1, 32, 1, 1).abs() + 0.5
+    key = f"unet.{DIFFUSERS[f'{CONV}.weight'].removesuffix('.weight')}"
+    tensors = {f"{key}.lora_B.weight": up, f"{key}.lora_A.weight": down, f"{key}.lora_magnitude_vector": magnitude}
+    w = weights()[f"{CONV}.weight"]
+    full = (w + (up.flatten(1) @ down.flatten(1)).reshape(w.shape)).flatten(1)
+    want = (full / full.norm(dim=1, keepdim=True) * magnitude.reshape(-1, 1)).reshape(w.shape)
+    assert close(patched_weight(tmp_path, tensors, f"{CONV}.weight", 1.0), want)
+
+
+def test_oft_within_its_constraint(tmp_path: Path) -> None:
+    """The file's alpha times the rows bounds the norm of Q over all blocks."""
+    blocks = rand(4, 8, 8)
+    q = blocks - blocks.transpose(1, 2)
+    alpha = float(q.norm()) / 32 / 2
+    tensors = {f"{kohya(LINEAR)}.oft_blocks": blocks, f"{kohya(LINEAR)}.alpha": torch.tensor(alpha)}
+    got = patched_weight(tmp_path, tensors, f"{LINEAR}.weight", 1.0)
+    halved = patched_weight(tmp_path, {f"{kohya(LINEAR)}.oft_blocks": blocks / 2}, f"{LINEAR}.weight", 1.0)
+    assert close(got, halved)
 
 
 @pytest.mark.parametrize("by", ["row", "column"])

@@ -18,8 +18,7 @@ from backend.encoders.clip.net import ClipSizes, ClipText
 from backend.encoders.clip.tokenizer import ClipTokenizer
 from backend.encoders.clip.vocabulary import END
 from backend.memory.pool import Loadable
-from backend.weights.file import Header, Views, WeightFile
-from backend.weights.keymap import MappedNames, Part
+from backend.weights.file import Header, Renamed, Views, WeightFile, identity
 
 HEAD_WIDTH = 64
 QUICK_WIDTHS_BELOW = 1024
@@ -99,7 +98,7 @@ def from_checkpoint(
 ) -> ClipHandle | None:
     """The text encoder of a file, or None where it holds none of this kind. Reads no weight.
 
-    `source` gives tensors by file key and `header` their shapes. `key` is the identity for the pool (default: the path of the file),
+    `source` gives tensors by file key and `header` their shapes. `key` is the identity for the pool (default: the file and its time),
     `folders` says where `embedding:name` is looked up. Raises BadFile for an encoder that is incomplete.
     """
     names: dict[str, str] = next(filter(None, (names_at(place, header) for place in PLACES)), {})
@@ -114,7 +113,7 @@ def from_checkpoint(
             f"{where} holds a CLIP text encoder without the weight {error.args[0]}.", hint="The file is incomplete; fetch it again."
         ) from error
     check(sizes, shapes, where)
-    loadable = Loadable(key or f"{where}#clip-l", functools.partial(ClipText, sizes), renamed(source, names), dtype=dtype)
+    loadable = Loadable(key or f"{identity_of(source)}#clip", functools.partial(ClipText, sizes), renamed(source, names), dtype=dtype)
     lookup = Inversions(folders, "l", sizes.width) if folders else None
     return ClipHandle(loadable, sizes, ClipTokenizer(pad=END, lookup=lookup))
 
@@ -127,12 +126,17 @@ def from_file(
 
 
 def path_of(source: Mapping[str, Tensor]) -> str:
-    """The file behind a source, for messages and identity."""
-    return str(source.file.path) if isinstance(source, Views) else f"weights {id(source):x}"
+    """The file behind a source, for messages."""
+    return source.file.path.name if isinstance(source, Views) else "This table of weights"
+
+
+def identity_of(source: Mapping[str, Tensor]) -> str:
+    """The file behind a source as it is now, for the pool."""
+    return identity(source.file) if isinstance(source, Views) else f"weights at {id(source):x}"
 
 
 def renamed(source: Mapping[str, Tensor], names: Mapping[str, str]) -> Mapping[str, Tensor]:
     """The source under net parameter names. A file stays a file, so that the pool can read ahead in it."""
     if isinstance(source, Views):
-        return Views(MappedNames(source.file, {name: Part(old) for name, old in names.items()}))
+        return Views(Renamed(source.file, names))
     return {name: source[old] for name, old in names.items()}

@@ -20,6 +20,7 @@ from backend.weights.adapters.kinds import (
     Product,
     Replacement,
 )
+from backend.weights.adapters.peft import PeftConfig
 from backend.weights.file import WeightFile, bad
 
 ENDINGS: tuple[tuple[str, str], ...] = (
@@ -27,7 +28,8 @@ ENDINGS: tuple[tuple[str, str], ...] = (
     (r"\.lora_down\.weight|\.lora_A(?:\.default)?\.weight|\.lora_A|_lora\.down\.weight|\.lora(?:_linear_layer)?\.down\.weight", "down"),
     (r"\.lora_mid\.weight", "mid"),
     (r"(?:_lora|\.lora)?\.alpha", "alpha"),
-    (r"\.dora_scale|\.lora_magnitude_vector(?:\.default)?(?:\.weight)?", "magnitude"),
+    (r"\.dora_scale", "magnitude"),
+    (r"\.lora_magnitude_vector(?:\.default)?(?:\.weight)?", "row_magnitude"),
     (r"\.(hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2|oft_blocks|rescale|diff|diff_b|set_weight)", ""),
     (r"\.w_norm", "diff"),
     (r"\.b_norm", "diff_b"),
@@ -65,10 +67,11 @@ def read_adapters(file: WeightFile) -> Adapters:
             unknown.append(key)
         else:
             parts.setdefault(module, {})[part] = key
+    config = PeftConfig.of(file)
     found: dict[Target, Adapter] = {}
     for module, keys in parts.items():
         used: set[str] = set()
-        for leaf, adapter in adapters_of(Reader(file, module, keys, used)):
+        for leaf, adapter in adapters_of(Reader(file, module, keys, used, config)):
             found[Target(module, leaf)] = adapter
         unknown += [key for part, key in keys.items() if part not in used and part != "alpha"]
     return Adapters(found, tuple(unknown))
@@ -92,6 +95,7 @@ class Reader:
     module: str
     keys: Mapping[str, str]
     used: set[str]
+    config: PeftConfig
 
     def get(self, part: str) -> Tensor | None:
         if part not in self.keys:
@@ -106,7 +110,9 @@ class Reader:
     def scale(self, rank: int | None) -> float:
         """α/r; 1 where the file gives no α or nothing has a rank."""
         alpha = self.number("alpha")
-        return 1.0 if alpha is None or not rank else alpha / rank
+        if alpha is not None and rank:
+            return alpha / rank
+        return self.config.scale(self.module, rank) if rank else 1.0
 
     def product(self, name: str, tucker: str) -> Product | None:
         whole, a, b = self.get(name), self.get(f"{name}_a"), self.get(f"{name}_b")
@@ -119,7 +125,8 @@ def adapters_of(r: Reader) -> Iterator[tuple[str, Adapter]]:
     """(leaf, adapter) for the tensors of one module."""
     weight = low_rank(r) or hadamard(r) or kronecker(r) or orthogonal(r) or written_out(r)
     if weight is not None:
-        magnitude = r.get("magnitude")
+        magnitude, rows = r.get("magnitude"), r.get("row_magnitude")
+        magnitude = rows.flatten() if rows is not None else magnitude
         yield "weight", weight if magnitude is None else Decomposed(weight, magnitude)
     bias = r.get("diff_b")
     if bias is not None:
@@ -155,8 +162,11 @@ def kronecker(r: Reader) -> Adapter | None:
 
 
 def orthogonal(r: Reader) -> Adapter | None:
+    """Trainers keep the constraint per output row under the name alpha."""
     blocks = r.get("oft_blocks") if "oft_blocks" in r.keys and len(r.file[r.keys["oft_blocks"]].shape) == 3 else None
-    return None if blocks is None else Orthogonal(blocks, r.number("alpha") or 0.0, r.get("rescale"))
+    if blocks is None:
+        return None
+    return Orthogonal(blocks, (r.number("alpha") or 0.0) * blocks.shape[0] * blocks.shape[1], r.get("rescale"))
 
 
 def written_out(r: Reader) -> Adapter | None:
