@@ -84,7 +84,8 @@ class Executor:
         began = time.perf_counter()
         self.emit(ev.RunStarted(now()))
         self._instances.begin(job.prompt)
-        run = Run(job, self.registry, self.cache, self.emit, cancelled, self.services, self._instances, self._trace)
+        registry = self.registry.refreshed({n.type for n in job.prompt.nodes.values()})
+        run = Run(job, registry, self.cache, self.emit, cancelled, self.services, self._instances, self._trace)
         status, failure = "success", None
         try:
             with self._around():

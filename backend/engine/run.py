@@ -78,7 +78,10 @@ class Run:
         self.cached = len(self.results)
         self.emit(ev.NodesCached(tuple(self.results), now()))
         for target in self.job.targets:
-            self._wanted(self.schedule.want(target))
+            if target in self.results:
+                self._again(target)
+            else:
+                self._wanted(self.schedule.want(target))
 
     def _fingerprints(self) -> None:
         """Ask the types that have one for a fingerprint of what they read; the document given to nodes carries the answers."""
@@ -181,15 +184,19 @@ class Run:
 
     def _step(self, id: str) -> None:
         self.current, self.given = id, {}
-        known = self.results.get(id)
-        if known is not None:
-            self._show(id, known.shown, cached=True)
-            self.emit(ev.NodeFinished(id))
+        if id in self.results:
+            self._again(id)
             self._finish(id)
         elif id in self.pending:
             self._resolve(id)
         else:
             self._start(id)
+
+    def _again(self, id: str) -> None:
+        """A node whose result exists tells again what it showed."""
+        self._show(id, self.results[id].shown, cached=True)
+        self.emit(ev.NodeFinished(id))
+        self.executed[id] = None
 
     def _start(self, id: str) -> None:
         node = self.graph.nodes[id]

@@ -39,3 +39,14 @@ class Registry(Mapping[str, NodeType]):
             if replace or t.id not in made._types:
                 made._types[t.id] = t
         return made
+
+    def refreshed(self, ids: Iterable[str]) -> Registry:
+        """A registry in which those of `ids` whose inputs may have changed since are described anew; one that fails stays as it is."""
+        fresh: list[NodeType] = []
+        for t in (self._types.get(id) for id in ids):
+            if t is not None and t.refresh is not None:
+                try:
+                    fresh.append(t.refresh())
+                except Exception:  # noqa: BLE001, S112 - foreign code; the last good description stands
+                    continue
+        return self.with_types(fresh) if fresh else self

@@ -6,7 +6,7 @@ Errors have the forms of the protocol, so that every client understands them; th
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from backend.graph.choices import Choices
 from backend.graph.complaint import Complaint
 from backend.graph.document import BadLink, InvalidPrompt, Link, Node, Prompt
 from backend.graph.registry import Registry
-from backend.graph.schema import Check, Files, NodeType, fits
+from backend.graph.schema import Check, Files, NodeType, Output, fits
 
 INT_LIMIT = 2**64
 
@@ -73,15 +73,17 @@ class _Validation:
         self.choices = choices
         self.faults: dict[str, list[Complaint]] = {}
         self.changed: dict[str, dict[str, Any]] = {}
-        self.order: list[str] = []  # reachable nodes, sources first
-        self.reached: dict[str, tuple[str, Link] | None] = {}  # node -> the input below it through which it was found; None for roots
-        self.loop: dict[str, tuple[str, ...]] = {}  # node -> the cycle found when it was entered again
+        self.done: dict[str, None] = {}  # checked nodes, sources first
+        self.path: dict[str, None] = {}  # nodes whose sources are being checked
+        self.loop: dict[str, tuple[str, ...]] = {}  # node -> the cycle that ends in it
+        self.roots: frozenset[str] = frozenset()
+        self.consumers: dict[str, tuple[Node, str, Link]] | None = None  # node -> an input that reads it; made when a message needs it
         self.questions: list[custom.Question] = []
 
     def run(self, roots: list[str], ask: custom.Ask | None) -> Checked:
+        self.roots = frozenset(roots)
         for root in roots:
-            if root not in self.reached:
-                self._visit(root)
+            self._visit(root)
         self._ask(ask)
         bad, masks = self._spread()
         good = tuple(r for r in roots if not masks[r])
@@ -93,31 +95,30 @@ class _Validation:
         return Checked(good, errors, error, self.prompt.with_inputs(self.changed))
 
     def _visit(self, root: str) -> None:
-        """Depth first from a root: every node is checked once, after the nodes it depends on."""
-        self.reached[root] = None
-        open_nodes: dict[str, None] = {root: None}
-        stack = [(root, iter(self._links(root)))]
+        """Every node that `root` depends on is checked once, after its own sources."""
+        nodes, done, path = self.nodes, self.done, self.path
+        stack = [root]
         while stack:
-            id, links = stack[-1]
-            for name, link in links:
-                if link.node not in self.nodes:
-                    continue
-                if link.node in open_nodes:
-                    path = list(open_nodes)
-                    self.loop.setdefault(id, tuple(path[path.index(link.node) :]))
-                elif link.node not in self.reached:
-                    self.reached[link.node] = (name, link)
-                    open_nodes[link.node] = None
-                    stack.append((link.node, iter(self._links(link.node))))
-                    break
-            else:
+            id = stack[-1]
+            if id in done:
                 stack.pop()
-                del open_nodes[id]
-                self.order.append(id)
-                self._check(self.nodes[id])
+                continue
+            node = nodes[id]
+            missing = [v.node for v in node.inputs.values() if v.__class__ is Link and v.node not in done and v.node in nodes]
+            if missing:
+                if id not in path:
+                    path[id] = None
+                    stack.extend(missing)
+                    continue
+                names = list(path)  # a node that is entered while it is still open depends on itself
+                self.loop[id] = tuple(names[names.index(id) :])
+            stack.pop()
+            path.pop(id, None)
+            done[id] = None
+            self._check(node)
 
-    def _links(self, id: str) -> list[tuple[str, Link]]:
-        return [(k, v) for k, v in self.nodes[id].inputs.items() if v.__class__ is Link]
+    def _links(self, id: str) -> list[Link]:
+        return [v for v in self.nodes[id].inputs.values() if v.__class__ is Link]
 
     def _check(self, node: Node) -> None:
         """All inputs of one node."""
@@ -126,12 +127,14 @@ class _Validation:
         named = t.validates if t.has_validate else ()
         types: dict[str, Any] = {}
         faults: list[Complaint] = []
+        seen = 0
         for check in t.checks:
             name = check.name
             if name not in inputs:
                 if check.required:
                     faults.append(complaint.required_missing(name))
                 continue
+            seen += 1
             value = inputs[name]
             kind = value.__class__
             if kind is Link:
@@ -140,7 +143,8 @@ class _Validation:
                 faults.append(self._bad_link(node, check, value))
             else:
                 self._check_constant(node, check, value, named is None or name in named, faults)
-        self._check_undeclared(node, t, types, faults)
+        if seen < len(inputs):
+            self._check_undeclared(node, t, types, faults)
         if faults:
             self.faults[node.id] = faults
         elif t.has_validate:
@@ -152,9 +156,8 @@ class _Validation:
 
     def _check_undeclared(self, node: Node, t: NodeType, types: dict[str, Any], faults: list[Complaint]) -> None:
         """Links into inputs the type does not declare are followed, so they must lead somewhere."""
-        declared = t.by_name
         for name, value in node.inputs.items():
-            if value.__class__ is Link and name not in declared:
+            if value.__class__ is Link and name not in t.by_name:
                 source = self._source(node, name, value, faults)
                 if source is not None:
                     types[name] = source.kind
@@ -163,13 +166,14 @@ class _Validation:
         source = self._source(node, check.name, link, faults)
         if source is None:
             return
-        types[check.name] = source.kind
-        if source.kind == check.kind or t.validates_types:
-            return
-        if not fits(source.kind, check.kind, check.wildcard or source.wildcard):
+        if t.has_validate:
+            types[check.name] = source.kind
+            if t.validates_types:
+                return
+        if source.kind != check.kind and not fits(source.kind, check.kind, check.wildcard or source.wildcard):
             faults.append(complaint.type_mismatch(check.input, source.kind, link, self.choices))
 
-    def _source(self, node: Node, name: str, link: Link, faults: list[Complaint]) -> Any:
+    def _source(self, node: Node, name: str, link: Link, faults: list[Complaint]) -> Output | None:
         """The output a link comes from, or None with a complaint."""
         origin = self.nodes.get(link.node)
         if origin is None:
@@ -182,9 +186,21 @@ class _Validation:
             return None
         return outputs[link.slot]
 
-    def _broken(self, node: Node, kind: str, message: str, traceback: Any = ()) -> Complaint:
-        below = self.reached.get(node.id)
-        return complaint.broken(kind, message, traceback, below)
+    def _broken(self, node: Node, kind: str, message: str, traceback: Sequence[str] = ()) -> Complaint:
+        """Worded after how the node is reached: for its own sake, or through an input below it."""
+        if node.id in self.roots:
+            return complaint.broken(kind, message, traceback)
+        if self.consumers is None:
+            self.consumers = {}
+            for below in self.nodes.values():
+                for name, value in below.inputs.items():
+                    if value.__class__ is Link:
+                        self.consumers.setdefault(value.node, (below, name, value))
+        found = self.consumers.get(node.id)
+        if found is None:
+            return complaint.broken(kind, message, traceback)
+        below, name, link = found
+        return complaint.broken(kind, message, traceback, (self.registry[below.type].by_name.get(name, name), link))
 
     def _bad_link(self, node: Node, check: Check, value: BadLink) -> Complaint:
         if len(value.raw) != 2:
@@ -241,14 +257,14 @@ class _Validation:
 
     def _spread(self) -> tuple[list[str], dict[str, int]]:
         """For every node the set (as bits) of faulty nodes it depends on; a loop counts as a fault of its last node."""
-        bad = [id for id in self.order if id in self.faults or id in self.loop]
+        bad = [id for id in self.done if id in self.faults or id in self.loop]
         bit = {id: 1 << i for i, id in enumerate(bad)}
         masks: dict[str, int] = {}
         if not bad:
-            return bad, dict.fromkeys(self.order, 0)
-        for id in self.order:
+            return bad, dict.fromkeys(self.done, 0)
+        for id in self.done:
             mask = bit.get(id, 0)
-            for _, link in self._links(id):
+            for link in self._links(id):
                 mask |= masks.get(link.node, 0)
             masks[id] = mask
         return bad, masks

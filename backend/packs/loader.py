@@ -1,0 +1,116 @@
+"""Import each entry of the custom_nodes directories. A pack that fails harms only itself."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from backend.base.config import Settings
+from backend.base.paths import Folders
+from backend.graph.schema import NodeType
+from backend.packs.pack import Pack
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """All packs, and the node types of those that could be imported (of two types with one name the later wins)."""
+
+    packs: list[Pack]
+
+    @property
+    def types(self) -> list[NodeType]:
+        return list({t.id: t for p in self.packs for t in p.types}.values())
+
+
+def entries(folders: Folders, settings: Settings) -> Iterator[Path]:
+    """The folders and .py files that are packs, as the file system lists them; only the allowed ones where packs are switched off."""
+    for root in folders.custom_nodes:
+        try:
+            names = os.listdir(root)
+        except OSError:  # no such directory: no packs there
+            continue
+        for name in names:
+            path = root / name
+            if name == "__pycache__" or name.startswith(".") or name.endswith(".disabled"):
+                continue
+            if not path.is_dir() and path.suffix != ".py":
+                continue
+            if settings.custom_nodes or name in settings.whitelist or path.stem in settings.whitelist:
+                yield path.absolute()
+
+
+def run_prestartup(folders: Folders, settings: Settings) -> list[Pack]:
+    """Execute every pack's prestartup_script.py, before torch is imported. Returns the packs whose script failed."""
+    failed = []
+    for path in entries(folders, settings):
+        script = path / "prestartup_script.py"
+        if path.is_dir() and script.is_file():
+            pack = Pack(path.name, path)
+            try:
+                _execute("custom_node_prestartup_" + path.name.replace(".", "_x_"), script, None)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything; startup goes on
+                _note(pack, error)
+                log.error("The prestartup script of %s failed:\n%s", path, pack.traceback)
+                failed.append(pack)
+    return failed
+
+
+def load_packs(folders: Folders, settings: Settings) -> Loaded:
+    """Import all packs. Never raises for a pack's fault: it is in the pack's `error`, and logged with a timing list at the end."""
+    packs = [_load(path) for path in entries(folders, settings)]
+    if packs:
+        rows = sorted(packs, key=lambda p: p.seconds)
+        shown = "\n".join(f"{p.seconds:6.1f} seconds{' (IMPORT FAILED)' if p.error else ''}: {p.path}" for p in rows)
+        log.info("\nImport times for custom nodes:\n%s\n", shown)
+    return Loaded(packs)
+
+
+def module_name(path: Path) -> str:
+    """The name under which a pack is imported: its path, in which dots would mean packages."""
+    return str(path).replace(".", "_x_") if path.is_dir() else str(path.with_suffix(""))
+
+
+def _load(path: Path) -> Pack:
+    pack = Pack(path.stem if path.is_file() else path.name, path)
+    began = time.perf_counter()
+    try:
+        file = path / "__init__.py" if path.is_dir() else path
+        pack.take(_execute(module_name(path), file, [str(path)] if path.is_dir() else None))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything; the other packs load
+        pack.types = []
+        _note(pack, error)
+        log.error("%s\nCannot import %s module for custom nodes: %s", pack.traceback, path, error)
+    for id, fault in pack.faults.items():
+        log.warning("%s of the pack %s is left out: %s", id, pack.name, fault)
+    pack.seconds = time.perf_counter() - began
+    return pack
+
+
+def _execute(name: str, file: Path, search: list[str] | None) -> ModuleType:
+    """Import a file under a name. On failure nothing of it stays among the imported modules."""
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=search)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # before it runs, so that its relative imports work
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module
+
+
+def _note(pack: Pack, error: BaseException) -> None:
+    pack.error = f"{type(error).__name__}: {error}"
+    pack.traceback = "".join(traceback.format_exception(error))

@@ -1,0 +1,176 @@
+"""The ecosystem's class form of a node, as a NodeType like any other: the engine sees no second kind."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from backend.base.errors import BadFile
+from backend.base.jsonable import plain
+from backend.engine.context import Context, Expand, Ui
+from backend.graph.schema import Fn, Input, NodeType, Output
+from backend.packs.dynamic_prompt import DynamicPrompt
+
+HIDDEN = ("PROMPT", "DYNPROMPT", "EXTRA_PNGINFO", "UNIQUE_ID", "AUTH_TOKEN_COMFY_ORG", "API_KEY_COMFY_ORG")
+_PROBE = "\0 no such type"
+
+
+def node_type(id: str, cls: type, *, title: str | None = None, module: str = "nodes") -> NodeType:
+    """Read the class attributes. Raises BadFile naming what is wrong, or whatever INPUT_TYPES raises."""
+    if not callable(getattr(cls, "INPUT_TYPES", None)):
+        raise BadFile(f"The node class {id} has no INPUT_TYPES.", hint="This is a fault of the node pack.", node=id)
+    function = getattr(cls, "FUNCTION", None)
+    if not isinstance(function, str) or not callable(getattr(cls, function, None)):
+        raise BadFile(f"The node class {id} names no callable FUNCTION.", hint="This is a fault of the node pack.", node=id)
+    sections: Mapping[str, Any] = cls.INPUT_TYPES()  # type: ignore[attr-defined]
+    whole = bool(getattr(cls, "INPUT_IS_LIST", False))
+    validates, validates_types = _validator(cls)
+    dynamic = [name for name, spec in _items(sections.get("hidden")) if spec == "DYNPROMPT"]
+    return NodeType(
+        id=id,
+        title=title if title is not None else id,
+        category=_text(getattr(cls, "CATEGORY", "sd")),
+        description=_text(getattr(cls, "DESCRIPTION", "")),
+        inputs=tuple(_inputs(sections)),
+        outputs=_outputs(cls),
+        run=_run(function, dynamic, whole),
+        is_output=getattr(cls, "OUTPUT_NODE", False) is True,
+        module=module,
+        many=True,
+        input_is_list=whole,
+        lazy_status=_lazy_status if hasattr(cls, "check_lazy_status") else None,
+        fingerprint=_fingerprint(cls, whole) if hasattr(cls, "IS_CHANGED") else None,
+        validate=_validate(cls, whole) if hasattr(cls, "VALIDATE_INPUTS") else None,
+        has_validate=hasattr(cls, "VALIDATE_INPUTS"),
+        validates=validates,
+        validates_types=validates_types,
+        not_idempotent=bool(getattr(cls, "NOT_IDEMPOTENT", False)),
+        deprecated=bool(getattr(cls, "DEPRECATED", False)),
+        experimental=bool(getattr(cls, "EXPERIMENTAL", False)),
+        api_node=bool(getattr(cls, "API_NODE", False)),
+        any_input=True,
+        any_constant=any(_PROBE in (sections.get(g) or ()) for g in ("required", "optional")),
+        passes_hidden=True,
+        is_async=inspect.iscoroutinefunction(getattr(cls, function)),
+        instance_of=cls,
+        refresh=lambda: node_type(id, cls, title=title, module=module),
+    )
+
+
+def _text(value: Any) -> str:
+    return str.__str__(value) if isinstance(value, str) else str(value)
+
+
+def is_wildcard(kind: Any) -> bool:
+    """Whether a type compares equal to everything: packs make such types by overriding `!=` in a str subclass."""
+    return isinstance(kind, str) and type(kind) is not str and not (kind != _PROBE)  # noqa: SIM202 - `!=` itself is the question
+
+
+def _items(section: Any) -> Iterator[tuple[str, Any]]:
+    """What a section really holds. Some are dicts that claim to hold every name: iteration tells the truth."""
+    for name in section or ():
+        yield name, section[name]
+
+
+def _inputs(sections: Mapping[str, Any]) -> Iterator[Input]:
+    for group in ("required", "optional"):
+        for name, spec in _items(sections.get(group)):
+            yield _input(name, spec, group == "required")
+    for name, spec in _items(sections.get("hidden")):
+        word = spec[0] if isinstance(spec, (tuple, list)) and spec else spec
+        if word in HIDDEN:
+            yield Input(name, _text(word), None, False, hidden=_text(word))
+
+
+def _input(name: str, spec: Any, required: bool) -> Input:
+    parts = tuple(spec) if isinstance(spec, (tuple, list)) else (spec,)
+    kind = parts[0] if parts else "*"
+    options = plain(parts[1]) if len(parts) > 1 and isinstance(parts[1], Mapping) else None
+    flags = options or {}
+    choices = tuple(plain(list(kind))) if isinstance(kind, (list, tuple)) else _text(kind)
+    return Input(name, choices, options, required, bool(flags.get("lazy")), is_wildcard(kind), None, bool(flags.get("rawLink")))
+
+
+def _outputs(cls: type) -> tuple[Output, ...]:
+    kinds = getattr(cls, "RETURN_TYPES", ())
+    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    names, lists, tips = (getattr(cls, a, None) or () for a in ("RETURN_NAMES", "OUTPUT_IS_LIST", "OUTPUT_TOOLTIPS"))
+    names = (names,) if isinstance(names, str) else names
+    made = []
+    for i, kind in enumerate(kinds):
+        shown = tuple(plain(list(kind))) if isinstance(kind, (list, tuple)) else _text(kind)
+        name = names[i] if i < len(names) else shown if isinstance(shown, str) else "COMBO"
+        tip = tips[i] if i < len(tips) else None
+        made.append(Output(_text(name), shown, i < len(lists) and bool(lists[i]), None if tip is None else _text(tip), is_wildcard(kind)))
+    return tuple(made)
+
+
+def _run(function: str, dynamic: list[str], whole: bool) -> Fn:
+    def run(ctx: Context, /, **values: Any) -> Any:
+        for name in dynamic:
+            prompt = DynamicPrompt(ctx.graph)
+            values[name] = [prompt] if whole else prompt
+        result = getattr(ctx.instance, function)(**values)
+        return _later(result) if inspect.isawaitable(result) else read(result)
+
+    return run
+
+
+async def _later(awaitable: Any) -> Any:
+    return read(await awaitable)
+
+
+def read(result: Any) -> Any:
+    """What a class-form node returns, in the engine's words: tuples stay, dicts are shown values, expansions or both."""
+    if not isinstance(result, dict):
+        if result is None:
+            raise TypeError("the node returned nothing: object of type 'NoneType' has no len()")
+        return result
+    outputs = result.get("result", ())
+    if outputs.__class__ not in (tuple, list):
+        outputs = (outputs,) if not isinstance(outputs, (tuple, list)) else tuple(outputs)
+    if "expand" in result:
+        return Expand(result["expand"], outputs, result.get("ui"))
+    return Ui(result.get("ui") or {}, *outputs)
+
+
+def _lazy_status(ctx: Context, /, **values: Any) -> Any:
+    return ctx.instance.check_lazy_status(**values)
+
+
+def _fingerprint(cls: type, whole: bool) -> Fn:
+    def fingerprint(ctx: Context, /, **values: Any) -> Any:
+        for name, word in hidden_names(cls):
+            values[name] = ctx.node if word == "UNIQUE_ID" else {} if word == "PROMPT" else ctx.values.get(word.lower())
+        given = {k: [v] for k, v in values.items()} if whole else values
+        return cls.IS_CHANGED(**given)  # type: ignore[attr-defined]
+
+    return fingerprint
+
+
+def hidden_names(cls: type) -> list[tuple[str, str]]:
+    """Parameter name and run value of the hidden inputs a class declares now."""
+    sections = cls.INPUT_TYPES()  # type: ignore[attr-defined]
+    return [(name, word) for name, word in _items(sections.get("hidden")) if word in HIDDEN]
+
+
+def _validator(cls: type) -> tuple[tuple[str, ...] | None, bool]:
+    """The inputs VALIDATE_INPUTS names (None: all of them), and whether it takes over the type check of links."""
+    function = getattr(cls, "VALIDATE_INPUTS", None)
+    if function is None:
+        return (), False
+    parameters = inspect.signature(function).parameters.values()
+    types = any(p.name == "input_types" for p in parameters)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None, types
+    return tuple(p.name for p in parameters if p.kind is not p.VAR_POSITIONAL and p.name != "input_types"), types
+
+
+def _validate(cls: type, whole: bool) -> Fn:
+    def validate(**values: Any) -> Any:
+        if whole:
+            values = {k: v if k == "input_types" else [v] for k, v in values.items()}
+        return cls.VALIDATE_INPUTS(**values)  # type: ignore[attr-defined]
+
+    return validate
