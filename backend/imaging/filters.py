@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # ITU-R BT.601 luma with full-range 8-bit JFIF scaling of the two colour differences.
 _TO_YUV = ((0.299, 0.587, 0.114), (-0.168735892, -0.331264108, 0.5), (0.5, -0.418687589, -0.081312411))
@@ -66,12 +71,23 @@ def posterise_palette(image: Tensor, colours: int, dither: str) -> Tensor:
     palette = picture.quantize(colours)
     if dither.startswith("bayer"):
         order = int(dither.split("-")[-1])
-        spread = 255 / max(colours ** (1 / 3), 1)
-        shifted = pixels.float() + spread * (bayer(order, pixels.shape[0], pixels.shape[1])[..., None].to(pixels.device) - 0.5)
+        shifted = pixels.float() + _spacing(palette, colours) * (
+            bayer(order, pixels.shape[0], pixels.shape[1])[..., None].to(pixels.device) - 0.5
+        )
         picture = Image.fromarray(shifted.round().clamp(0, 255).byte().cpu().numpy())
     how = Image.Dither.FLOYDSTEINBERG if dither == "floyd-steinberg" else Image.Dither.NONE
     mapped = picture.quantize(colors=colours, palette=palette, dither=how).convert("RGB")
     return torch.from_numpy(np.asarray(mapped).copy()).to(image.device).float() / 255
+
+
+def _spacing(palette: Image.Image, colours: int) -> float:
+    """How far apart neighbouring palette colours are per channel, on average: what ordered dithering has to bridge."""
+    listed = torch.tensor((palette.getpalette() or [])[: 3 * colours], dtype=torch.float32).reshape(-1, 3)
+    entries = torch.unique(listed, dim=0)
+    if len(entries) < 2:
+        return 0.0
+    distances = torch.cdist(entries, entries) + torch.diag(torch.full((len(entries),), torch.inf))
+    return float(distances.min(dim=1).values.mean()) / 3**0.5
 
 
 def bayer(order: int, height: int, width: int) -> Tensor:
