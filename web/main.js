@@ -80,7 +80,7 @@ function finished(id, words) {
   running.delete(id);
   if (shown === id) shown = null;
   byId("cancel").disabled = running.size === 0;
-  progress.end(words);
+  progress.end(words, words === "Done");
   byId("announce").textContent = words;
   document.title = "Emulsion";
 }

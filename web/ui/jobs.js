@@ -53,7 +53,7 @@ export class Jobs {
     const words = caption(graph) || "(empty prompt)";
     const button = make("button", { type: "button", onclick: act }, action);
     button.setAttribute("aria-label", `${action}: ${words}`);
-    const what = make("span", { class: "what" }, words, make("span", { class: failed ? "state failed" : "state" }, state));
+    const what = make("span", { class: "what" }, make("span", { class: "words" }, words), make("span", { class: failed ? "state failed" : "state" }, state));
     return make("li", {}, what, button);
   }
 }

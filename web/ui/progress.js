@@ -25,8 +25,9 @@ export class Progress {
     this.#draw(words);
   }
 
-  end(words) {
-    this.#bar.value = 0;
+  /** The job is over, or not begun; `full` leaves the bar at its end. */
+  end(words, full = false) {
+    this.#bar.value = Number(full);
     this.#label.textContent = words;
   }
 
