@@ -7,6 +7,7 @@ ends the front is gone and so is this process.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import queue
 import signal
@@ -110,12 +111,7 @@ class Worker:
 
     def start(self) -> None:
         """Import packs and nodes, look at the device, say hello."""
-        try:
-            from backend.packs.loader import load_packs, run_prestartup
-        except ModuleNotFoundError:
-            from types import SimpleNamespace
-            def load_packs(*a): return SimpleNamespace(types=[], packs=[])
-            def run_prestartup(*a): pass
+        from backend.packs.loader import load_packs, run_prestartup
 
         run_prestartup(self.folders, self.settings)
         import torch
@@ -252,7 +248,9 @@ def main(argv: list[str]) -> None:
     pipe = Pipe(*take_stdio())
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the front, which stops this process in order
-    worker = Worker(parse(argv), pipe)
+    settings = parse(argv)
+    logging.basicConfig(level=settings.verbose, stream=sys.stderr, format="%(message)s")
+    worker = Worker(settings, pipe)
     began = time.monotonic()
     try:
         worker.start()

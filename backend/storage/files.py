@@ -26,7 +26,11 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     part = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
+        file = open(part, "wb")  # noqa: SIM115  closed below, before the rename
+    except OSError as error:
+        raise explain(error, path) from error
+    try:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
