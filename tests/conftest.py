@@ -57,22 +57,30 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture
-def page(chromium: str) -> Iterator[Any]:
-    """A fresh page of a headless browser that stays offline but for the address under test; it fails the test on any console error."""
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    """A headless browser that stays offline but for the address under test. Per module: while it lives, no other event loop can run."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, headless=True, args=flags)
-        opened = browser.new_page(viewport={"width": 1280, "height": 800})
-        problems: list[str] = []
-        opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        opened.on("pageerror", lambda error: problems.append(str(error)))
-        opened.problems = problems
-        yield opened
-        browser.close()
-        assert problems == [], f"the page complained: {problems}"
+        launched = playwright.chromium.launch(executable_path=chromium, headless=True, args=flags)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A fresh page with storage of its own; it fails the test on any console error."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    opened = context.new_page()
+    problems: list[str] = []
+    opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.problems = problems
+    yield opened
+    context.close()
+    assert problems == [], f"the page complained: {problems}"
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 // The page: wires the server's events to the parts, and holds the one thing that changes, the graph.
-import { Refused, Server } from "./core/api.js";
+import { newId, Refused, Server } from "./core/api.js";
 import { caption, get, handles, isGraph, set, title } from "./core/graph.js";
 import { format, parse, text } from "./core/json.js";
 import { ofFailure, ofNodeErrors, ofRefusal } from "./core/sentences.js";
@@ -15,6 +15,7 @@ const stage = new Stage(server);
 const jobs = new Jobs(server, (graph) => { use(graph); stage.say([]); });
 const progress = new Progress(byId("progress"), byId("progress-label"));
 const running = new Map(); // job id -> the graph it was sent with
+const accepted = new Set(); // those the server has said yes to
 let graph = {};
 let info = {};
 let shown = null; // the job whose progress is on the stage
@@ -50,18 +51,21 @@ async function run(event) {
   event.preventDefault();
   stage.say([]);
   const sent = graph;
+  const id = newId(); // ours from the start: events may arrive before the answer
+  running.set(id, sent);
+  if (shown === null) progress.end("Waiting in the queue");
   try {
-    const answer = await server.post("prompt", { prompt: sent, client_id: server.clientId });
-    running.set(answer.prompt_id, sent);
+    const answer = await server.post("prompt", { prompt: sent, client_id: server.clientId, prompt_id: id });
+    if (running.has(id)) accepted.add(id);
     stage.say(ofNodeErrors(answer.node_errors, sent, info));
-    if (shown === null) progress.end("Waiting in the queue");
-    byId("cancel").disabled = false;
+    byId("cancel").disabled = running.size === 0;
     const { seed } = handles(graph);
     if (seed && byId("reseed").checked) {
       use(set(graph, seed, randomSeed()), false);
       byId("form").elements.seed.value = text(get(graph, seed));
     }
   } catch (error) {
+    finished(id, "Not accepted");
     stage.say(error instanceof Refused ? ofRefusal(error, sent, info) : ["The server does not answer. Is it running?"]);
   }
   jobs.refresh();
@@ -70,16 +74,18 @@ async function run(event) {
 async function cancel() {
   const [id] = shown !== null ? [shown] : running.keys();
   if (id === undefined) return;
-  await server.post("interrupt", { prompt_id: id });
   await server.post("queue", { delete: [id] });
+  await server.post("interrupt", { prompt_id: id });
   if (shown === null) finished(id, "Removed from the queue");
   jobs.refresh();
 }
 
 function finished(id, words) {
   running.delete(id);
-  if (shown === id) shown = null;
+  accepted.delete(id);
   byId("cancel").disabled = running.size === 0;
+  if (shown !== null && shown !== id) return;
+  shown = null;
   progress.end(words, words === "Done");
   byId("announce").textContent = words;
   document.title = "Emulsion";
@@ -133,12 +139,12 @@ async function resume() {
   const waiting = new Set();
   for (const [, id, prompt, extra] of [...queue.queue_running, ...queue.queue_pending]) {
     waiting.add(id);
-    if (extra?.client_id === server.clientId) running.set(id, prompt);
+    if (extra?.client_id === server.clientId) { running.set(id, prompt); accepted.add(id); }
   }
   const active = queue.queue_running.find(([, id]) => running.has(id));
   if (active && shown !== active[1]) { shown = active[1]; progress.start(Object.keys(active[2]).length, "Running"); }
   byId("cancel").disabled = running.size === 0;
-  await Promise.all([...running.keys()].filter((id) => !waiting.has(id)).map(outcome));
+  await Promise.all([...accepted].filter((id) => !waiting.has(id)).map(outcome));
   jobs.refresh();
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import subprocess
 import sys
 from copy import deepcopy
@@ -148,6 +149,24 @@ def test_a_wrong_command_line_ends_with_a_sentence(words: tuple[str, ...], statu
     assert done.returncode == status
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
+def test_ctrl_c_cancels_the_job_and_ends_the_server(tmp_path: Path) -> None:
+    words = [sys.executable, str(ROOT / "main.py"), "run", str(ROOT / "web/default_graph.json"), "--set", "5.steps=5000", "--cpu"]
+    process = subprocess.Popen([*words, "-o", str(tmp_path)], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    with process.stderr:
+        while process.stderr.readline().strip() != "Sampler":
+            assert process.poll() is None
+        children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.wait(30) == 130
+    assert "Cancelled" in said
+    assert "Traceback" not in said
+    assert children
+    assert not any(Path(f"/proc/{pid}").exists() for pid in children), "the server is gone too"
 
 
 def test_run_tells_which_node_failed(server: Running, default_graph: Graph, tmp_path: Path) -> None:
