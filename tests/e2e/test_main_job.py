@@ -17,6 +17,7 @@ from PIL import Image
 
 from clients.python.emulsion_client import AsyncClient, Client, JobCancelled, Refused
 from tests.conftest import ROOT, Running
+from tests.tiny.judge import judge
 
 pytestmark = pytest.mark.slow
 Graph = dict[str, Any]
@@ -53,8 +54,9 @@ def picture(server: Running, default_graph: Graph) -> bytes:
 def test_the_picture_is_what_was_asked_for(picture: bytes, default_graph: Graph) -> None:
     image = Image.open(io.BytesIO(picture))
     assert (image.format, image.size, image.mode) == ("PNG", (128, 128), "RGB")
-    judge = pytest.importorskip("tests.tiny.judge")
-    assert judge is not None
+    (seen, *_) = judge(pixels(picture))
+    prompt = default_graph["2"]["inputs"]["text"].split()
+    assert {seen.colour, seen.shape} <= set(prompt), f"{seen} is not {' '.join(prompt)}"
 
 
 def test_the_picture_carries_its_graph(picture: bytes, default_graph: Graph) -> None:
