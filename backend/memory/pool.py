@@ -6,6 +6,7 @@ hanging another slot under a parameter name. Original weights are never written 
 
 from __future__ import annotations
 
+import functools
 import gc
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backend.memory.heap import trim
 from backend.memory.plan import Demand, Held, place
 from backend.nn.layers import Layer
 from backend.weights.file import Views
@@ -170,6 +172,8 @@ class Pool:
             if stay and isinstance(loadable.source, Views) and i + _AHEAD < len(stale):
                 loadable.source.file.prefetch(stale[i + _AHEAD][0])
             self._hang(live, loadable, name, stay)
+        if stale and (before.deltas or loadable.deltas):
+            trim()
 
     def _fits(self, live: _Live, before: Loadable, now: Loadable, name: str, stay: bool) -> bool:
         layer, own = live.places[name]
@@ -180,12 +184,12 @@ class Pool:
 
     def _hang(self, live: _Live, loadable: Loadable, name: str, stay: bool) -> None:
         layer, own = live.places[name]
-        deltas = loadable.deltas.get(name, ())
+        deltas, pack = loadable.deltas.get(name, ()), functools.partial(layer.pack, own)
         if not stay:
-            layer.slots[own] = Streamed(loadable.source, name, deltas, loadable.dtype)
+            layer.slots[own] = Streamed(loadable.source, name, deltas, loadable.dtype, pack)
             return
         layer.slots.pop(own, None)
-        layer.slots[own] = Resident(materialise(loadable.source[name], deltas, self.device, loadable.dtype))
+        layer.slots[own] = Resident(pack(materialise(loadable.source[name], deltas, self.device, loadable.dtype)))
         if isinstance(loadable.source, Views):
             loadable.source.file.release(name)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from backend.nn import packed
 from backend.weights.slot import Slot
 
 
@@ -24,11 +25,20 @@ class Layer(nn.Module):
 
     def get(self, name: str, x: Tensor) -> Tensor:
         """The parameter `name`, on the device and in the dtype of `x`."""
+        weight = self.ready(name, x)
+        return weight.to_dense() if weight.is_mkldnn else weight
+
+    def ready(self, name: str, x: Tensor) -> Tensor:
+        """As `get`, but perhaps packed (see `pack`)."""
         slot = self.slots.get(name)
         if slot is not None:
             return slot.fetch(x.device, x.dtype)
         parameter: Tensor = getattr(self, name)
         return parameter.to(x.dtype)
+
+    def pack(self, name: str, weight: Tensor) -> Tensor:
+        """`weight` in the layout this layer is fastest with, values unchanged. For a weight that is about to be used many times."""
+        return weight
 
     def maybe(self, name: str, x: Tensor) -> Tensor | None:
         """As `get`, for a parameter the layer may have been built without (a bias)."""
@@ -43,8 +53,12 @@ class Linear(Layer):
         self.weight = nn.Parameter(torch.empty(cout, cin))
         self.bias = nn.Parameter(torch.empty(cout)) if bias else None
 
+    def pack(self, name: str, weight: Tensor) -> Tensor:
+        return packed.pack_linear(weight) if name == "weight" else weight
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.get("weight", x), self.maybe("bias", x))
+        weight, bias = self.ready("weight", x), self.maybe("bias", x)
+        return packed.linear(x, weight, bias) if weight.is_mkldnn else F.linear(x, weight, bias)
 
 
 class Conv2d(Layer):
@@ -56,8 +70,14 @@ class Conv2d(Layer):
         self.weight = nn.Parameter(torch.empty(cout, cin, kernel, kernel))
         self.bias = nn.Parameter(torch.empty(cout)) if bias else None
 
+    def pack(self, name: str, weight: Tensor) -> Tensor:
+        return packed.pack_conv(weight, self.stride, self.padding) if name == "weight" else weight
+
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.get("weight", x), self.maybe("bias", x), self.stride, self.padding)
+        weight, bias = self.ready("weight", x), self.maybe("bias", x)
+        if weight.is_mkldnn:
+            return packed.conv2d(x, weight, bias, self.stride, self.padding)
+        return F.conv2d(x, weight, bias, self.stride, self.padding)
 
 
 class GroupNorm(Layer):

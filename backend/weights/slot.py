@@ -29,6 +29,10 @@ def materialise(weight: Tensor, deltas: tuple[Delta, ...], device: torch.device,
     return weight.to(device=device, dtype=dtype, memory_format=layout, copy=True)
 
 
+Pack = Callable[[Tensor], Tensor]
+"""Weight -> the same values in the layout its layer is fastest with."""
+
+
 class Resident:
     """A weight kept on the device."""
 
@@ -38,16 +42,20 @@ class Resident:
         self.weight = weight
 
     def fetch(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        return self.weight.to(device=device, dtype=dtype)
+        if self.weight.dtype == dtype and self.weight.device == device:
+            return self.weight
+        weight = self.weight.to_dense() if self.weight.is_mkldnn else self.weight
+        return weight.to(device=device, dtype=dtype)
 
 
 class Streamed:
     """A weight read from its source at each use, in the same way as it would be made resident: results are equal bit for bit."""
 
-    __slots__ = ("deltas", "dtype", "key", "source")
+    __slots__ = ("deltas", "dtype", "key", "pack", "source")
 
-    def __init__(self, source: Mapping[str, Tensor], key: str, deltas: tuple[Delta, ...], dtype: torch.dtype) -> None:
-        self.source, self.key, self.deltas, self.dtype = source, key, deltas, dtype
+    def __init__(self, source: Mapping[str, Tensor], key: str, deltas: tuple[Delta, ...], dtype: torch.dtype, pack: Pack) -> None:
+        self.source, self.key, self.deltas, self.dtype, self.pack = source, key, deltas, dtype, pack
 
     def fetch(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        return materialise(self.source[self.key], self.deltas, device, self.dtype).to(dtype)
+        weight = materialise(self.source[self.key], self.deltas, device, self.dtype)
+        return self.pack(weight) if dtype == self.dtype else weight.to(dtype)

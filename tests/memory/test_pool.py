@@ -223,7 +223,7 @@ def test_parameters_must_belong_to_layers() -> None:
 
 def test_streamed_slot_reads_each_time() -> None:
     source: dict[str, Any] = {"w": torch.ones(2)}
-    slot = Streamed(source, "w", (), torch.float32)
+    slot = Streamed(source, "w", (), torch.float32, lambda w: w)
     assert slot.fetch(torch.device("cpu"), torch.float32).tolist() == [1, 1]
     source["w"] = torch.zeros(2)
     assert slot.fetch(torch.device("cpu"), torch.float32).tolist() == [0, 0]

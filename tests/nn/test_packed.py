@@ -1,0 +1,80 @@
+"""Packed weights give the same result bit for bit, and layers with slots agree with plain ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backend.nn import packed
+from backend.nn.layers import Conv2d, Linear, init_weights
+from backend.weights.slot import Resident
+
+DTYPES = st.sampled_from([torch.float32, torch.bfloat16])
+
+
+@given(DTYPES, st.integers(1, 3), st.integers(1, 40), st.integers(1, 70), st.integers(1, 70), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_linear(dtype: torch.dtype, batch: int, tokens: int, cin: int, cout: int, bias: bool) -> None:
+    layer = init_weights(Linear(cin, cout, bias)).to(dtype)
+    assert isinstance(layer, Linear)
+    x = torch.randn(batch, tokens, cin).to(dtype)
+    with torch.inference_mode():
+        expected = layer(x)
+        layer.slots["weight"] = Resident(layer.pack("weight", layer.weight))
+        out = layer(x)
+    assert torch.allclose(out.float(), expected.float(), rtol=1e-2, atol=1e-2)
+    if dtype == torch.float32:
+        assert torch.equal(out, expected)
+
+
+KINDS = st.sampled_from([(1, 1, 0), (3, 1, 1), (3, 2, 1), (3, 2, 0)])
+
+
+@given(DTYPES, st.integers(1, 2), st.integers(1, 20), st.integers(1, 40), st.integers(1, 40), KINDS)
+@settings(max_examples=60, deadline=None)
+def test_conv(dtype: torch.dtype, batch: int, size: int, cin: int, cout: int, kind: tuple[int, int, int]) -> None:
+    kernel, stride, padding = kind
+    layer = init_weights(Conv2d(cin, cout, kernel, stride, padding)).to(dtype)
+    assert isinstance(layer, Conv2d)
+    x = torch.randn(batch, cin, size + 3, size + 2).to(dtype).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = layer(x)
+        layer.slots["weight"] = Resident(layer.pack("weight", layer.weight.contiguous(memory_format=torch.channels_last)))
+        out = layer(x)
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+    assert torch.allclose(out.float(), expected.float(), rtol=tolerance, atol=tolerance)
+
+
+def test_a_packed_weight_can_be_read_in_another_dtype() -> None:
+    weight = torch.randn(64, 64).bfloat16()
+    slot = Resident(packed.pack_linear(weight))
+    assert torch.equal(slot.fetch(torch.device("cpu"), torch.float32), weight.float())
+
+
+def test_others_see_plain_weights() -> None:
+    layer = Conv2d(32, 32, 3)
+    weight = torch.randn(32, 32, 3, 3)
+    layer.slots["weight"] = Resident(layer.pack("weight", weight))
+    assert torch.equal(layer.get("weight", torch.zeros(1)) + 0, weight)
+
+
+def test_packing_happens_where_it_can() -> None:
+    """On x86 the big convolutions are packed; elsewhere weights stay as they are. Either way 1x1 and odd dtypes stay."""
+    x86 = bool(packed._packable())
+    assert packed.pack_conv(torch.randn(64, 64, 3, 3), 1, 1).is_mkldnn == x86
+    for weight in (torch.randn(64, 64, 1, 1), torch.randn(64, 64, 3, 3).half()):
+        assert packed.pack_conv(weight, 1, 1) is weight
+    for weight in (torch.randn(64, 64), torch.randn(64, 64).half(), torch.randn(64)):
+        assert packed.pack_linear(weight) is weight
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 128), (300, 64)])
+def test_views_as_input(shape: tuple[int, ...]) -> None:
+    weight = torch.randn(32, shape[-1] // 2).bfloat16()
+    x = torch.randn(shape).bfloat16().chunk(2, dim=-1)[1]
+    ready = packed.pack_linear(weight)
+    if ready.is_mkldnn:
+        out = packed.linear(x, ready, None)
+        assert torch.allclose(out.float(), torch.nn.functional.linear(x, weight).float(), rtol=1e-2, atol=1e-2)
