@@ -261,6 +261,28 @@ def test_oft_within_its_constraint(tmp_path: Path) -> None:
     assert close(got, halved)
 
 
+def test_boft_is_a_product_of_turned_groups(tmp_path: Path) -> None:
+    """Stage i as a full matrix: the rows it mixes, found by counting, and its blocks laid out on them."""
+    blocks = rand(3, 4, 8, 8)
+    got = patched_weight(tmp_path, {f"{kohya(LINEAR)}.oft_blocks": blocks}, f"{LINEAR}.weight", 1.0)
+    want = weights()[f"{LINEAR}.weight"].clone()
+    for i in range(3):
+        half = 2**i * 4
+        order = [start + side * half + j for start in range(0, 32, 2 * half) for j in range(half) for side in (0, 1)]
+        turn = torch.zeros(32, 32)
+        for k in range(4):
+            q = blocks[i, k] - blocks[i, k].T
+            r = torch.linalg.solve((torch.eye(8) - q).T, (torch.eye(8) + q).T).T
+            for a in range(8):
+                for b in range(8):
+                    turn[order[8 * k + a], order[8 * k + b]] = r[a, b]
+        assert torch.allclose(turn @ turn.T, torch.eye(32), atol=1e-4)
+        want = turn @ want
+    assert (got - want).abs().max() < 1e-4
+    still = patched_weight(tmp_path, {f"{kohya(LINEAR)}.oft_blocks": blocks * 0}, f"{LINEAR}.weight", 0.5)
+    assert close(still, weights()[f"{LINEAR}.weight"])
+
+
 @pytest.mark.parametrize("by", ["row", "column"])
 @pytest.mark.parametrize("strength", [1.0, 0.6])
 def test_dora_splits_length_and_direction(tmp_path: Path, by: str, strength: float) -> None:

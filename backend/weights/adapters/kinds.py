@@ -189,36 +189,6 @@ class Replacement(Difference):
 
 
 @dataclass(frozen=True, eq=False)
-class Orthogonal(Adapter):
-    """OFT (Qiu et al. 2023, arXiv:2306.07280): W' = diag(R₁ ... Rₙ)ᵀ W, R = (I + Q)(I - Q)⁻¹ with Q skew-symmetric (Cayley).
-
-    blocks [n, b, b] give Q = blocks - blocksᵀ, shortened to the norm `constraint` where that is greater than 0; `rescale` multiplies
-    the rows afterwards.
-    """
-
-    blocks: Tensor
-    constraint: float = 0.0
-    rescale: Tensor | None = None
-
-    @property
-    def size(self) -> tuple[int, int | None]:
-        return self.blocks.shape[0] * self.blocks.shape[1], None
-
-    def change(self, w: Tensor) -> Tensor:
-        q = on(w, self.blocks)
-        q = q - q.transpose(1, 2)
-        norm = float(q.norm())
-        if 0 < self.constraint < norm:
-            q = q * (self.constraint / norm)
-        one = torch.eye(q.shape[1], device=w.device)
-        r = (one + q) @ torch.linalg.inv(one - q)
-        turned = torch.einsum("knm,knc->kmc", r, w.reshape(q.shape[0], q.shape[1], -1)).reshape(w.shape)
-        if self.rescale is not None:
-            turned = turned * on(w, self.rescale).reshape(-1, *[1] * (w.dim() - 1))
-        return turned - w
-
-
-@dataclass(frozen=True, eq=False)
 class Decomposed(Adapter):
     """DoRA (Liu et al. 2024, arXiv:2402.09353, eq. 5): W' = m V / ‖V‖ with V = W + ΔW of the inner adapter.
 

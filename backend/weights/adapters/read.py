@@ -16,10 +16,10 @@ from backend.weights.adapters.kinds import (
     Hadamard,
     Kronecker,
     LowRank,
-    Orthogonal,
     Product,
     Replacement,
 )
+from backend.weights.adapters.orthogonal import Butterfly, Orthogonal
 from backend.weights.adapters.peft import PeftConfig
 from backend.weights.file import WeightFile, bad
 
@@ -163,10 +163,13 @@ def kronecker(r: Reader) -> Adapter | None:
 
 def orthogonal(r: Reader) -> Adapter | None:
     """Trainers keep the constraint per output row under the name alpha."""
-    blocks = r.get("oft_blocks") if "oft_blocks" in r.keys and len(r.file[r.keys["oft_blocks"]].shape) == 3 else None
+    blocks = r.get("oft_blocks")
     if blocks is None:
         return None
-    return Orthogonal(blocks, (r.number("alpha") or 0.0) * blocks.shape[0] * blocks.shape[1], r.get("rescale"))
+    if blocks.dim() not in (3, 4) or blocks.shape[-1] != blocks.shape[-2] or (blocks.dim() == 4 and blocks.shape[-1] % 2):
+        raise bad(r.file.path, f"the blocks of {r.module} have the shape {list(blocks.shape)}, not that of OFT or BOFT")
+    constraint = (r.number("alpha") or 0.0) * blocks.shape[-3] * blocks.shape[-1]
+    return (Orthogonal if blocks.dim() == 3 else Butterfly)(blocks, constraint, r.get("rescale"))
 
 
 def written_out(r: Reader) -> Adapter | None:
