@@ -6,9 +6,10 @@ import hashlib
 import json
 import secrets
 import string
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from backend.base.errors import Problem
 from backend.base.paths import next_save
@@ -21,6 +22,7 @@ from backend.storage.images import write_png
 from nodes.types import Image, Mask
 
 picture_node = partial(node, module="nodes")
+T = TypeVar("T")
 METADATA = ("PROMPT", "EXTRA_PNGINFO")  # run values that saving nodes embed
 INPUT_PICTURES = Files("input", content=("image",))
 
@@ -98,18 +100,17 @@ def content_of(type: str, input: str = "image") -> Any:
     return fingerprint
 
 
-def _resolve(ctx: Context, name: str, type: str) -> Path:
+def _read(ctx: Context, name: str, type: str, read: Callable[[Path], T]) -> T:
     try:
-        path: Path = ctx.services.folders.resolve(name, type)
+        return read(ctx.services.folders.resolve(name, type))
     except Problem as problem:
-        raise problem.at(node=ctx.node, input="image") from problem.__cause__
-    return path
+        raise problem.at(node=ctx.node, input="image", file=name) from problem.__cause__
 
 
 @picture_node("LoadImage", title="Load Image", category="image", fingerprint=content_of("input"))
 def load_image(ctx: Context, *, image: str = Choice(INPUT_PICTURES, image_upload=True)) -> ImageAndMask:
     """Load a picture of the input directory. The mask is 1 where it is transparent; an animation becomes a batch."""
-    return ImageAndMask(*picture.read_picture(_resolve(ctx, image, "input")))
+    return ImageAndMask(*_read(ctx, image, "input", picture.read_picture))
 
 
 @picture_node("LoadImageMask", title="Load Image (as Mask)", category="mask", fingerprint=content_of("input"))
@@ -120,7 +121,7 @@ def load_image_mask(
     channel: str = Choice(["alpha", "red", "green", "blue"]),
 ) -> Mask:
     """Load one channel of a picture as a mask; the alpha channel is inverted (1 = transparent)."""
-    return picture.read_channel(_resolve(ctx, image, "input"), channel)
+    return _read(ctx, image, "input", lambda path: picture.read_channel(path, channel))
 
 
 @picture_node("LoadImageOutput", title="Load Image (from Outputs)", category="image", experimental=True, fingerprint=content_of("output"))
@@ -136,4 +137,4 @@ def load_image_output(
     ),
 ) -> ImageAndMask:
     """Load a picture that an earlier run saved."""
-    return ImageAndMask(*picture.read_picture(_resolve(ctx, image, "output")))
+    return ImageAndMask(*_read(ctx, image, "output", picture.read_picture))

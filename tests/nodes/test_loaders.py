@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from backend.base.errors import BadFile, BadInput, MissingFile, NotInstalled, UnknownModel
+from backend.engine.context import Blocker
+from backend.families.configs import read_config
+from backend.weights.save import save_safetensors
+from nodes import loaders, not_installed
+from tests.families import tiny
+from tests.nodes.bench import Bench
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    bench = Bench(tmp_path_factory.mktemp("loaders"))
+    for kind in ("checkpoints", "vae", "loras", "text_encoders", "diffusion_models", "diffusers", "configs"):
+        (bench.folders.models / kind).mkdir(parents=True)
+    models, state = bench.folders.models, tiny.make().single_state()
+    save_safetensors(models / "checkpoints" / "tiny.safetensors", state)
+    parts = {
+        "vae/v": "first_stage_model.",
+        "diffusion_models/u": "model.diffusion_model.",
+        "text_encoders/t": "cond_stage_model.transformer.",
+    }
+    for name, prefix in parts.items():
+        alone = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        save_safetensors(models / f"{name}.safetensors", alone)
+    tiny.make().folder(models / "diffusers" / "folder")
+    rows = {
+        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q": 32,
+        "lora_te_text_model_encoder_layers_0_self_attn_q_proj": 64,
+    }
+    lora = {}
+    for name, width in rows.items():
+        lora |= {
+            f"{name}.lora_up.weight": torch.randn(width, 2),
+            f"{name}.lora_down.weight": torch.randn(2, width),
+            f"{name}.alpha": torch.tensor(2.0),
+        }
+    save_safetensors(models / "loras" / "l.safetensors", lora)
+    return bench
+
+
+def test_checkpoint(bench: Bench) -> None:
+    found = loaders.checkpoint_loader_simple(bench.context(), ckpt_name="tiny.safetensors")
+    assert found.MODEL.family.name == "Stable Diffusion 1" and found.CLIP.sizes.width == 64 and found.VAE.channels == 4
+    assert any("tiny.safetensors" in text for text in bench.texts())
+
+
+def test_parts_that_a_checkpoint_lacks_block_with_a_sentence(bench: Bench) -> None:
+    state = {k: v for k, v in tiny.make().single_state().items() if k.startswith("model.")}
+    save_safetensors(bench.folders.models / "checkpoints" / "bare.safetensors", state)
+    found = loaders.checkpoint_loader_simple(bench.context(), ckpt_name="bare.safetensors")
+    assert not isinstance(found.MODEL, Blocker)
+    for part, what in ((found.CLIP, "text encoder"), (found.VAE, "VAE")):
+        assert isinstance(part, Blocker) and part.message is not None and what in part.message and "bare.safetensors" in part.message
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("none.safetensors", MissingFile), ("broken.safetensors", BadFile), ("other.safetensors", UnknownModel)]
+)
+def test_checkpoint_errors_name_node_and_input(bench: Bench, name: str, error: type[Any]) -> None:
+    checkpoints = bench.folders.models / "checkpoints"
+    (checkpoints / "broken.safetensors").write_bytes((checkpoints / "tiny.safetensors").read_bytes()[:5000])
+    save_safetensors(checkpoints / "other.safetensors", {"some.weight": torch.ones(3)})
+    with pytest.raises(error) as raised:
+        loaders.checkpoint_loader_simple(bench.context(), ckpt_name=name)
+    assert raised.value.where.node == "7" and raised.value.where.input == "ckpt_name" and name in str(raised.value)
+
+
+def test_single_parts_equal_those_of_the_checkpoint(bench: Bench) -> None:
+    whole, ctx = loaders.checkpoint_loader_simple(bench.context(), ckpt_name="tiny.safetensors"), bench.context()
+    model = loaders.unet_loader(ctx, unet_name="u.safetensors", weight_dtype="default")
+    clip = loaders.clip_loader(ctx, clip_name="t.safetensors", type="stable_diffusion")
+    vae = loaders.vae_loader(ctx, vae_name="v.safetensors")
+    folder = loaders.diffusers_loader(ctx, model_path="folder")
+    for other in (model, folder.MODEL):
+        assert other.sizes == whole.MODEL.sizes
+    pool, latent = bench.services.pool, torch.randn(1, 4, 4, 4)
+    assert torch.equal(vae.decode(latent, pool), whole.VAE.decode(latent, pool))
+    expected = whole.CLIP.conditioning("a (red:1.2) cat", pool)[0][0]
+    assert torch.equal(clip.conditioning("a (red:1.2) cat", pool)[0][0], expected)
+    assert torch.allclose(folder.CLIP.conditioning("a (red:1.2) cat", pool)[0][0], expected, atol=1e-6)
+
+
+def test_config_loader(bench: Bench) -> None:
+    def load(name: str) -> Any:
+        return loaders.checkpoint_loader(bench.context(), config_name=name, ckpt_name="tiny.safetensors")
+
+    assert load("v1-inference.yaml").MODEL.noise.prediction.name == "eps"
+    assert load("v2-inference-v.yaml").MODEL.noise.prediction.name == "v"
+    assert load("anything_v3.yaml").CLIP.layer == -2
+    (bench.folders.models / "configs" / "mine.yaml").write_text(
+        "model: {params: {parameterization: v, cond_stage_config: {params: {layer: hidden, layer_idx: -3}}}}"
+    )
+    assert load("mine.yaml").MODEL.noise.prediction.name == "v" and load("mine.yaml").CLIP.layer == -3
+    with pytest.raises(MissingFile) as raised:
+        load("none.yaml")
+    assert raised.value.where.input == "config_name"
+
+
+@pytest.mark.parametrize("text", ["a: [", "just text", "model: 3", "model: {params: {cond_stage_config: {params: {layer_idx: x}}}}"])
+def test_strange_configs(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(BadFile, match="not a model configuration"):
+        read_config(tmp_path / "c.yaml")
+
+
+def test_layer_index_counted_from_the_start(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("model: {params: {cond_stage_config: {params: {layer_idx: 11}}}}")
+    assert read_config(tmp_path / "c.yaml").clip_layer == -2  # the eleventh of twelve layers
+
+
+def test_lora(bench: Bench) -> None:
+    base = loaders.checkpoint_loader_simple(bench.context(), ckpt_name="tiny.safetensors")
+
+    def patched(model: float, clip: float) -> Any:
+        return loaders.lora_loader(
+            bench.context(), model=base.MODEL, clip=base.CLIP, lora_name="l.safetensors", strength_model=model, strength_clip=clip
+        )
+
+    assert len(patched(0.5, 0.0).MODEL.patches) == 1 and not patched(0.5, 0.0).CLIP.patches
+    assert not patched(0.0, 1.0).MODEL.patches and len(patched(0.0, 1.0).CLIP.patches) == 1
+    assert patched(0.0, 0.0) == (base.MODEL, base.CLIP)
+    alone = loaders.lora_loader_model_only(bench.context(), model=base.MODEL, lora_name="l.safetensors", strength_model=1.0)
+    assert len(alone.patches) == 1 and not base.MODEL.patches
+    pool = bench.services.pool
+    plain, strong = (c.conditioning("cat", pool)[0][0] for c in (base.CLIP, patched(0.0, 1.0).CLIP))
+    assert not torch.allclose(plain, strong, atol=1e-4)
+    assert torch.equal(base.CLIP.conditioning("cat", pool)[0][0], plain)
+
+
+def test_lora_that_fits_nothing(bench: Bench) -> None:
+    base = loaders.checkpoint_loader_simple(bench.context(), ckpt_name="tiny.safetensors")
+    name = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    odd = {f"{name}.lora_up.weight": torch.ones(640, 2), f"{name}.lora_down.weight": torch.ones(2, 2048)}
+    save_safetensors(bench.folders.models / "loras" / "xl.safetensors", odd)
+    with pytest.raises(BadInput, match="SDXL") as raised:
+        loaders.lora_loader_model_only(bench.context(), model=base.MODEL, lora_name="xl.safetensors", strength_model=1.0)
+    assert raised.value.where.input == "lora_name"
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda ctx: loaders.unclip_checkpoint_loader(ctx, ckpt_name="a"),
+        lambda ctx: loaders.unet_loader(ctx, unet_name="u.safetensors", weight_dtype="fp8_e5m2"),
+        lambda ctx: loaders.clip_loader(ctx, clip_name="t.safetensors", type="wan"),
+        lambda ctx: loaders.dual_clip_loader(ctx, clip_name1="a", clip_name2="b", type="sdxl"),
+        lambda ctx: loaders.vae_loader(ctx, vae_name="pixel_space"),
+        lambda ctx: loaders.vae_loader(ctx, vae_name="taesd"),
+        lambda ctx: not_installed.control_net_loader(ctx, control_net_name="c"),
+        lambda ctx: not_installed.diff_control_net_loader(ctx, model=None, control_net_name="c"),
+        lambda ctx: not_installed.control_net_apply(ctx, conditioning=[], control_net=None, image=None),
+        lambda ctx: not_installed.control_net_apply_advanced(ctx, positive=[], negative=[], control_net=None, image=None),
+        lambda ctx: not_installed.clip_vision_loader(ctx, clip_name="c"),
+        lambda ctx: not_installed.clip_vision_encode(ctx, clip_vision=None, image=None, crop="none"),
+        lambda ctx: not_installed.style_model_loader(ctx, style_model_name="s"),
+        lambda ctx: not_installed.style_model_apply(
+            ctx, conditioning=[], style_model=None, clip_vision_output=None, strength=1.0, strength_type="multiply"
+        ),
+        lambda ctx: not_installed.gligen_loader(ctx, gligen_name="g"),
+    ],
+)
+def test_what_is_not_installed_says_so_and_names_the_node(bench: Bench, run: Any) -> None:
+    with pytest.raises(NotInstalled, match="not installed yet") as raised:
+        run(bench.context())
+    assert raised.value.where.node == "7" and raised.value.hint
