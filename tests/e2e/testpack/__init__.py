@@ -13,7 +13,7 @@ from typing import Any
 ANY_INT = ("INT", {"default": 0, "min": -(2**63), "max": 2**63})
 
 
-class Any_(str):  # noqa: N801, SLOT000
+class Any_(str):
     """A wildcard type: equal to every other."""
 
     def __ne__(self, other: object) -> bool:
@@ -64,7 +64,7 @@ class TestSleep:
         return {"required": {"seconds": seconds, "deaf": ("BOOLEAN", {"default": False}), "seed": ANY_INT}}
 
     def run(self, seconds: float, deaf: bool, seed: int) -> tuple[int]:
-        from backend.engine.run import CURRENT
+        from backend.engine.call import CURRENT
 
         ctx = CURRENT.get()
         assert ctx is not None
@@ -170,7 +170,7 @@ class TestPreview:
 
     def run(self, n: int, format: str, seed: int) -> dict[str, Any]:
         from backend.engine.context import Preview
-        from backend.engine.run import CURRENT
+        from backend.engine.call import CURRENT
 
         ctx = CURRENT.get()
         assert ctx is not None
