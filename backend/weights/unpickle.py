@@ -105,6 +105,15 @@ class _Foreign:
         pass
 
 
+class _Parameters(dict[Any, Any]):
+    """Stands for torch.nn.ParameterDict, in which the first textual inversion trainers kept their vectors."""
+
+    def __setstate__(self, state: Any) -> None:
+        held = state.get("_parameters") if isinstance(state, dict) else None
+        if isinstance(held, dict):
+            self.update(held)
+
+
 def _rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> TensorRef:
     if not isinstance(storage, Storage):
         raise BadPickle("a tensor is described without a storage")
@@ -153,12 +162,15 @@ def _names() -> dict[tuple[str, str], Any]:
     """Every name a pickle may use, made anew for each file."""
     table: dict[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): _Table,
+        ("torch.nn.modules.container", "ParameterDict"): _Parameters,
         ("torch._utils", "_rebuild_tensor"): _Inert(_rebuild),
         ("torch._utils", "_rebuild_tensor_v2"): _Inert(_rebuild),
         ("torch._utils", "_rebuild_tensor_v3"): _Inert(_rebuild_v3),
         ("torch._utils", "_rebuild_parameter"): _Inert(_parameter),
         ("torch._utils", "_rebuild_parameter_with_state"): _Inert(_parameter),
         ("torch", "Size"): _Inert(lambda items=(): tuple(items)),
+        ("__builtin__", "set"): _Inert(lambda items=(): tuple(items)),
+        ("builtins", "set"): _Inert(lambda items=(): tuple(items)),
         ("numpy", "dtype"): _Dtype,
         ("_codecs", "encode"): _Inert(_encode),
     }

@@ -48,6 +48,7 @@ def a1111(v: Tensor) -> dict[str, Any]:
     [
         ("a.pt", a1111(vectors(3))),
         ("a.pt", a1111(vectors(3).half())),
+        ("a.pt", {"string_to_token": {"*": torch.tensor(265)}, "string_to_param": torch.nn.ParameterDict({"*": vectors(2)})}),
         ("a.bin", {"<cat-toy>": vectors(1)[0]}),
         ("a.bin", {"<cat-toy>": vectors(2)}),
         ("a.safetensors", {"emb_params": vectors(4)}),
