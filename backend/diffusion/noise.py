@@ -183,11 +183,12 @@ def sigmas_of(alphas_cumprod: Tensor) -> Tensor:
 def zero_terminal_snr(sigmas: Tensor) -> Tensor:
     """Shift and scale sqrt(alpha bar) so that the last step is pure noise (Lin et al. 2023, algorithm 1).
 
-    The very last value would be infinite; it gets alpha bar 4.8973451890853435e-08, the ecosystem's stand-in."""
+    The very last sigma would be infinite; it gets alpha bar 4.8973451890853435e-08, the ecosystem's stand-in, or less where the table
+    is below that already."""
     root = (1 / (sigmas.double() ** 2 + 1)).sqrt()
     first, last = root[0].clone(), root[-1].clone()
     bar = ((root - last) * first / (first - last)) ** 2
-    bar[-1] = 4.8973451890853435e-08
+    bar[-1] = min(4.8973451890853435e-08, float(bar[-2]) / 4)
     return sigmas_of(bar).to(sigmas.dtype)
 
 

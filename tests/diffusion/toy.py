@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ class ToyFamily:
     """Counts its forwards in `calls`: (batch, spatial size, keyword shapes)."""
 
     calls: list[tuple[Any, ...]]
-    latent: LatentFormat = LatentFormat(scale=0.5)
+    latent: LatentFormat = field(default_factory=lambda: LatentFormat(scale=0.5))
     name: str = "toy"
     most_batch: int | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -95,13 +96,15 @@ def by_sigma(sigma: Any, sigma_next: Any) -> Tensor:
     return torch.sin(phase * 1.7 + float(sigma) + 0.3 * float(sigma_next)) * 2**0.5
 
 
-@pytest.mark.parametrize("options", [{}, {"order": 2}, {"rtol": 0.01, "atol": 0.001}, {"pcoeff": 0.2, "icoeff": 0.8, "dcoeff": 0.1}], ids=str)
+CONTROLS = [{}, {"order": 2}, {"rtol": 0.01, "atol": 0.001}, {"pcoeff": 0.2, "icoeff": 0.8, "dcoeff": 0.1}]
+
+
+@pytest.mark.parametrize("options", CONTROLS, ids=str)
 @pytest.mark.parametrize("eta", [0.0, 0.5])
 def test_dpm_adaptive(options: dict[str, Any], eta: float) -> None:
     sigmas = curves.karras(6, 0.03, 14.6)
-    expected, info = k_diffusion_sampling().sample_dpm_adaptive(
-        denoise, start(sigmas), float(sigmas[-2]), float(sigmas[0]), disable=True, eta=eta, noise_sampler=by_sigma, return_info=True, **options
-    )
+    run, ends = k_diffusion_sampling().sample_dpm_adaptive, (float(sigmas[-2]), float(sigmas[0]))
+    expected, info = run(denoise, start(sigmas), *ends, disable=True, eta=eta, noise_sampler=by_sigma, return_info=True, **options)
     steps: list[Step] = []
     got = SAMPLERS["dpm_adaptive"](denoise, start(sigmas), sigmas, noise=GivenNoise(by_sigma), eta=eta, on_step=steps.append, **options)
     assert len(steps) == info["steps"]
@@ -114,7 +117,7 @@ def test_brownian_noise_is_k_diffusions() -> None:
     expected = k_diffusion_sampling().BrownianTreeNoiseSampler(x, sigmas[-2], sigmas[0], seed=11)
     got = BrownianNoise(x, float(sigmas[-2]), float(sigmas[0]), 11)
     with pytest.warns(UserWarning, match="Should have"):
-        pairs = [(expected(a, b), got(float(a), float(b))) for a, b in zip(sigmas[:-2], sigmas[1:-1], strict=True)]
+        pairs = [(expected(a, b), got(float(a), float(b))) for a, b in pairwise(sigmas[:-1])]
     for e, g in pairs:
         assert (e - g).abs().max() < 1e-6
 

@@ -40,4 +40,5 @@ def perp_neg(positive: Tensor, negative: Tensor, empty: Tensor, neg_scale: float
     """The combination above. The projection is taken over the whole batch tensor, as the ecosystem does."""
     pos, neg = positive - empty, negative - empty
     across = neg - pos * ((neg * pos).sum() / pos.norm() ** 2)
-    return empty + (pos - across * neg_scale) * cfg
+    guided: Tensor = empty + (pos - across * neg_scale) * cfg
+    return guided
