@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from backend.base.errors import Problem
+from backend.cli.serve import PARENT
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 _URL = re.compile(r"https?://[^\s/]+:\d+")
@@ -41,7 +42,7 @@ class ServerProcess:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **({PARENT: str(os.getpid())} if os.name == "posix" else {})},
             start_new_session=os.name == "posix",  # Ctrl-C is for the command, which then cancels and stops the server in order
         )
         self._reader = threading.Thread(target=self._read, name="server-output", daemon=True)

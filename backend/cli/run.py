@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -50,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
     options, flags = parser().parse_known_args(argv)
     if options.server and flags:
         parser().error(f"with --server there is no server to pass {' '.join(flags)} to")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to end cancels the job as Ctrl-C does
     try:
         graph = read(options.graph)
         with ExitStack() as stack:
@@ -59,6 +61,8 @@ def main(argv: Sequence[str]) -> int:
         return _say(error, UNREACHABLE)
     except JobCancelled as error:
         return _say(error, CANCELLED)
+    except KeyboardInterrupt:
+        return _say("Cancelled.", CANCELLED)
     except (JobFailed, TimeoutError) as error:
         return _say(error, FAILED)
     except (Problem, ClientError) as error:

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -153,8 +154,9 @@ def test_a_wrong_command_line_ends_with_a_sentence(words: tuple[str, ...], statu
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
-def test_ctrl_c_cancels_the_job_and_ends_the_server(tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_takes_its_server_along(told: signal.Signals, tmp_path: Path) -> None:
     words = [sys.executable, str(ROOT / "main.py"), "run", str(ROOT / "web/default_graph.json"), "--set", "5.steps=5000", "--cpu"]
     process = subprocess.Popen([*words, "-o", str(tmp_path)], stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stderr is not None
@@ -162,13 +164,16 @@ def test_ctrl_c_cancels_the_job_and_ends_the_server(tmp_path: Path) -> None:
         while process.stderr.readline().strip() != "Sampler":
             assert process.poll() is None
         children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-        process.send_signal(signal.SIGINT)
+        process.send_signal(told)
         said = process.stderr.read()
-    assert process.wait(30) == 130
-    assert "Cancelled" in said
+    assert process.wait(30) == (-told if told == signal.SIGKILL else 130)
+    assert told == signal.SIGKILL or "Cancelled" in said
     assert "Traceback" not in said
+    deadline = time.monotonic() + 20
+    while left := [pid for pid in children if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"{left} still there"
+        time.sleep(0.1)
     assert children
-    assert not any(Path(f"/proc/{pid}").exists() for pid in children), "the server is gone too"
 
 
 def test_run_tells_which_node_failed(server: Running, default_graph: Graph, tmp_path: Path) -> None:

@@ -46,6 +46,72 @@ def test_the_default_graph_runs_from_the_page(page: Any, server: Running) -> Non
         page.screenshot(path=str(ROOT / "docs" / "screenshot.png"))
 
 
+def test_the_page_obeys_its_own_content_policy(browser: Any, server: Running) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(server.url)
+    page.fill("input[name=steps]", "2")
+    page.click("#run")
+    page.wait_for_selector("#gallery img", timeout=60_000)
+    assert page.text_content("#connection") == "Connected"
+    context.close()
+    assert said == []
+
+
+MODULES = {
+    "core/graph.js": [
+        ("m.isGraph({})", True),
+        ("m.isGraph({1: {class_type: 'A'}})", True),
+        ("m.isGraph({1: {type: 'A'}})", False),
+        ("m.isGraph([])", False),
+        ("m.caption({1: {class_type: 'X', inputs: {}}})", "A graph without a prompt"),
+        # the prompt is found through what lies between it and the sampler, and loops end
+        ("m.handles(@).prompt", {"id": "c", "input": "text"}),
+        ("m.handles(@).negative", {"id": "n", "input": "text"}),
+        ("m.handles(@).width", None),
+        ("m.get(m.set(@, {id: 's', input: 'seed'}, 5), {id: 's', input: 'seed'})", 5),
+        ("m.title(@, 's', {KSampler: {display_name: 'K'}})", "K"),
+        ("m.title(@, 'c')", "Words"),
+        ("m.title(@, 'gone')", "node gone"),
+        ("m.declared({KSampler: {input: {required: {seed: ['INT', {max: 9}]}}}}, @, {id: 's', input: 'seed'}).options.max", 9),
+        ("m.declared({KSampler: {input: {optional: {seed: ['COMBO', {options: [1]}]}}}}, @, {id: 's', input: 'seed'}).choices", [1]),
+        ("m.declared({}, @, {id: 's', input: 'seed'}).choices", None),
+    ],
+    "core/json.js": [
+        ("m.format(m.parse('{\"a\":18446744073709551615}'))", '{\n  "a": 18446744073709551615\n}'),
+        ("m.text(m.parse('18446744073709551615'))", "18446744073709551615"),
+        ("m.parse('9007199254740991')", 9007199254740991),
+        ("m.parse('1e300')", 1e300),
+    ],
+    "core/sentences.js": [
+        ("m.ofFailure({node_id: 's', exception_message: 'no memory\\n'}, @, {})", "KSampler (node s): no memory."),
+        ("m.ofFailure({node_id: 's', exception_type: 'KeyError'}, @, {})", "KSampler (node s): KeyError."),
+        ("m.ofRefusal({message: 'x', error: {message: 'No outputs', details: ''}, nodeErrors: {}}, @, {})", ["No outputs."]),
+        (
+            "m.ofRefusal({message: 'x', error: {}, nodeErrors: {c: {errors: [{message: 'Too long', details: 'text'}]}}}, @, {})",
+            ["Words (node c): Too long. text"],
+        ),
+    ],
+}
+GRAPH = {
+    "s": {"class_type": "KSampler", "inputs": {"seed": 1, "positive": ["x", 0], "negative": ["n", 0], "latent_image": ["l", 0]}},
+    "x": {"class_type": "Concat", "inputs": {"a": ["c", 0], "b": ["x", 0]}},
+    "c": {"class_type": "CLIPTextEncode", "inputs": {"text": "a cat"}, "_meta": {"title": "Words"}},
+    "n": {"class_type": "CLIPTextEncode", "inputs": {"text": ""}},
+    "l": {"class_type": "Load", "inputs": {"width": ["c", 0]}},
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_pure_modules(page: Any, server: Running, module: str) -> None:
+    page.goto(server.url)
+    for expression, expected in MODULES[module]:
+        call = f"import('/{module}').then((m) => {expression.replace('@', json.dumps(GRAPH))})"
+        assert page.evaluate(call) == expected, expression
+
+
 def test_a_problem_is_told_as_a_sentence_about_the_node(page: Any, server: Running) -> None:
     ready(page, server)
     page.fill("input[name=steps]", "0")

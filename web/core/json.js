@@ -3,8 +3,8 @@
 /** Parse text; a too large integer becomes a raw JSON value where the browser can, else the nearest number. */
 export function parse(text) {
   return JSON.parse(text, (key, value, context) => {
-    const lost = typeof value === "number" && Number.isInteger(value) && !Number.isSafeInteger(value);
-    return lost && context?.source && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
+    const lost = typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source ?? "");
+    return lost && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
   });
 }
 
