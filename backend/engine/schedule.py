@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 
 class Cycle(Exception):
-    """Nodes wait for each other. `nodes` are those that can never run."""
+    """Nodes wait for each other: each of `nodes` for the next, the last for the first."""
 
     def __init__(self, nodes: tuple[str, ...]) -> None:
         super().__init__(f"these nodes wait for each other: {', '.join(nodes[:20])}")
@@ -109,8 +109,18 @@ class Schedule:
                 self._running.add(id)
                 return id
         if self._rank and not self._running:
-            raise Cycle(tuple(self._rank))
+            raise Cycle(self._cycle())
         return None
+
+    def _cycle(self) -> tuple[str, ...]:
+        """Nodes that wait for each other. When nothing is ready every node waits for one that waits, so walking on must come around."""
+        path: dict[str, None] = {}
+        id = next(iter(self._rank))
+        while id not in path:
+            path[id] = None
+            id = next(iter(self._waits[id]))
+        names = list(path)
+        return tuple(names[names.index(id) :])
 
     @property
     def running(self) -> int:
