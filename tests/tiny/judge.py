@@ -100,12 +100,14 @@ def model(shape: str) -> tuple[float, float, float]:
 
 def best_shape(mask: Mask, x: float, y: float, area: int) -> tuple[str, float]:
     """The shape that overlaps most when drawn with the same area and centre of mass, and its intersection over union."""
+    part = ndimage.find_objects(ndimage.binary_dilation(mask, iterations=8).astype(np.int8))[0]
+    inside, xs, ys = mask[part], GRID_X[part], GRID_Y[part]
     best = ("", -1.0)
     for shape in SHAPES:
         dx, dy, whole = model(shape)
         scale = (area / whole) ** 0.5
-        drawn = distance(shape, GRID_X - np.float32(x - dx * scale), GRID_Y - np.float32(y - dy * scale), RADIUS * scale) < 0
-        overlap = float((drawn & mask).sum() / max(1, (drawn | mask).sum()))
+        drawn = distance(shape, xs - np.float32(x - dx * scale), ys - np.float32(y - dy * scale), RADIUS * scale) < 0
+        overlap = float((drawn & inside).sum() / max(1, (drawn | inside).sum()))
         if overlap > best[1]:
             best = (shape, overlap)
     return best

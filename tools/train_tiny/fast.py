@@ -1,4 +1,8 @@
-"""GroupNorm made quick for training on a CPU: torch's backward for channels-last bf16 takes longer than all convolutions together."""
+"""GroupNorm and attention made quick for training on a CPU.
+
+torch's backwards for both are many times slower than they need be: that of channels-last bf16 norms takes longer than all convolutions
+together, and that of fused attention with heads this small longer than everything else.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backend.encoders.clip.net import SelfAttention
+from backend.nn.blocks import Attention
 from backend.nn.layers import GroupNorm
 
 
@@ -60,9 +66,40 @@ class FastGroupNorm(GroupNorm):
         return out
 
 
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+    """As backend.nn.attention.attention (`mask`: bool, True takes part), written out so that autograd goes through plain products."""
+    batch, length, width = q.shape
+    qh, kh, vh = (x.view(batch, -1, heads, width // heads).transpose(1, 2).reshape(batch * heads, -1, width // heads) for x in (q, k, v))
+    scores = torch.bmm(qh * (width // heads) ** -0.5, kh.transpose(1, 2))
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -1e4)
+    out = torch.bmm(scores.softmax(-1), vh)
+    return out.view(batch, heads, length, -1).transpose(1, 2).reshape(batch, length, width)
+
+
+class FastAttention(Attention):
+    """The UNet's attention, for training only."""
+
+    def forward(self, x: Tensor, context: Tensor, value: Tensor | None = None) -> Tensor:
+        v = self.to_v(context if value is None else value)
+        out: Tensor = self.to_out[0](plain_attention(self.to_q(x), self.to_k(context), v, self.heads))
+        return out
+
+
+class FastSelfAttention(SelfAttention):
+    """The text encoder's attention, for training only."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        out: Tensor = self.out_proj(plain_attention(self.q_proj(x), self.k_proj(x), self.v_proj(x), self.heads, mask))
+        return out
+
+
+FAST: dict[type[nn.Module], type[nn.Module]] = {GroupNorm: FastGroupNorm, Attention: FastAttention, SelfAttention: FastSelfAttention}
+
+
 def speed_up(net: nn.Module) -> nn.Module:
-    """Turn every GroupNorm of `net` into the training one and lay its convolutions out channels-last, in place."""
+    """Turn the slow layers of `net` into the training ones and lay its convolutions out channels-last, in place."""
     for module in net.modules():
-        if type(module) is GroupNorm:
-            module.__class__ = FastGroupNorm
+        if type(module) in FAST:
+            module.__class__ = FAST[type(module)]
     return net.to(memory_format=torch.channels_last)

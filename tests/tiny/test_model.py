@@ -1,0 +1,59 @@
+"""The checkpoint that ships, through the product's own path: does it paint what the prompt says?"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.tiny.judge import judge
+from tests.tiny.product import CHECKPOINT, Product
+from tools.train_tiny.captions import caption
+from tools.train_tiny.draw import Picture, imagine
+
+pytestmark = pytest.mark.slow
+PAIRS = 200
+STEPS = 20
+CFG = 6.0
+
+
+class Case(NamedTuple):
+    picture: Picture
+    prompt: str
+    seed: int
+
+
+def unseen(count: int) -> list[Case]:
+    """Prompts for combinations of colour, shape, size, place and background that training never drew, each with a seed of its own."""
+    rng = np.random.default_rng(2026)
+    pictures = [imagine(rng, pairs=0, held_out=True) for _ in range(count)]
+    return [Case(picture, caption(picture, rng), int(rng.integers(2**32))) for picture in pictures]
+
+
+@pytest.fixture(scope="module")
+def product() -> Product:
+    return Product.open()
+
+
+def test_file_is_small_and_fully_used(product: Product) -> None:
+    assert CHECKPOINT.stat().st_size <= 14_000_000
+    assert product.loaded.unmatched == ()
+    assert product.loaded.model is not None and product.loaded.clip is not None and product.loaded.vae is not None
+
+
+def test_colour_and_shape_of_unseen_prompts(product: Product) -> None:
+    wrong = []
+    for case in unseen(PAIRS):
+        thing = case.picture.things[0]
+        seen = judge(product.paint(case.prompt, case.seed, STEPS, CFG))
+        if not seen or (seen[0].colour, seen[0].shape) != (thing.colour, thing.shape):
+            wrong.append(f"{case.prompt!r} (seed {case.seed}) became {[f'{s.colour} {s.shape}' for s in seen]}")
+    assert len(wrong) <= 0.1 * PAIRS, f"{PAIRS - len(wrong)} of {PAIRS} right; wrong:\n" + "\n".join(wrong)
+
+
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    error = float(np.mean((a.astype(np.float32) - b.astype(np.float32)) ** 2))
+    return 10 * math.log10(255**2 / max(error, 1e-6))
