@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--set", dest="assignments", metavar="NODE.INPUT=VALUE", action="append", default=[], help=change)
     made.add_argument("-o", "--output", metavar="DIR", type=Path, help="folder for the pictures (default: the output folder of the server)")
     made.add_argument("--server", metavar="URL", help="use this running server")
+    made.add_argument("--token", default="", help="what that server asks for, where it was started with --token")
     made.add_argument("--timeout", metavar="SECONDS", type=float, help="give up and cancel after this long")
     made.add_argument("-q", "--quiet", action="store_true", help="no progress")
     return made
@@ -56,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
         graph = read(options.graph)
         with ExitStack() as stack:
             url = options.server or stack.enter_context(_private(flags, options.output, stack)).url
-            return _run(stack.enter_context(Client(url)), graph, options)
+            return _run(stack.enter_context(Client(url, token=options.token)), graph, options)
     except Unreachable as error:
         return _say(error, UNREACHABLE)
     except JobCancelled as error:

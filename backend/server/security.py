@@ -79,6 +79,8 @@ def guard(settings: Settings) -> Middleware:
             response = await handler(request)
         if not response.prepared:
             _add_headers(request, response, settings)
+            if token is not None and request.query.get("token"):  # it was right; the page's own requests then bear it by themselves
+                response.set_cookie("token", token, httponly=True, samesite="Strict")
         return response
 
     return check

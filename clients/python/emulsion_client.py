@@ -29,7 +29,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from websockets.asyncio.client import ClientConnection as AsyncSocket
 from websockets.asyncio.client import connect as connect_async
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection as SyncSocket
 from websockets.sync.client import connect as connect_sync
 
@@ -130,6 +130,11 @@ class Address:
     """Where a server lives, and requests to it. A path in the URL is kept, so a server behind a prefix works."""
 
     url: str
+    token: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """What a server that asks for a token wants to see."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def socket(self, client_id: str, since: int | None) -> str:
         parts = urlsplit(self.url)
@@ -145,7 +150,8 @@ class Address:
             raise Unreachable(f"{self.url!r} is not the address of a server; it looks like http://127.0.0.1:8188")
         connection = make(parts.hostname, parts.port, timeout=PATIENCE)
         try:
-            connection.request(method, parts.path.rstrip("/") + path, body, {"Content-Type": kind} if body is not None else {})
+            headers = self.headers() | ({"Content-Type": kind} if body is not None else {})
+            connection.request(method, parts.path.rstrip("/") + path, body, headers)
             response = connection.getresponse()
             data = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -167,6 +173,13 @@ def _readable(data: bytes) -> object:
         return json.loads(data)
     except ValueError:
         return {"error": data.decode(errors="replace")[:500]}
+
+
+def _no_socket(url: str, error: Exception) -> ClientError:
+    """Why there is no socket: the server refused it, or there is no server."""
+    if isinstance(error, InvalidStatus) and error.response.status_code >= 400:
+        return Refused(error.response.status_code, _readable(bytes(error.response.body or b"")))
+    return Unreachable(f"No server answers at {url} ({error}). Is it running?")
 
 
 @dataclass(frozen=True)
@@ -259,9 +272,10 @@ class _Server:
 
     url: str = "http://127.0.0.1:8188"
     client_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    token: str = ""
 
     def __post_init__(self) -> None:
-        self.address = Address(self.url if "://" in self.url else f"http://{self.url}")
+        self.address = Address(self.url if "://" in self.url else f"http://{self.url}", self.token)
         self._mail = _Mail()
 
     def _submit(self, graph: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[str, Json]:
@@ -349,10 +363,11 @@ class Client(_Server):
         if self._socket is None:
             try:
                 target = self.address.socket(self.client_id, self._mail.seen)
-                self._socket = connect_sync(target, max_size=LARGEST_FRAME, proxy=None, open_timeout=PATIENCE)
+                headers = self.address.headers()
+                self._socket = connect_sync(target, additional_headers=headers, max_size=LARGEST_FRAME, proxy=None, open_timeout=PATIENCE)
                 self._socket.send(HELLO)
             except (OSError, WebSocketException) as error:
-                raise Unreachable(f"No server answers at {self.url} ({error}). Is it running?") from error
+                raise _no_socket(self.url, error) from error
         return self._socket
 
     def _receive(self, timeout: float) -> bool:
@@ -461,10 +476,12 @@ class AsyncClient(_Server):
         if self._socket is None:
             try:
                 target = self.address.socket(self.client_id, self._mail.seen)
-                self._socket = await connect_async(target, max_size=LARGEST_FRAME, proxy=None, open_timeout=PATIENCE)
+                headers = self.address.headers()
+                connecting = connect_async(target, additional_headers=headers, max_size=LARGEST_FRAME, proxy=None, open_timeout=PATIENCE)
+                self._socket = await connecting
                 await self._socket.send(HELLO)
             except (OSError, WebSocketException) as error:
-                raise Unreachable(f"No server answers at {self.url} ({error}). Is it running?") from error
+                raise _no_socket(self.url, error) from error
         return self._socket
 
     async def _receive(self, box: deque[Event], timeout: float) -> bool:
