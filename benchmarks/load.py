@@ -1,0 +1,134 @@
+"""Load an SD 1.5-size checkpoint with random weights: time against reading the file, and peak memory against the weights as kept.
+
+    python -m benchmarks.load [--path FILE] [--dtype bf16|fp32] [--cold]
+
+Writes the file (2.1 GB, fp16) to a temporary place unless it is there. Loading means: from the path to every UNet, VAE and text encoder
+weight resident in its compute dtype. Each measurement runs in a process of its own. `--cold` drops the file from the page cache first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from torch import Tensor
+
+from backend.base.config import Settings
+from backend.base.paths import Folders
+from backend.codecs.kl.net import AutoencoderKL, KLSizes
+from backend.encoders.clip.net import ClipSizes, ClipText
+from backend.families.load import load_checkpoint
+from backend.families.sd.unet import UNet, UNetSizes
+from backend.memory.device import probe
+from backend.memory.pool import Pool
+from backend.weights.save import save_safetensors
+
+
+def write(path: Path) -> None:
+    """A random checkpoint under the published names."""
+    with torch.device("meta"):
+        parts = {
+            "model.diffusion_model.": UNet(UNetSizes()),
+            "first_stage_model.": AutoencoderKL(KLSizes()),
+            "cond_stage_model.transformer.": ClipText(ClipSizes(width=768, layers=12, heads=12, mlp=3072)),
+        }
+    shapes = {prefix + name: (tuple(p.shape), torch.float16) for prefix, net in parts.items() for name, p in net.named_parameters()}
+    save_safetensors(path, {key: _random(shape) for key, (shape, _) in shapes.items()}, shapes=shapes)
+
+
+def _random(shape: tuple[int, ...]) -> Callable[[], Tensor]:
+    def make() -> Tensor:
+        return (torch.randn(shape) * 0.02).half()
+
+    return make
+
+
+def drop(path: Path) -> None:
+    """Ask the system to forget the file's pages."""
+    with path.open("rb") as f:
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read(path: Path) -> dict[str, float]:
+    """Seconds to read the file into memory, in large pieces."""
+    buffer = bytearray(16 << 20)
+    begun = time.perf_counter()
+    with path.open("rb", buffering=0) as f:
+        while f.readinto(buffer):
+            pass
+    return {"seconds": time.perf_counter() - begun}
+
+
+def load(path: Path, dtype: str) -> dict[str, float]:
+    """Seconds until everything is resident, bytes kept, and the growth of peak memory."""
+    settings = Settings(memory="cpu", unet_dtype=dtype, vae_dtype=dtype, text_encoder_dtype=dtype)  # type: ignore[arg-type]
+    services = SimpleNamespace(device=probe(settings), settings=settings, folders=Folders.of(path.parent))
+    pool, before = Pool(), _resident()
+    begun = time.perf_counter()
+    loaded = load_checkpoint(path, services)
+    assert loaded.model is not None and loaded.vae is not None and loaded.clip is not None
+    for part in (loaded.model, loaded.vae, loaded.clip):
+        with pool.lease(part.loadable):
+            pass
+    seconds = time.perf_counter() - begun
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return {"seconds": seconds, "cpu": time.process_time(), "kept": sum(row["resident_bytes"] for row in pool.table()), "peak": peak}
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def child(what: str, path: Path, dtype: str) -> dict[str, float]:
+    """Run one measurement in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.load", "--child", what, "--path", str(path), "--dtype", dtype]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    result: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--path", type=Path, default=Path(tempfile.gettempdir()) / "emulsion-bench-sd15.safetensors")
+    parser.add_argument("--dtype", choices=("bf16", "fp32", "fp16"), nargs="+", default=["bf16", "fp32"])
+    parser.add_argument("--cold", action="store_true")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--child", choices=("read", "load"))
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(read(args.path) if args.child == "read" else load(args.path, args.dtype[0])))
+        return
+    made = not args.path.exists()
+    if made:
+        write(args.path)
+    try:
+        print(f"{'dtype':>6} {'read s':>8} {'load s':>8} {'ratio':>6} {'kept GB':>8} {'peak / kept':>12}")
+        for dtype in args.dtype:
+            reads, loads = [], []
+            for _ in range(args.repeats):
+                for what, results in (("read", reads), ("load", loads)):
+                    if args.cold:
+                        drop(args.path)
+                    results.append(child(what, args.path, dtype))
+            reading, best = min(r["seconds"] for r in reads), min(loads, key=lambda r: r["seconds"])
+            peak = max(r["peak"] / r["kept"] for r in loads)
+            ratio = best["seconds"] / reading
+            print(f"{dtype:>6} {reading:>8.2f} {best['seconds']:>8.2f} {ratio:>6.2f} {best['kept'] / 1e9:>8.2f} {peak:>12.2f}", flush=True)
+    finally:
+        if made:
+            args.path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
