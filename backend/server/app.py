@@ -35,17 +35,17 @@ def build(state: State) -> web.Application:
 @web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Problems become their status; what nobody foresaw becomes a 500 that says so, and a traceback in the log."""
+    most = request.app[STATE].settings.max_upload
     try:
+        if (request.content_length or 0) > most:  # known before anything is read
+            return _too_large(most)
         return await handler(request)
     except UnknownUser as problem:
         return problem_reply(problem, 401)
     except Problem as problem:
         return problem_reply(problem)
     except web.HTTPRequestEntityTooLarge:
-        most = request.app[STATE].settings.max_upload
-        return problem_reply(
-            BadInput(f"The body is larger than {most >> 20} MB.", hint="Start the server with a larger --max-upload-size."), 413
-        )
+        return _too_large(most)
     except web.HTTPException as reply:
         if reply.status < 400 or reply.body or reply.status in (403, 404, 405):
             raise
@@ -58,3 +58,10 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
             state.logs.write(line)
         message = f"The server failed to answer: {type(error).__name__}."
         return json_reply(error_body("internal_error", message, "The log has the details."), 500)
+
+
+def _too_large(most: int) -> web.Response:
+    problem = BadInput(f"The body is larger than {most >> 20} MB.", hint="Start the server with a larger --max-upload-size.")
+    reply = problem_reply(problem, 413)
+    reply.force_close()
+    return reply

@@ -22,7 +22,7 @@ from backend.storage import images
 from backend.storage.files import atomic, write_bytes
 
 routes = web.RouteTableDef()
-_UNSAFE = re.compile(r'[<>:"|?*\x00-\x1f]')
+_UNSAFE = re.compile(r'[<>:"|?*\\\x00-\x1f]')
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 _COPY = 1 << 20
 _REF_EXAMPLE = 'For example {"filename":"a.png","subfolder":"","type":"output"}.'
@@ -143,7 +143,7 @@ def _target(state: State, form: Mapping[str, Any]) -> tuple[FileField, Path, str
     if kind not in ("input", "output", "temp") or not isinstance(subfolder, str):
         raise BadInput(f"The upload type {kind!r:.40} is unknown.", hint="Use input, output or temp.")
     name = part.filename
-    for piece in [*subfolder.replace("\\", "/").split("/"), *name.replace("\\", "/").split("/")]:
+    for piece in [*subfolder.split("/"), *name.split("/")]:
         _check_name(piece)
     try:
         target = contain(contain(state.folders.directory(kind), subfolder), name)
