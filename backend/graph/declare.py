@@ -13,11 +13,13 @@ wired. Several outputs: a NamedTuple of wires. `list[Wire]` as a return type or 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from backend.base.errors import BadInput
 from backend.graph.schema import Files, Input, Kind, NodeType, Output, Socket, Widget
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -197,6 +199,27 @@ def _parameters(fn: Callable[..., Any] | None) -> tuple[tuple[str, ...] | None, 
     return names, any(p.name == "input_types" for p in params)
 
 
+def _checked(fn: Callable[..., Any], id: str, inputs: Sequence[Input]) -> Callable[..., Any]:
+    """`fn` behind a look at its Combo inputs: validation leaves their values alone, so a wrong one would surface deep inside."""
+    lists: dict[str, list[Any]] = {}
+    for i in inputs:
+        listed = (i.options or {}).get("options")
+        if i.kind == "COMBO" and isinstance(listed, list) and not (i.options or {}).get("multiselect"):
+            lists[i.name] = listed
+    if not lists:
+        return fn
+
+    @functools.wraps(fn)
+    def run(ctx: Any, **values: Any) -> Any:
+        for name, listed in lists.items():
+            if name in values and values[name] not in listed:
+                choices = ", ".join(map(str, listed[:20]))
+                raise BadInput(f"{id}: `{name}` is {values[name]!r:.80}.", hint=f"Choose one of {choices}.", node=ctx.node, input=name)
+        return fn(ctx, **values)
+
+    return run
+
+
 def node(
     id: str,
     *,
@@ -236,7 +259,7 @@ def node(
             description=description if description is not None else inspect.getdoc(fn) or "",
             inputs=inputs + tuple(Input(h.lower(), h, None, False, hidden=h) for h in hidden),
             outputs=made,
-            run=fn,
+            run=fn if input_is_list else _checked(fn, id, inputs),
             is_output=output,
             module=module,
             form=form,

@@ -16,7 +16,7 @@ from backend.base.config import Settings
 from backend.base.errors import BadFile, BadInput, Interrupted, MissingFile, Refused
 from backend.graph.choices import FolderChoices
 from backend.weights.safetensors import SafetensorsFile
-from nodes import animation, image_files, latent_files
+from nodes import animation, image_files, latent_files, websocket
 from tests.nodes.bench import Bench
 
 PROMPT = {"7": {"class_type": "SaveImage", "inputs": {"filename_prefix": "é"}}}
@@ -218,3 +218,14 @@ def test_latents_without_version_are_unscaled(bench: Bench) -> None:
     with pytest.raises(BadFile, match="no latent") as error:
         latent_files.load_latent(bench.context(), latent="wrong.latent")
     assert error.value.where.input == "latent"
+
+
+def test_pictures_for_the_websocket_are_whole_and_new_each_time(bench: Bench) -> None:
+    images = noise(2, 600, 20, 3)
+    websocket.save_image_websocket(bench.context(), images=images)
+    first, second = bench.steps()
+    assert (first.value, second.value, second.total) == (1, 2, 2) and second.preview is not None
+    kind, data = second.preview.encode()
+    assert kind == "png" and np.array_equal(np.asarray(Image.open(io.BytesIO(data))), (images[1] * 255).round().byte().numpy())
+    fingerprint = websocket.save_image_websocket.node_type.fingerprint
+    assert fingerprint(bench.context()) != fingerprint(bench.context()) and not list(bench.folders.output.iterdir())

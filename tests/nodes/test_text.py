@@ -44,6 +44,14 @@ def test_trim(mode: str, expected: str) -> None:
     assert string.trim(CTX, string="\t a b \n", mode=mode) == expected
 
 
+def test_a_value_outside_the_list_is_refused_with_the_choices() -> None:
+    run = string.trim.node_type.run
+    assert run(CTX, string=" a ", mode="Both") == "a"
+    with pytest.raises(BadInput, match=r"`mode` is 'Middle'\. Choose one of Both, Left, Right") as error:
+        run(CTX, string=" a ", mode="Middle")
+    assert (error.value.where.node, error.value.where.input) == ("7", "mode")
+
+
 def test_replace_contains_compare() -> None:
     assert string.replace_text(CTX, string="a.b.c", find=".", replace="--") == "a--b--c"
     assert string.contains(CTX, string="Red Cat", substring="cat", case_sensitive=False)
