@@ -122,6 +122,9 @@ def test_importing_a_front_room_does_not_import_torch(room: str) -> None:
     files = [p for p in sorted((ROOT / "backend" / room).rglob("*.py")) if "shims" not in p.parts]
     modules = [".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for p in files]
     assert modules
-    code = "import importlib, sys\nfor m in sys.argv[1:]: importlib.import_module(m)\nsys.exit(sum(m in sys.modules for m in ('torch', 'numpy')))"
+    code = (
+        "import importlib, sys\nfor m in sys.argv[1:]: importlib.import_module(m)\n"
+        "sys.exit(sum(m in sys.modules for m in ('torch', 'numpy')))"
+    )
     done = subprocess.run([sys.executable, "-c", code, *modules], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr or "torch or numpy was imported"

@@ -235,5 +235,6 @@ def parse(argv: Sequence[str] = ()) -> Settings:
     if "cache_ram" in values:
         values["cache"] = "ram"
     if not 0 <= values.get("port", 8188) < 65536:
-        raise BadInput(f"There is no port {values['port']}.", hint="Use --port with a number from 1 to 65535, or 0 to let the system choose.")
+        hint = "Use --port with a number from 1 to 65535, or 0 to let the system choose."
+        raise BadInput(f"There is no port {values['port']}.", hint=hint)
     return Settings(**values, argv=tuple(argv))

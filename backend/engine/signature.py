@@ -76,6 +76,7 @@ def signatures(
     """
     prints = changed or {}
     done: dict[str, bytes] = dict(known or {})
+    personal: dict[str, bool] = {}
     stack: list[str] = []
     opened: set[str] = set()
     for start in nodes:
@@ -88,17 +89,20 @@ def signatures(
                 stack.pop()
                 continue
             node = nodes[id]
-            missing = [v.node for v in node.inputs.values() if v.__class__ is Link and v.node not in done]
-            if missing and id not in opened:
-                opened.add(id)
-                stack.extend(m for m in missing if m in nodes)
-                continue
-            stack.pop()
-            if missing:
-                done[id] = unique()
-            else:
+            own = personal.get(node.type)
+            if own is None:
                 t = registry.get(node.type)
-                done[id] = digest(node, t is not None and t.is_personal, prints.get(id), done)
+                own = personal[node.type] = t is not None and t.is_personal
+            try:
+                made = digest(node, own, prints.get(id), done)
+            except KeyError:  # a source has no digest yet; documents mostly name sources first, so this is the exception
+                if id not in opened:
+                    opened.add(id)
+                    stack.extend(v.node for v in node.inputs.values() if v.__class__ is Link and v.node not in done and v.node in nodes)
+                    continue
+                made = unique()
+            done[id] = made
+            stack.pop()
     return done
 
 

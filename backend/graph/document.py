@@ -122,7 +122,7 @@ class Prompt:
             inputs = body.get("inputs")
             if inputs is None:
                 inputs = {}
-            elif not isinstance(inputs, Mapping):
+            elif inputs.__class__ is not dict and not isinstance(inputs, Mapping):
                 raise _invalid(id, f"The inputs of node {_short(id)} are {_word(inputs)}, not an object.")
             nodes[id] = Node(id, type, read_inputs(inputs), body)
         return cls(nodes, raw)

@@ -50,7 +50,7 @@ def node_type(id: str, cls: type, *, title: str | None = None, module: str = "no
         experimental=bool(getattr(cls, "EXPERIMENTAL", False)),
         api_node=bool(getattr(cls, "API_NODE", False)),
         any_input=True,
-        any_constant=any(_PROBE in (sections.get(g) or ()) for g in ("required", "optional")),
+        any_constant=any(_holds_all(sections.get(g)) for g in ("required", "optional")),
         passes_hidden=True,
         is_async=inspect.iscoroutinefunction(getattr(cls, function)),
         instance_of=cls,
@@ -69,8 +69,12 @@ def is_wildcard(kind: Any) -> bool:
 
 def _items(section: Any) -> Iterator[tuple[str, Any]]:
     """What a section really holds. Some are dicts that claim to hold every name: iteration tells the truth."""
-    for name in section or ():
+    for name in () if section is None else section:
         yield name, section[name]
+
+
+def _holds_all(section: Any) -> bool:
+    return section is not None and _PROBE in section
 
 
 def _inputs(sections: Mapping[str, Any]) -> Iterator[Input]:

@@ -9,18 +9,21 @@ from backend.base.config import GIB, Settings, parse
 from backend.base.errors import BadInput
 
 # Every flag scripts may pass, each in a form that must parse.
-FLAGS = """--listen|--listen 1.2.3.4|--listen 1.2.3.4,::1|--port 9000|--tls-keyfile k --tls-certfile c|--enable-cors-header|--enable-cors-header http://a
---max-upload-size 5|--base-directory d|--extra-model-paths-config a b|--output-directory d|--input-directory d|--temp-directory d|--user-directory d
---auto-launch|--disable-auto-launch|--cuda-device 1|--default-device 0|--cuda-malloc|--disable-cuda-malloc|--force-fp32|--force-fp16|--fp32-unet
---fp64-unet|--bf16-unet|--fp16-unet|--fp8_e4m3fn-unet|--fp8_e5m2-unet|--fp8_e8m0fnu-unet|--fp16-vae|--fp32-vae|--bf16-vae|--cpu-vae
---fp8_e4m3fn-text-enc|--fp8_e5m2-text-enc|--fp16-text-enc|--fp32-text-enc|--bf16-text-enc|--preview-method none|--preview-method auto
---preview-method latent2rgb|--preview-method taesd|--preview-size 256|--cache-classic|--cache-lru 7|--cache-none|--use-split-cross-attention
---use-quad-cross-attention|--use-pytorch-cross-attention|--use-sage-attention|--use-flash-attention|--disable-xformers|--gpu-only|--highvram
---normalvram|--lowvram|--novram|--cpu|--reserve-vram 1.5|--async-offload|--disable-smart-memory|--deterministic|--fast|--fast fp16_accumulation x
---disable-mmap|--dont-print-server|--quick-test-for-ci|--windows-standalone-build|--disable-metadata|--disable-all-custom-nodes
---whitelist-custom-nodes a b|--disable-api-nodes|--multi-user|--verbose|--verbose WARNING|--log-stdout|--front-end-version x@latest
---front-end-root d|--enable-compress-response-body|--default-hashing-function md5|--database-url sqlite:///x|--directml|--directml 1
---vram-budget 8|--cache-ram 4|--force-upcast-attention|--dont-upcast-attention|--force-channels-last""".replace("\n", "|").split("|")
+FLAGS = """--listen|--listen 1.2.3.4|--listen 1.2.3.4,::1|--port 9000|--tls-keyfile k --tls-certfile c|--enable-cors-header
+--enable-cors-header http://a|--max-upload-size 5|--base-directory d|--extra-model-paths-config a b|--output-directory d
+--input-directory d|--temp-directory d|--user-directory d|--auto-launch|--disable-auto-launch|--cuda-device 1
+--default-device 0|--cuda-malloc|--disable-cuda-malloc|--force-fp32|--force-fp16|--fp32-unet|--fp64-unet|--bf16-unet
+--fp16-unet|--fp8_e4m3fn-unet|--fp8_e5m2-unet|--fp8_e8m0fnu-unet|--fp16-vae|--fp32-vae|--bf16-vae|--cpu-vae
+--fp8_e4m3fn-text-enc|--fp8_e5m2-text-enc|--fp16-text-enc|--fp32-text-enc|--bf16-text-enc|--preview-method none
+--preview-method auto|--preview-method latent2rgb|--preview-method taesd|--preview-size 256|--cache-classic
+--cache-lru 7|--cache-none|--use-split-cross-attention|--use-quad-cross-attention|--use-pytorch-cross-attention
+--use-sage-attention|--use-flash-attention|--disable-xformers|--gpu-only|--highvram|--normalvram|--lowvram|--novram
+--cpu|--reserve-vram 1.5|--async-offload|--disable-smart-memory|--deterministic|--fast|--fast fp16_accumulation x
+--disable-mmap|--dont-print-server|--quick-test-for-ci|--windows-standalone-build|--disable-metadata
+--disable-all-custom-nodes|--whitelist-custom-nodes a b|--disable-api-nodes|--multi-user|--verbose|--verbose WARNING
+--log-stdout|--front-end-version x@latest|--front-end-root d|--enable-compress-response-body
+--default-hashing-function md5|--database-url sqlite:///x|--directml|--directml 1|--vram-budget 8|--cache-ram 4
+--force-upcast-attention|--dont-upcast-attention|--force-channels-last""".replace("\n", "|").split("|")
 
 
 @pytest.mark.parametrize("line", FLAGS)
@@ -33,7 +36,8 @@ def test_every_flag_parses_and_says_something(line: str) -> None:
 
 
 def test_values_have_their_units() -> None:
-    made = parse("--listen --reserve-vram 1.5 --max-upload-size 5 --cache-lru 3 --novram --fast --vram-budget 8".split())
+    line = "--listen --reserve-vram 1.5 --max-upload-size 5 --cache-lru 3 --novram --fast --vram-budget 8"
+    made = parse(line.split())
     assert made.listen == ("0.0.0.0", "::")
     assert made.reserve_vram == int(1.5 * GIB) and made.vram_budget == 8 * GIB
     assert made.max_upload == 5 * 2**20

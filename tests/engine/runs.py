@@ -49,7 +49,7 @@ class Bench:
     def __init__(self, *types: NodeType, cache: OutputCache | None = None, **more: Any) -> None:
         self.events: list[ev.Event] = []
         self.ran: list[str] = []
-        self.registry = Registry([*BASICS(self), *types])
+        self.registry = Registry([*basics(self), *types])
         self.executor = Executor(self.registry, self.events.append, cache=cache, **more)
 
     def run(
@@ -76,7 +76,7 @@ class Bench:
         return [e.code + (":" + e.node if hasattr(e, "node") else "") for e in self.events if type(e) is not ev.NodeWhy]
 
 
-def BASICS(bench: Bench) -> list[NodeType]:  # noqa: N802
+def basics(bench: Bench) -> list[NodeType]:
     def noting(function: Callable[..., Any]) -> Callable[..., Any]:
         def run(ctx: Any, **given: Any) -> Any:
             bench.ran.append(ctx.node)

@@ -362,8 +362,12 @@ def test_interrupted_may_be_raised_by_anyone() -> None:
 def test_a_blocker_stops_its_readers_and_the_run_goes_on() -> None:
     bench = Bench(kind("Block", lambda ctx, a: Blocker(a), "a"))
     document = {
-        "1": node("Block", a="not today"), "2": node("Add", a="#1", b=1), "3": node("Show", a="#2"), "4": node("Value", a=5), "5": node("Show", a="#4"),
-    }  # fmt: skip
+        "1": node("Block", a="not today"),
+        "2": node("Add", a="#1", b=1),
+        "3": node("Show", a="#2"),
+        "4": node("Value", a=5),
+        "5": node("Show", a="#4"),
+    }
     assert bench.run(document).status == "success"
     assert set(bench.ran) == {"4", "5"} and bench.shown() == {"5": {"text": ["5"]}}
     (blocked,) = bench.of(ev.NodeBlocked)

@@ -74,7 +74,9 @@ VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.li
     )
 )
 def test_parsing_either_succeeds_or_names_a_fault(raw: Any) -> None:
+    problem = None
     try:
-        assert Prompt.parse(raw).to_json() == raw
-    except InvalidPrompt as problem:
-        assert problem.message
+        prompt = Prompt.parse(raw)
+    except InvalidPrompt as found:
+        problem = found
+    assert problem.message if problem else prompt.to_json() == raw
