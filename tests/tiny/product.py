@@ -34,7 +34,15 @@ class Product:
         return cls(load_checkpoint(path, services), Pool(device.device))
 
     def paint(
-        self, prompt: str, seed: int, steps: int = 20, cfg: float = 8.0, sampler: str = "euler", scheduler: str = "normal", negative: str = "", side: int = 128
+        self,
+        prompt: str,
+        seed: int,
+        steps: int = 20,
+        cfg: float = 8.0,
+        sampler: str = "euler",
+        scheduler: str = "normal",
+        negative: str = "",
+        side: int = 128,
     ) -> NDArray[np.uint8]:
         """[side, side, 3] RGB."""
         model, clip, vae = self.loaded.model, self.loaded.clip, self.loaded.vae

@@ -47,7 +47,9 @@ def scenery(rng: np.random.Generator, name: str) -> str:
     if name in PATTERNED:
         return pick(rng, (f"on a {name} background", f"on a {name} pattern", f"in front of a {name} background"))
     name = pick(rng, ("gray", "grey")) if name == "gray" else name
-    return pick(rng, (f"on {article(name)} background", f"on {article(name)} background", f"on {name}", f"in front of {article(name)} background"))
+    return pick(
+        rng, (f"on {article(name)} background", f"on {article(name)} background", f"on {name}", f"in front of {article(name)} background")
+    )
 
 
 def tag(name: str) -> str:

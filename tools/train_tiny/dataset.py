@@ -22,7 +22,7 @@ WORDINGS = 6
 
 @dataclass(frozen=True)
 class Latents:
-    """Latents [N, 4, 16, 16] with mean 0 and standard deviation 1 per channel; what was subtracted and divided by; token ids [N, WORDINGS, 77]."""
+    """Latents [N, 4, 16, 16] with mean 0 and standard deviation 1 per channel; what was taken off and divided by; ids [N, WORDINGS, 77]."""
 
     z: Tensor
     mean: Tensor

@@ -133,7 +133,20 @@ OUTLINES: dict[str, Array] = {
     "star": star_outline(),
     "heart": heart_outline(),
     "cross": np.array(
-        [(-0.34, -1), (0.34, -1), (0.34, -0.34), (1, -0.34), (1, 0.34), (0.34, 0.34), (0.34, 1), (-0.34, 1), (-0.34, 0.34), (-1, 0.34), (-1, -0.34), (-0.34, -0.34)],
+        [
+            (-0.34, -1),
+            (0.34, -1),
+            (0.34, -0.34),
+            (1, -0.34),
+            (1, 0.34),
+            (0.34, 0.34),
+            (0.34, 1),
+            (-0.34, 1),
+            (-0.34, 0.34),
+            (-1, 0.34),
+            (-1, -0.34),
+            (-0.34, -0.34),
+        ],
         dtype=np.float32,
     ),
 }
@@ -161,7 +174,7 @@ def background(name: str) -> Array:
     if name in GRADED:
         top, bottom = (np.array(c, dtype=np.float32) for c in GRADED[name])
         t = (GRID_Y / SIDE)[..., None]
-        return top * (1 - t) + bottom * t
+        return (top * (1 - t) + bottom * t).astype(np.float32)
     light, dark = np.array((246, 246, 244), dtype=np.float32), np.array((206, 208, 212), dtype=np.float32)
     if name == "striped":
         where = np.clip(np.abs((GRID_X % 32) - 16) - 8 + 0.5, 0, 1)
@@ -169,7 +182,7 @@ def background(name: str) -> Array:
         where = (((GRID_X // 16) + (GRID_Y // 16)) % 2).astype(np.float32)
     else:
         where = np.clip(np.hypot((GRID_X % 16) - 8, (GRID_Y % 16) - 8) - 3.5 + 0.5, 0, 1)
-    return light * where[..., None] + dark * (1 - where[..., None])
+    return (light * where[..., None] + dark * (1 - where[..., None])).astype(np.float32)
 
 
 def paint(canvas: Array, shape: str, rgb: tuple[int, int, int], x: float, y: float, radius: float) -> None:
@@ -199,11 +212,24 @@ def is_held_out(picture: Picture) -> bool:
     return hashlib.sha256(words.encode()).digest()[0] < 26
 
 
+CLASHES: dict[str, tuple[str, ...]] = {
+    "cream": ("yellow",),
+    "light blue": ("cyan",),
+    "navy": ("blue", "purple"),
+    "sunset": ("orange", "pink", "purple"),
+    "sky": ("cyan", "blue"),
+    "yellow": ("orange",),
+    "orange": ("yellow", "red"),
+    "red": ("orange",),
+    "purple": ("blue",),
+    "blue": ("purple",),
+}
+"""Background -> colours of things that would hardly show on it."""
+
+
 def clashes(colour: str, name: str) -> bool:
-    """True where an object of `colour` would hardly show on the background."""
-    pairs = {("yellow", "cream"), ("cyan", "light blue"), ("orange", "sunset"), ("pink", "sunset"), ("purple", "sunset"), ("blue", "navy"), ("cyan", "sky"), ("blue", "sky")}
-    near = {("orange", "yellow"), ("yellow", "orange"), ("red", "orange"), ("orange", "red"), ("blue", "purple"), ("purple", "blue"), ("purple", "navy")}
-    return colour == name or (colour, name) in pairs or (colour, name) in near
+    """True where a thing of `colour` would hardly show on the background."""
+    return colour == name or colour in CLASHES.get(name, ())
 
 
 def spot(rng: np.random.Generator, place: str, radius: float) -> tuple[float, float]:
@@ -222,7 +248,9 @@ def one(rng: np.random.Generator, name: str) -> Picture:
     size = str(rng.choice(list(SIZES), p=[0.3, 0.4, 0.3]))
     radius = float(rng.uniform(*SIZES[size]))
     places = ["centre"] if size == "large" else list(PLACES)
-    odds = [1.0] if size == "large" else [0.13 if p in ("left", "right", "top", "bottom") else 0.24 if p == "centre" else 0.06 for p in places]
+    odds = (
+        [1.0] if size == "large" else [0.13 if p in ("left", "right", "top", "bottom") else 0.24 if p == "centre" else 0.06 for p in places]
+    )
     place = str(rng.choice(places, p=odds))
     x, y = spot(rng, place, radius)
     return Picture(name, (Thing(colour, shape, size, place, x, y, radius),))
@@ -244,7 +272,7 @@ def two(rng: np.random.Generator, name: str) -> Picture:
 
 
 def imagine(rng: np.random.Generator, pairs: float = 0.25, held_out: bool = False) -> Picture:
-    """A random picture; `pairs` is the share of pictures with two things. Held-out combinations only when asked for, and then only those."""
+    """A random picture; `pairs` is the share of pictures with two things. Held-out combinations only when asked for: then only those."""
     while True:
         odds = np.array([2.5 if b in ("white", "black", "blue", "gray") else 1.0 for b in BACKGROUNDS])
         name = str(rng.choice(BACKGROUNDS, p=odds / odds.sum()))

@@ -19,8 +19,8 @@ from tools.train_tiny.settings import TEXT, UNET
 class Painter(nn.Module):
     """Predicts the noise in latents from token ids.
 
-    Training all 49408 embeddings would cost more than the denoiser, so `words` [n] lists the ids in use; every other id shares one last row,
-    which learns to mean nothing in particular and is what export gives to all words never seen.
+    Training all 49408 embeddings would cost more than the denoiser, so `words` [n] lists the ids in use; every other id shares one last
+    row, which learns to mean nothing in particular and is what export gives to all words never seen.
     """
 
     words: Tensor

@@ -70,7 +70,7 @@ class Trainer:
 
     def __init__(self, work: Path, data: Latents, seed: int) -> None:
         used = torch.zeros(SIZE, dtype=torch.bool)
-        used[data.tokens.unique()] = True
+        used[torch.unique(data.tokens)] = True
         self.work, self.data = work, data
         self.net = begin(torch.nonzero(used).flatten(), seed)
         self.ema: Painter = begin(torch.nonzero(used).flatten(), seed)
@@ -136,8 +136,8 @@ class Trainer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path(".cache/tiny"))
-    parser.add_argument("--minutes", type=float, default=75, help="in all, counting what a resumed run had")
-    parser.add_argument("--pictures", type=int, default=24_000)
+    parser.add_argument("--minutes", type=float, default=55, help="in all, counting what a resumed run had")
+    parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
