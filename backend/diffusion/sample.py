@@ -85,7 +85,8 @@ def sample(
         raise BadInput(f"The noise has shape {tuple(noise.shape)} and the latent {tuple(latent.shape)}; they must be equal.", input="noise")
     if not any(len(c) for c in guider.conds.values()):
         raise BadInput("There is no conditioning to sample with.", hint="Connect an encoded prompt.", input="positive")
-    sigmas = sigmas.detach().float().cpu()
+    # a repeated sigma (more steps than the model has timesteps) is a step of no length, which multistep solvers cannot divide by
+    sigmas = torch.unique_consecutive(sigmas.detach().float().cpu())
     clean = latent.to(device, torch.float32)
     if torch.any(latent):
         clean = model.family.latent.process_in(clean)

@@ -292,3 +292,46 @@ def test_preview() -> None:
     assert grey is not None and torch.equal(grey, torch.full((3, 2, 2), 0.5))
     tiny = encoder(x0, FLUX, decode=lambda z: torch.rand(1, 3, 128, 192))
     assert tiny is not None and Image.open(io.BytesIO(tiny()[1])).size == (512, 341)
+
+
+@pytest.mark.parametrize("name", [*SAMPLERS, *EXTRA])
+def test_odd_schedules(name: str) -> None:
+    """Upwards from image to noise, a repeated sigma, a single sigma, and a single step."""
+    model, clean = toy_model(), torch.randn(1, 4, 8, 8)
+    for sigmas in ([0.1, 0.5, 3.0, 9.0], [9.0, 3.0, 3.0, 3.0, 0.5, 0.0], [5.0], [5.0, 0.0]):
+        out = sample(BasicGuider(model, POSITIVE), torch.zeros(1, 4, 8, 8), clean, solver(name), torch.tensor(sigmas), pool=toy_pool())
+        assert torch.isfinite(out).all(), sigmas
+
+
+def test_going_up_and_down_again_comes_back() -> None:
+    model, clean = toy_model(), torch.randn(1, 4, 8, 8) * 0.2
+    up = torch.linspace(0.05, 4.0, 60)
+    nothing = torch.zeros(1, 4, 8, 8)
+
+    def go(latent: Tensor, sigmas: Tensor) -> Tensor:
+        return sample(BasicGuider(model, POSITIVE), nothing, latent, solver("heun"), sigmas, pool=toy_pool())
+
+    assert (go(go(clean, up), up.flip(0)) - clean).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("name", ["dpm_fast", "dpm_adaptive"])
+def test_one_step_without_room_is_the_models_answer(name: str) -> None:
+    seen: list[Step] = []
+    out = run(sampler=name, steps=1, on_step=seen.append)
+    assert len(seen) == 1 and torch.allclose(out, seen[0].denoised / 0.5)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 3, 8, 8), (2, 4, 50)])
+def test_video_and_sound_latents(shape: tuple[int, ...]) -> None:
+    """Nothing in the loop is bound to images: five and three dimensions, with a mask."""
+
+    class Flat(ToyFamily):
+        def forward(self, net: Any, x: Tensor, t: Tensor, kwargs: dict[str, Any]) -> Tensor:
+            wide = x.reshape(*x.shape[:2], -1, 1)
+            return super().forward(net, wide, t, kwargs).reshape(x.shape)
+
+    latent = {"samples": torch.randn(shape), "noise_mask": torch.zeros(1, 8, 8) if len(shape) == 5 else torch.zeros(1, 1, 50)}
+    out = run(toy_model(family=Flat([])), latent=latent, sampler="dpmpp_2m")
+    assert out.shape == shape and (out - latent["samples"]).abs().max() < 1e-3
+    free = run(toy_model(family=Flat([])), latent={"samples": latent["samples"]}, sampler="dpmpp_2m")
+    assert (free - latent["samples"]).abs().max() > 0.5

@@ -34,7 +34,7 @@ def test_the_published_lists() -> None:
     assert not set(EXTRA) & set(SAMPLERS)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(list(schedules.SCHEDULERS)), st.integers(2, 60), st.sampled_from(list(MODELS)))
 def test_shape(name: str, steps: int, which: str) -> None:
     model = MODELS[which]
@@ -85,6 +85,7 @@ def test_kl_optimal_is_even_in_angle() -> None:
     assert torch.allclose(angles.diff(), angles.diff()[0].expand(8), atol=1e-5)
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 40), st.floats(0.05, 1.0))
 def test_denoise_keeps_the_last_steps(steps: int, denoise: float) -> None:
     sigmas = schedules.sampling_sigmas(sd(), "karras", steps, denoise=denoise)

@@ -16,7 +16,7 @@ from backend.diffusion.samplers import SAMPLERS
 from backend.diffusion.samplers.solver import ancestral, renoise
 from tests.diffusion.test_orders import MEAN, VARIANCE, posterior
 
-SIDE = 110
+SIDE = 80
 
 STOCHASTIC: list[tuple[str, dict[str, Any]]] = [
     ("euler_ancestral", {"eta": 0.5}), ("heun", {"s_churn": 20.0}),
@@ -40,7 +40,7 @@ def moments(name: str, options: dict[str, Any], path: Path, steps: int) -> tuple
 
 @pytest.mark.parametrize(("name", "options"), STOCHASTIC, ids=str)
 def test_moments(name: str, options: dict[str, Any]) -> None:
-    mean, variance = moments(name, options, VARIANCE_EXPLODING, 60)
+    mean, variance = moments(name, options, VARIANCE_EXPLODING, 50)
     assert mean == pytest.approx(MEAN, abs=0.02)
     assert variance == pytest.approx(VARIANCE, rel=0.1)
 
@@ -62,7 +62,7 @@ ON_FLOWS = ["euler_ancestral", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_s
 
 @pytest.mark.parametrize("name", ON_FLOWS)
 def test_moments_on_a_flow(name: str) -> None:
-    mean, variance = moments(name, {}, RECTIFIED_FLOW, 80)
+    mean, variance = moments(name, {}, RECTIFIED_FLOW, 60)
     assert mean == pytest.approx(MEAN, abs=0.02)
     assert variance == pytest.approx(VARIANCE, rel=0.1)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from backend.diffusion.path import VARIANCE_EXPLODING, Path
 from backend.diffusion.randomness import NoiseSource
-from backend.diffusion.samplers.solver import Denoise, OnStep, Step, at, quiet
+from backend.diffusion.samplers.solver import Denoise, OnStep, Step, at, quiet, root
 
 
 def lcm(
@@ -47,7 +47,7 @@ def tcd(
         b_low, b_next = (low, s_next) if path.flow else (low * a_low, s_next * a_next)
         eps = (x - x0 * path.alpha(s)) / s
         moved = (x0 * a_low + eps * b_low) * (a_next / a_low)
-        up = math.sqrt(max(0.0, b_next**2 - (a_next / a_low * b_low) ** 2))
+        up = root(b_next**2 - (a_next / a_low * b_low) ** 2)
         moved = moved + draw(s, s_next) * up
         x = moved if path.flow else moved / a_next
     return x

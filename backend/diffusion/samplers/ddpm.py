@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 from torch import Tensor
 
 from backend.diffusion.path import VARIANCE_EXPLODING, Path
 from backend.diffusion.randomness import NoiseSource
-from backend.diffusion.samplers.solver import Denoise, OnStep, Step, at, quiet
+from backend.diffusion.samplers.solver import Denoise, OnStep, Step, at, quiet, root
 
 
 def ddpm(
@@ -27,5 +26,5 @@ def ddpm(
         keep = (s_next / s) ** 2
         x = x0 + (x - x0) * keep
         if s_next > 0:
-            x = x + draw(s, s_next) * (s_noise * s_next * math.sqrt(max(0.0, 1 - keep)))
+            x = x + draw(s, s_next) * (s_noise * s_next * root(1 - keep))
     return x

@@ -11,7 +11,7 @@ from torch import Tensor
 from backend.base.errors import BadInput
 from backend.diffusion.path import VARIANCE_EXPLODING, Path
 from backend.diffusion.randomness import NoiseSource
-from backend.diffusion.samplers.solver import Denoise, OnStep, Step, ancestral, at, quiet
+from backend.diffusion.samplers.solver import Denoise, OnStep, Step, ancestral, at, quiet, root
 
 
 class _Evaluations:
@@ -62,7 +62,14 @@ def _shortened(t: float, t_next: float, t_end: float, eta: float) -> tuple[float
         return t_next, 0.0
     down, _ = ancestral(math.exp(-t), math.exp(-t_next), eta)
     t_down = min(t_end, -math.log(down)) if down > 0 else t_end
-    return t_down, math.sqrt(max(0.0, math.exp(-2 * t_next) - math.exp(-2 * t_down)))
+    return t_down, root(math.exp(-2 * t_next) - math.exp(-2 * t_down))
+
+
+def _answer(model: Denoise, x: Tensor, t: float, on_step: OnStep) -> Tensor:
+    """A schedule with one sigma leaves these solvers no way to go; one look at the model is better than none."""
+    step = _Evaluations(model, x, t)
+    on_step(Step(0, math.exp(-t), math.exp(-t), x, step.x0))
+    return step.x0
 
 
 def _check(eta: float, t_start: float, t_end: float) -> None:
@@ -76,9 +83,13 @@ def dpm_fast(
 ) -> Tensor:  # fmt: skip
     """As many evaluations as the schedule has steps, spent on third order steps equal in log sigma, the rest on lower ones.
 
-    Only the ends of the schedule count; it stops at its last positive sigma.
+    Only the ends of the schedule count; it stops at its last positive sigma. With a single one it answers x0.
     """
+    if len(sigmas) <= 1:
+        return x
     t_start, t_end = _ends(sigmas)
+    if t_start == t_end:
+        return _answer(model, x, t_start, on_step)
     _check(eta, t_start, t_end)
     draw = noise.gaussian(x)
     evaluations = len(sigmas) - 1
@@ -131,7 +142,11 @@ def dpm_adaptive(
     """
     if order not in (2, 3):
         raise BadInput(f"The adaptive sampler has order 2 or 3, not {order}.", input="order")
+    if len(sigmas) <= 1:
+        return x
     t, t_end = _ends(sigmas)
+    if t == t_end:
+        return _answer(model, x, t, on_step)
     _check(eta, t, t_end)
     forward = t_end > t
     draw = noise.gaussian(x)

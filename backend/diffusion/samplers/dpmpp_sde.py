@@ -16,7 +16,7 @@ from torch import Tensor
 from backend.base.errors import BadInput
 from backend.diffusion.path import VARIANCE_EXPLODING, Path
 from backend.diffusion.randomness import NoiseSource
-from backend.diffusion.samplers.solver import Denoise, OnStep, Step, ancestral, at, quiet, span
+from backend.diffusion.samplers.solver import Denoise, OnStep, Step, ancestral, at, quiet, root, span
 
 
 def _between(path: Path, sigma: float, sigma_next: float, r: float) -> float:
@@ -105,7 +105,7 @@ def _multistep_sde(
         target = x0 * -math.expm1(-z) + _higher(x0, past, h, z, kind)
         x = x * (s_next / s * math.exp(-h * eta)) + target * path.alpha(s_next)
         if eta > 0 and s_noise > 0:
-            x = x + draw(s, s_next) * (s_next * math.sqrt(-math.expm1(-2 * h * eta)) * s_noise)
+            x = x + draw(s, s_next) * (s_next * root(-math.expm1(-2 * h * eta)) * s_noise)
         past = [(x0, h), *past[:1]]
     return x
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from backend.base.errors import BadInput
 from backend.diffusion.path import VARIANCE_EXPLODING, Path
 from backend.diffusion.randomness import NoiseSource
-from backend.diffusion.samplers.solver import Denoise, OnStep, Step, at, quiet
+from backend.diffusion.samplers.solver import Denoise, OnStep, Step, at, quiet, root
 
 Scaler = Callable[[float], float]
 
@@ -62,7 +62,7 @@ def er_sde(
                 x = x + curve * (a_next * (dt**2 / 2 + moment * phi(new)))
             past_slope = slope
         if noisy:
-            x = x + draw(s, s_next) * (a_next * s_noise * math.sqrt(max(0.0, new**2 - old**2 * r**2)))
+            x = x + draw(s, s_next) * (a_next * s_noise * root(new**2 - old**2 * r**2))
         past = x0
     return x
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from backend.diffusion.path import VARIANCE_EXPLODING, Path
 from backend.diffusion.randomness import NoiseSource
-from backend.diffusion.samplers.solver import Denoise, OnStep, Step, at, quiet
+from backend.diffusion.samplers.solver import Denoise, OnStep, Step, at, quiet, root
 
 Tau = Callable[[float], float]
 
@@ -102,7 +102,7 @@ def sa_solver(
         t, h = tau(s_next), lam[i + 1] - lam[i]
         predicted = x * (s_next / s * math.exp(-(t**2) * h)) + adams(predict, i, lam[i], i + 1, False)
         if t > 0 and s_noise > 0:
-            kick = draw(s, s_next) * (s_next * math.sqrt(-math.expm1(-2 * t**2 * h)) * s_noise)
+            kick = draw(s, s_next) * (s_next * root(-math.expm1(-2 * t**2 * h)) * s_noise)
             predicted = predicted + kick
         else:
             kick = x * 0

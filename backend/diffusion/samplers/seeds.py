@@ -10,7 +10,7 @@ from torch import Tensor
 
 from backend.diffusion.path import VARIANCE_EXPLODING, Path
 from backend.diffusion.randomness import NoiseAt, NoiseSource
-from backend.diffusion.samplers.solver import Denoise, OnStep, Step, at, quiet
+from backend.diffusion.samplers.solver import Denoise, OnStep, Step, at, quiet, root
 
 
 class _Noise:
@@ -23,7 +23,7 @@ class _Noise:
     def advance(self, s: float, s_next: float, h: float) -> Tensor | float:
         """Unit-free noise after h more of lambda; multiply by sigma."""
         if self.eta > 0:
-            self.value = self.value * math.exp(-h * self.eta) + self.draw(s, s_next) * math.sqrt(-math.expm1(-2 * h * self.eta))
+            self.value = self.value * math.exp(-h * self.eta) + self.draw(s, s_next) * root(-math.expm1(-2 * h * self.eta))
         return self.value
 
 

@@ -61,11 +61,18 @@ def pair_at(model: Denoise, x: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
 
 
 def ancestral(sigma: float, sigma_next: float, eta: float) -> tuple[float, float]:
-    """(sigma_down, sigma_up): step down to the first, then add noise of the second; down^2 + up^2 = sigma_next^2."""
+    """(sigma_down, sigma_up): step down to the first, then add noise of the second; down^2 + up^2 = sigma_next^2.
+
+    A step towards more noise is left as it is: it has none to renew."""
     if not eta:
         return sigma_next, 0.0
-    up = min(sigma_next, eta * math.sqrt(sigma_next**2 * (sigma**2 - sigma_next**2) / sigma**2))
-    return math.sqrt(sigma_next**2 - up**2), up
+    up = min(sigma_next, eta * sigma_next * root(1 - (sigma_next / sigma) ** 2))
+    return root(sigma_next**2 - up**2), up
+
+
+def root(value: float) -> float:
+    """The square root of a variance, which rounding or a schedule that ascends can make negative; then 0."""
+    return math.sqrt(max(0.0, value))
 
 
 def renoise(path: Path, sigma: float, sigma_next: float, eta: float) -> tuple[float, float, float]:
@@ -79,7 +86,7 @@ def renoise(path: Path, sigma: float, sigma_next: float, eta: float) -> tuple[fl
         return down, 1.0, up
     down = sigma_next * (1 + (sigma_next / sigma - 1) * eta)
     scale = (1 - sigma_next) / (1 - down)
-    return down, scale, math.sqrt(max(0.0, sigma_next**2 - (scale * down) ** 2))
+    return down, scale, root(sigma_next**2 - (scale * down) ** 2)
 
 
 def churned(sigma: float, steps: int, s_churn: float, s_tmin: float, s_tmax: float) -> float:
