@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import traceback
 from collections.abc import Callable
@@ -45,8 +46,17 @@ def class_name(kind: type[BaseException]) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, ours or a library's word for it."""
-    return isinstance(error, (OutOfMemory, MemoryError)) or any(k.__name__ == "OutOfMemoryError" for k in type(error).__mro__)
+    """Whether memory ran out, ours or a library's word for it (torch's CPU allocator has no type of its own)."""
+    if isinstance(error, (OutOfMemory, MemoryError)) or any(k.__name__ == "OutOfMemoryError" for k in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def memory_sentence(error: BaseException) -> str:
+    """What ran out, for a person; with the size asked for where the error names it."""
+    asked = re.search(r"allocate (\d+) bytes", str(error))
+    size = f": it asked for {int(asked[1]) / 1e9:,.1f} GB at once" if asked else ""
+    return f"This node needs more memory than there is{size}."
 
 
 class Executor:
@@ -126,14 +136,15 @@ class Executor:
             node = run.graph.real(error.nodes[0])
             message, hint = f"The graph has a loop: {error}.", "Remove one of the links between them."
         elif is_out_of_memory(error):
-            hint = OOM_HINT
+            message, hint = memory_sentence(error), OOM_HINT
         return ev.RunFailed(
             node=node,
             node_type=self._type(run, node),
             exception=class_name(type(error)),
             message=message,
             hint=hint,
-            traceback=tuple(traceback.format_tb(error.__traceback__)),
+            # a Problem explains itself; where in the code it was raised tells a person nothing
+            traceback=() if isinstance(error, Problem) else tuple(traceback.format_tb(error.__traceback__)),
             inputs={name: [plain(v) for v in values] for name, values in run.given.items()},
             executed=tuple(run.executed),
             outputs=tuple(run.job.prompt.nodes),

@@ -315,6 +315,23 @@ def test_running_out_of_memory_frees_and_advises() -> None:
     assert freed == [1, 1]
 
 
+def test_a_library_that_ran_out_of_memory_is_put_in_words() -> None:
+    def run(ctx: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 13194139533312 bytes.")
+
+    error = Bench(kind("Big", run, outputs=0)).run({"1": node("Big")}).error
+    assert error is not None and error.hint
+    assert error.message == "This node needs more memory than there is: it asked for 13,194.1 GB at once."
+
+
+def test_a_problem_explains_itself_without_a_traceback() -> None:
+    def run(ctx: Any) -> None:
+        raise BadInput("The mask is empty.", hint="Draw one.")
+
+    error = Bench(kind("Mask", run, outputs=0)).run({"1": node("Mask")}).error
+    assert error is not None and (error.message, error.hint, error.traceback) == ("The mask is empty.", "Draw one.", ())
+
+
 def test_a_node_that_returns_the_wrong_thing_is_named() -> None:
     bench = Bench(kind("Bad", lambda ctx: 5, outputs=2))
     error = bench.run({"1": node("Bad"), "2": node("Show", a="#1")}).error
