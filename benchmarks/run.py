@@ -1,4 +1,4 @@
-"""Run the benchmarks and print one table: `python -m benchmarks.run [NAME ...] [--write]`."""
+"""Run the benchmarks and print what they measured: `python -m benchmarks.run [NAME ...] [--write]`."""
 
 from __future__ import annotations
 
@@ -39,36 +39,42 @@ def measure(name: str) -> list[Row]:
     return rows or [Row(name, "printed no rows")]
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The section of the page that a run replaces."""
+def section(name: str, rows: Sequence[Row]) -> str:
+    """What one script measured, when and where, as a part of the page."""
     today = datetime.date.today().isoformat()
     lines = "\n".join(str(row) for row in rows)
-    return f"Measured on {today}: {machine()}.\n\n{HEAD}\n{lines}\n"
+    return f"### `{name}`, {today}\n\n{machine()}\n\n{HEAD}\n{lines}\n\n"
 
 
-def write(text: str) -> None:
-    """Put the table between the marks of docs/performance.md."""
+def write(name: str, text: str) -> None:
+    """Put a section between the marks of docs/performance.md, in place of the one that script had; sections stand in alphabetical order."""
     page = PAGE.read_text(encoding="utf-8")
-    begin, end = "<!-- table: begin -->", "<!-- table: end -->"
-    changed = re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{text}{end}", page, flags=re.DOTALL)
-    PAGE.write_text(changed, encoding="utf-8")
+    before, begin, rest = page.partition("<!-- measured: begin -->\n")
+    held, end, after = rest.partition("<!-- measured: end -->")
+    sections = dict(re.findall(r"(?ms)^### `(\w+)`(.*?)(?=^### `|\Z)", held))
+    found = {key: f"### `{key}`{value}" for key, value in sections.items()} | {name: text}
+    PAGE.write_text(before + begin + "".join(found[key] for key in sorted(found)) + end + after, encoding="utf-8")
 
 
 def main(argv: Sequence[str]) -> int:
     """Command line; 1 when a script failed."""
-    parser = argparse.ArgumentParser("python -m benchmarks.run", description="Run benchmarks and print one table.")
+    parser = argparse.ArgumentParser("python -m benchmarks.run", description="Run benchmarks and print tables.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones (default: all of {', '.join(scripts())})")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     options = parser.parse_args(argv)
     unknown = set(options.names) - set(scripts())
     if unknown:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(scripts())}")
-    rows = [row for name in options.names or scripts() for row in measure(name)]
-    text = table(rows)
-    print(text)
-    if options.write:
-        write(text)
-    return int(any("failed" in row.measured or "not finished" in row.measured for row in rows))
+    bad = False
+    for name in options.names or scripts():
+        rows = measure(name)
+        failed = any(row.measured.startswith(("failed", "not finished", "printed no")) for row in rows)
+        bad |= failed
+        text = section(name, rows)
+        print(text, flush=True)
+        if options.write and not failed:
+            write(name, text)
+    return int(bad)
 
 
 if __name__ == "__main__":

@@ -18,20 +18,28 @@ def test_rows_are_read_back_among_other_output(capsys: pytest.CaptureFixture[str
     assert read(capsys.readouterr().out) == rows
 
 
-def test_the_page_keeps_its_words_around_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_keeps_its_words_and_the_sections_of_other_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "performance.md"
-    page.write_text("before\n<!-- table: begin -->\nold\n<!-- table: end -->\nafter\n")
+    page.write_text("before\n<!-- measured: begin -->\n<!-- measured: end -->\nafter\n")
     monkeypatch.setattr(run, "PAGE", page)
-    run.write(run.table([Row("a", "1 \\g<0>", "2")]))
+    for name, value in (("load", "1 \\g<0>"), ("front", "2"), ("load", "3 \\g<0>")):
+        run.write(name, run.section(name, [Row("a", value, "9")]))
     text = page.read_text()
-    assert text.startswith("before\n<!-- table: begin -->\nMeasured on ")
-    assert "| a | 1 \\g<0> | 2 |\n<!-- table: end -->\nafter\n" in text
-    assert "old" not in text
+    assert text.startswith("before\n<!-- measured: begin -->\n### `front`, ")
+    assert text.endswith("| a | 3 \\g<0> | 9 |\n\n<!-- measured: end -->\nafter\n")
+    assert text.count("### `") == 2
+    assert "| a | 2 | 9 |" in text
+    assert "| a | 1 " not in text
 
 
-def test_a_script_that_fails_is_a_row_and_a_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_script_that_fails_is_a_row_and_a_status_and_not_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(run, "scripts", lambda: ["no_such_script"])
-    assert run.main([]) == 1
+    page = tmp_path / "performance.md"
+    monkeypatch.setattr(run, "PAGE", page)
+    assert run.main(["--write"]) == 1
+    assert not page.exists()
     assert "| no_such_script | failed with status 1 |" in capsys.readouterr().out
 
 
