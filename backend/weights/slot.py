@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Delta = Callable[[Tensor], Tensor]
-"""Original weight -> patched weight. Called with the float32 weight on its device; never edits its argument."""
+"""Original weight -> patched weight. Called with a private float32 copy on its device, which it may edit and give back."""
 
 
 class Slot(Protocol):
@@ -21,12 +21,12 @@ class Slot(Protocol):
 def materialise(weight: Tensor, deltas: tuple[Delta, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """A private copy of `weight` on `device` in `dtype` with `deltas` applied in float32. Convolution weights come out channels-last."""
     if deltas:
-        patched = weight.to(device, torch.float32)
+        patched = weight.to(device, torch.float32, copy=True, memory_format=torch.contiguous_format)
         for delta in deltas:
             patched = delta(patched)
         weight = patched
     layout = torch.channels_last if weight.dim() == 4 else torch.contiguous_format
-    return weight.to(device=device, dtype=dtype, memory_format=layout, copy=True)
+    return weight.to(device=device, dtype=dtype, memory_format=layout, copy=not deltas)
 
 
 Pack = Callable[[Tensor], Tensor]

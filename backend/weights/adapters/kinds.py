@@ -1,4 +1,4 @@
-"""The kinds of adapters as formulas. Each says how it changes a weight; none edits one.
+"""The kinds of adapters as formulas. Each says how it changes a weight; originals are never written to.
 
 W is the original weight [out, in] or [out, in, kh, kw], in float32, s the strength, α/r the scale written in the file.
 """
@@ -28,8 +28,8 @@ class Adapter(ABC):
         """ΔW at strength 1, float32, in the shape of w and on its device."""
 
     def apply(self, w: Tensor, strength: float) -> Tensor:
-        """W + s ΔW as a new tensor."""
-        return torch.add(w, self.change(w), alpha=strength)
+        """W + s ΔW, written into w: a slot hands over a private copy (see backend.weights.slot)."""
+        return w.add_(self.change(w), alpha=strength)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Whether a weight of this shape can be changed."""
@@ -93,7 +93,8 @@ class LowRank(Adapter):
 
     def apply(self, w: Tensor, strength: float) -> Tensor:
         up, down = self.factors(w)
-        return torch.addmm(w.reshape(w.shape[0], -1), up, down, alpha=strength * self.scale).reshape(w.shape)
+        w.view(w.shape[0], -1).addmm_(up, down, alpha=strength * self.scale)
+        return w
 
 
 @dataclass(frozen=True, eq=False)
