@@ -71,8 +71,17 @@ def loads(text: str | bytes | bytearray) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """Compact JSON text. Raises ValueError for NaN and infinities, TypeError for what is not plain data (see `plain`)."""
-    return _ENCODER.encode(value)
+    """Compact JSON text that can be sent: halves of surrogate pairs (from odd file names) become U+FFFD.
+
+    Raises ValueError for NaN and infinities, TypeError for what is not plain data (see `plain`).
+    """
+    text = _ENCODER.encode(value)
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def plain(value: Any, depth: int = 20) -> Any:

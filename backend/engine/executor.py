@@ -13,7 +13,7 @@ from typing import Any
 
 from backend.base import events as ev
 from backend.base.errors import Interrupted, OutOfMemory, Problem
-from backend.base.jsonable import plain
+from backend.base.jsonable import dumps, plain
 from backend.engine.cache import Classic, OutputCache
 from backend.engine.job import Instances, Job, Trace, now
 from backend.engine.run import Run
@@ -22,6 +22,7 @@ from backend.graph.registry import Registry
 
 __all__ = ["Executor", "Job", "Outcome"]
 
+_MOST = 100  # values of one input that an error report names
 OOM_HINT = "Try a smaller size or batch, a tiled node, or free memory held by other programs."
 
 
@@ -57,6 +58,14 @@ def memory_sentence(error: BaseException) -> str:
     asked = re.search(r"allocate (\d+) bytes", str(error))
     size = f": it asked for {int(asked[1]) / 1e9:,.1f} GB at once" if asked else ""
     return f"This node needs more memory than there is{size}."
+
+
+def _brief(value: Any) -> Any:
+    """A value in a form fit to print; what would fill pages is cut."""
+    made = plain(value)
+    if isinstance(made, (list, dict)) and len(text := dumps(made)) > 10_000:
+        return text[:1000] + "…"
+    return made
 
 
 class Executor:
@@ -145,7 +154,7 @@ class Executor:
             hint=hint,
             # a Problem explains itself; where in the code it was raised tells a person nothing
             traceback=() if isinstance(error, Problem) else tuple(traceback.format_tb(error.__traceback__)),
-            inputs={name: [plain(v) for v in values] for name, values in run.given.items()},
+            inputs={name: [_brief(v) for v in values[:_MOST]] for name, values in run.given.items()},
             executed=tuple(run.executed),
             outputs=tuple(run.job.prompt.nodes),
             time=now(),

@@ -7,6 +7,7 @@ import pytest
 
 from backend.base import events as ev
 from backend.base.errors import BadInput, Interrupted, OutOfMemory
+from backend.base.jsonable import dumps
 from backend.engine.call import CURRENT
 from backend.engine.context import Blocker, Preview, Ui
 from backend.graph.schema import Input
@@ -269,6 +270,12 @@ def test_an_error_is_reported_with_all_that_is_known() -> None:
     assert (error.node, error.node_type, error.exception, error.message) == ("8", "Fail", "ValueError", "it broke")
     assert error.inputs == {"a": [11]} and set(error.outputs) == set(document) and "8" not in error.executed and "2" in error.executed
     assert any("in fail" in line for line in error.traceback)
+
+
+def test_an_error_report_stays_short() -> None:
+    bench = Bench()
+    error = bench.run({"1": node("Value", a={"__value__": [[0] * 100_000]}), "2": node("Fail", a="#1"), "3": node("Show", a="#2")}).error
+    assert error is not None and len(dumps(ev.to_json(error))) < 10_000 and error.inputs["a"][0].startswith("[[0,0,")
 
 
 def test_finished_results_of_a_failed_run_are_kept() -> None:

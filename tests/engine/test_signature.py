@@ -47,7 +47,7 @@ def renamed(raw: dict[str, Any]) -> dict[str, Any]:
     return dict(reversed(made.items()))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(documents())
 def test_ids_and_order_do_not_matter(raw: dict[str, Any]) -> None:
     one, two = sign(raw), sign(renamed(raw))
@@ -63,7 +63,7 @@ def descendants(raw: dict[str, Any], id: str) -> set[str]:
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(documents(), st.data())
 def test_changing_an_input_changes_exactly_what_depends_on_it(raw: dict[str, Any], data: st.DataObject) -> None:
     id = data.draw(st.sampled_from(list(raw)))

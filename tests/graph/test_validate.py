@@ -394,7 +394,7 @@ def is_good(raw: dict[str, Any], id: str, above: tuple[str, ...] = ()) -> bool:
     return all(is_good(raw, link[0], (*above, id)) for link in node["inputs"].values())
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(graphs())
 def test_the_verdict_is_that_of_the_plain_rule(raw: dict[str, Any]) -> None:
     checked = check(raw)
