@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backend.base.errors import BadInput
 from backend.engine.context import Context
 from backend.graph.declare import Choice, Float, Int, Text, Wired, node
 from backend.imaging.masks import batched
@@ -31,6 +32,9 @@ def clip_text_encode(
     clip: Clip = Wired(tooltip="The text encoder."),
 ) -> Conditioning:
     """Turn a prompt into conditioning for a diffusion model."""
+    if clip is None:
+        hint = "Its checkpoint may hold none; load one with Load CLIP."
+        raise BadInput("There is no text encoder on this wire.", hint=hint, node=ctx.node, input="clip")
     return clip.conditioning(text, ctx.services.pool)
 
 

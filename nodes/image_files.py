@@ -47,6 +47,10 @@ def saved(path: Path, subfolder: str, type: str) -> dict[str, Any]:
 
 def save_pictures(ctx: Context, images: Image, prefix: str, type: str, compress_level: int) -> list[dict[str, Any]]:
     """Write a batch as numbered PNG files into the output or temp directory. Raises Refused for a prefix that leads out of it."""
+    if images.ndim == 3:
+        images = images.unsqueeze(0)
+    if not bool(images.isfinite().all()):
+        ctx.log("The image holds values that are no numbers (NaN); they are saved as black. Try a VAE or model in float32.")
     place = next_save(prefix, ctx.services.folders.directory(type), images.shape[2], images.shape[1])
     texts = embedded(ctx)
     items = []

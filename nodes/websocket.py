@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import time
+import secrets
 from typing import Any
 
 from PIL.Image import Image as Picture
@@ -14,8 +14,8 @@ from backend.imaging.picture import to_pictures
 from nodes.types import Image
 
 
-def _now(ctx: Context, **_: Any) -> float:
-    return time.time()  # a client that asks again wants the picture again
+def _always_new(ctx: Context, **_: Any) -> str:
+    return secrets.token_hex(8)  # a client that asks again wants the picture again
 
 
 def _png(picture: Picture) -> Preview:
@@ -27,7 +27,7 @@ def _png(picture: Picture) -> Preview:
     return Preview(encode)
 
 
-@node("SaveImageWebsocket", category="api/image", module="custom_nodes.websocket_image_save", output=True, fingerprint=_now)
+@node("SaveImageWebsocket", category="api/image", module="custom_nodes.websocket_image_save", output=True, fingerprint=_always_new)
 def save_image_websocket(ctx: Context, *, images: Image) -> None:
     """Send images at full size over the websocket, as preview frames in PNG; nothing is written to disk."""
     pictures = to_pictures(images)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from backend.base.errors import BadFile
+from backend.base.errors import BadFile, BadInput
 from backend.storage.images import MOST_PIXELS, TooLarge, open_image
 
 if TYPE_CHECKING:
@@ -53,9 +53,13 @@ def read_channel(path: Path, channel: str, most_pixels: int = MOST_PIXELS) -> Te
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
-    """Each image of `[B, H, W, C]` in 8 bits (rounded, cut to 0..1; NaN is black): C 1 grey, 3 RGB, 4 RGBA."""
+    """Each image of `[B, H, W, C]` in 8 bits (rounded, cut to 0..1; NaN is black): C 1 grey, 3 RGB, 4 RGBA. Else BadInput."""
     from PIL import Image
 
+    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
+        raise BadInput(
+            f"An image of shape {list(images.shape)} cannot be made a picture.", hint="It needs [count, height, width, 1, 3 or 4 channels]."
+        )
     values = (torch.nan_to_num(images.detach().float()).clamp(0, 1) * 255).round().byte().cpu()
     if values.shape[-1] == 1:
         values = values.squeeze(-1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from backend.base.errors import BadFile
+from backend.base.errors import BadFile, BadInput
 from backend.imaging.picture import read_channel, read_picture, to_pictures
 from backend.storage.images import TooLarge
 
@@ -111,6 +111,12 @@ def test_truncated_picture(tmp_path: Path) -> None:
 def test_to_pictures_rounds_and_survives_strange_values() -> None:
     values = torch.tensor([[0.5, 1.7, -0.2, float("nan"), 100.4 / 255, float("inf")]]).reshape(1, 2, 3, 1)
     assert np.asarray(to_pictures(values)[0]).flatten().tolist() == [128, 255, 0, 0, 100, 255]
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4, 2), (1, 4, 4, 5), (4, 4, 3)])
+def test_no_picture_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(BadInput, match="cannot be made a picture"):
+        to_pictures(torch.zeros(shape))
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])

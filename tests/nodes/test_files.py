@@ -49,6 +49,13 @@ def test_names_count_on_and_carry_the_workflow(bench: Bench) -> None:
     assert not list(bench.folders.output.rglob("*.part"))
 
 
+def test_strange_images_are_saved_and_said(bench: Bench) -> None:
+    item = save(bench, torch.full((4, 6, 3), float("nan")), "nan")[0]
+    with Image.open(bench.folders.output / item["filename"]) as picture:
+        assert picture.size == (6, 4) and picture.getextrema() == ((0, 0),) * 3
+    assert "NaN" in bench.texts()[0]
+
+
 def test_name_patterns(bench: Bench) -> None:
     names = [i["filename"] for i in save(bench, noise(2, 6, 9, 3), "a%width%x%height%-%batch_num%")]
     assert names == ["a9x6-0_00001_.png", "a9x6-1_00002_.png"]

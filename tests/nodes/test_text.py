@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.base.errors import BadInput
@@ -19,11 +19,13 @@ def ctx() -> Context:
 CTX = Context("job", "7")
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), st.text())
 def test_concatenate(a: str, b: str, delimiter: str) -> None:
     assert string.concatenate(CTX, string_a=a, string_b=b, delimiter=delimiter) == a + delimiter + b
 
 
+@settings(deadline=None)
 @given(st.text(), st.integers(-9, 9), st.integers(-9, 9))
 def test_substring_and_length(text: str, start: int, end: int) -> None:
     letters = list(text)
