@@ -125,7 +125,7 @@ class Front:
             self._stop(0)
 
     async def _on_death(self, death: Death) -> None:
-        await self.state.jobs.on_death(death.cause, death.hint, death.kind == "cancel")
+        await self.state.jobs.on_death(death.cause, death.hint, death.kind == "cancel", death.doing)
         if self.settings.quick_test:
             self._stop(1)
 

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from backend.base.config import Settings, parse
 from backend.base.errors import Problem
-from backend.base.events import Event, Progress, to_json
+from backend.base.events import Event, NodeStarted, Progress, to_json
+from backend.workers.beacon import Beacon
 from backend.workers.protocol import Outbox, binary_frame, read_frame_blocking, take_stdio
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class Worker:
         self.pool: Pool
         self._described: dict[str, Any] = {}
         self._job = ""
+        self._beacon = Beacon.inherited()
 
     def start(self) -> None:
         """Import packs and nodes, look at the device, say hello."""
@@ -132,7 +134,7 @@ class Worker:
         services = Services(pool=self.pool, folders=self.folders, settings=self.settings, device=self.device)
         self.executor = Executor(
             self.registry,
-            lambda event: self.pipe.outbox.event(self._job, event),
+            self._emit,
             cache=cache.of(self.settings),
             services=services,
             around=torch.inference_mode,
@@ -151,6 +153,12 @@ class Worker:
                 "versions": {"python": sys.version, "torch": torch.__version__},
             }
         )
+
+    def _emit(self, event: Event) -> None:
+        if event.__class__ is NodeStarted and self._beacon is not None:
+            assert isinstance(event, NodeStarted)
+            self._beacon.set(self._job, event.display or event.node)
+        self.pipe.outbox.event(self._job, event)
 
     def work(self) -> None:
         """Run jobs as they come; never returns (the control thread ends the process)."""

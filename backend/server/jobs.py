@@ -129,15 +129,18 @@ class Jobs:
             return
         await self._finish(job, run)
 
-    async def on_death(self, cause: str, hint: str, cancelled: bool) -> None:
-        """The worker is gone. Its job runs again, unless it was cancelled or has had its attempts."""
+    async def on_death(self, cause: str, hint: str, cancelled: bool, doing: tuple[str, str] | None) -> None:
+        """The worker is gone. Its job runs again, unless it was cancelled or has had its attempts. `doing`: job and node that ran."""
         job, run = self._running, self._wire
         if job is None or run is None:
             return
+        if doing is not None and doing[0] == job.id:
+            run.current = doing[1]
         node = run.current or ""
         type = _node_type(job, node)
         now = _now_ms()
         if cancelled:
+            self._tell_start(job, run)
             self._tell(job, run, ev.to_json(ev.RunInterrupted(node, type, (), now)))
             await self._finish(job, run)
             return
@@ -156,6 +159,7 @@ class Jobs:
         node = run.current or ""
         tries = f"{cause} This was attempt {job.attempts} of {MOST_ATTEMPTS}; the job is not tried again."
         type = _node_type(job, node)
+        self._tell_start(job, run)
         failed = ev.RunFailed(node, type, "WorkerDied", tries, hint, (), {}, (), tuple(json.loads(job.prompt)), _now_ms())
         self._tell(job, run, ev.to_json(failed))
         await self._finish(job, run)
@@ -172,6 +176,11 @@ class Jobs:
                 self._say(f"Job {job.id} waits for the next start.")
                 await asyncio.wrap_future(self.queue.put_back(job, count_attempt=False))
         self._flush()
+
+    def _tell_start(self, job: QueuedJob, run: RunWire) -> None:
+        """A process that dies at once takes its first events with it: no run ends without having begun."""
+        if not run.messages:
+            self._tell(job, run, ev.to_json(ev.RunStarted(_now_ms())))
 
     def _tell(self, job: QueuedJob, run: RunWire, row: list[Any]) -> None:
         seq = self.log.last

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """`cause` is a sentence without the job; `kind` is crash, killed, exit, hang, cancel or stop."""
+    """`cause` is a sentence without the job; `kind` is crash, killed, exit, hang or cancel; `doing` is the job and node that ran."""
 
     kind: str
     cause: str
     hint: str = ""
+    doing: tuple[str, str] | None = None
 
 
 _CRASHES = {

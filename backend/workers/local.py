@@ -12,9 +12,11 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from backend.base.errors import NotInstalled, Problem
+from backend.workers.beacon import VARIABLE, Beacon
 from backend.workers.death import Death, explain, hang, not_cancelled
 from backend.workers.protocol import Frame, json_frame, message_frame, read_frame
 
@@ -53,6 +55,7 @@ class LocalWorker:
         self._killed_for: Death | None = None
         self._stopping = False
         self._cancels: dict[str, asyncio.TimerHandle] = {}
+        self._beacon = Beacon.create()
         self.ready = asyncio.Event()
         self.restarts = 0
 
@@ -124,6 +127,7 @@ class LocalWorker:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        self._beacon.close()
 
     def _send(self, frame: bytes) -> None:
         process = self._process
@@ -159,13 +163,15 @@ class LocalWorker:
     async def _live(self) -> Death:
         """One life of the child, from spawn to its death."""
         self._killed_for = None
+        self._beacon.clear()
+        env = {**(os.environ if self._env is None else self._env), VARIABLE: str(self._beacon.path)}
         try:
             self._process = process = await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
-                env=self._env if self._env is not None else dict(os.environ),
+                env=env,
                 limit=_PIPE_LIMIT,
                 start_new_session=sys.platform != "win32",
             )
@@ -182,7 +188,7 @@ class LocalWorker:
             returncode = await process.wait()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(log, 1.0)
-            return explain(returncode, self._killed_for)
+            return replace(explain(returncode, self._killed_for), doing=self._beacon.get())
         finally:
             watchdog.cancel()
             log.cancel()

@@ -96,6 +96,7 @@ class Server:
         """kill -9 of the front."""
         self.process.process.kill()
         self.process.process.wait(10)
+        self.process.stop()
 
     def ask(self, path: str, data: Any = None, **options: Any) -> Answer:
         return ask(self.url + path, data, **options)

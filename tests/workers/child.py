@@ -10,12 +10,13 @@ import threading
 import time
 from typing import Any
 
+from backend.workers.beacon import Beacon
 from backend.workers.protocol import Outbox, read_frame_blocking, take_stdio
 
 
 def main() -> None:
     incoming, outgoing = take_stdio()
-    outbox = Outbox(outgoing, lambda job, event: event, lambda: {}, every_s=0.05)
+    outbox = Outbox(outgoing, lambda job, event: event, dict, every_s=0.05)
     if "--broken" in sys.argv:
         print("cannot import a pack", file=sys.stderr, flush=True)
         os._exit(7)
@@ -33,6 +34,9 @@ def act(message: dict[str, Any], outbox: Outbox) -> None:
     if message["op"] != "run":
         return
     id, does = message["job"]["id"], message["job"]["does"]
+    beacon = Beacon.inherited()
+    assert beacon is not None
+    beacon.set(id, does)
     if does == "segv":
         os.kill(os.getpid(), signal.SIGSEGV)
     elif does == "kill":

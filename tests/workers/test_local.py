@@ -156,6 +156,15 @@ async def test_worker_that_cannot_start_is_tried_again_slowly() -> None:
             local.run(job("a", "well"))
 
 
+async def test_what_it_was_doing_is_known_after_its_death() -> None:
+    async with worker() as (local, owner):
+        await asyncio.wait_for(local.ready.wait(), 20)
+        local.run(job("a", "well"))
+        await asyncio.wait_for(owner.done.wait(), 20)
+        local.run(job("b", "segv"))
+        assert (await asyncio.wait_for(owner.deaths.get(), 20)).doing == ("b", "segv")
+
+
 async def test_no_orphans() -> None:
     async with worker() as (local, _):
         await asyncio.wait_for(local.ready.wait(), 20)
