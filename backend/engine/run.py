@@ -52,6 +52,7 @@ class Run:
         self.given: lists.Lists = {}  # the inputs of the current node, for an error report
         self.executed: dict[str, None] = {}
         self.cached = 0
+        self.told: set[str] = set()  # nodes that said why they run again
         self.results: dict[str, Result] = {}
         self.pending: dict[str, Pending] = {}
         self.parked: dict[str, Call] = {}
@@ -223,7 +224,8 @@ class Run:
     def _say_started(self, node: Node) -> None:
         id, before, g = node.id, self.before, self.graph
         old = before.nodes.get(id)
-        if old is not None:
+        if old is not None and id not in self.told:
+            self.told.add(id)
             self.emit(ev.NodeWhy(id, why(node, old, self.digests, before.digests, self.prints.get(id), before.prints.get(id))))
         if g.parent(id) is None:
             self.emit(ev.NodeStarted(id))

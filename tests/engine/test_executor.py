@@ -178,6 +178,9 @@ def test_lazy_inputs_run_only_when_asked_for() -> None:
     bench.run(document)
     assert bench.ran == ["1", "4"] and bench.shown() == {"4": {"text": ["1"]}}
     assert bench.story().count("start:3") == 2  # once to ask, once to run
+    document["1"] = node("Value", a=7)
+    bench.run(document)
+    assert [e.node for e in bench.of(ev.NodeWhy)] == ["3", "1", "4"]
 
 
 def test_lazy_inputs_that_are_there_already_are_passed() -> None:
