@@ -115,7 +115,8 @@ def main() -> None:
     try:
         print(f"{'dtype':>6} {'read s':>8} {'load s':>8} {'ratio':>6} {'kept GB':>8} {'peak / kept':>12}")
         for dtype in args.dtype:
-            reads, loads = [], []
+            reads: list[dict[str, float]] = []
+            loads: list[dict[str, float]] = []
             for _ in range(args.repeats):
                 for what, results in (("read", reads), ("load", loads)):
                     if args.cold:

@@ -26,7 +26,8 @@ from backend.memory.pool import Loadable, Pool
 def twins(dtype: torch.dtype) -> tuple[Any, Loadable]:
     """The reference in `dtype`, and our net on the same weights."""
     torch.manual_seed(0)
-    theirs: Any = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8).to(dtype).eval()
+    build: Any = UNet2DConditionModel
+    theirs = build(sample_size=64, cross_attention_dim=768, attention_head_dim=8).to(dtype).eval()
     state = theirs.state_dict()
     source = {name: state[key] for name, key in from_diffusers(state).items()}
     return theirs, Loadable("bench", lambda: UNet(UNetSizes()), source, dtype=dtype)
