@@ -108,6 +108,7 @@ class Jobs:
             return
         for row in batch:
             self._tell(job, run, row)
+        self._flush_soon()
 
     def on_picture(self, header: Mapping[str, Any], data: bytes) -> None:
         """Pass a picture on, with its step."""
@@ -186,7 +187,6 @@ class Jobs:
         seq = self.log.last
         if row[0] not in _UNKEPT:
             seq = self.log.append(job.id, job.client, row)
-            self._flush_soon()
         event = ev.from_json(row)
         if isinstance(event, ev.NodeLog):
             self._say(f"[{event.node}] {event.text}")

@@ -47,7 +47,7 @@ def dump(value: Any) -> str:
     return _ENCODE(value)
 
 
-quote: Callable[[str], str] = json.dumps
+quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 _ENCODE = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -175,7 +175,10 @@ class RunWire:
         if e.output is not None:
             self.outputs[e.node] = e.output
             self.meta[e.node] = {"node_id": e.node, "display_node": display, "parent_node": e.parent, "real_node_id": real}
-        yield message("executed", {"node": e.node, "display_node": display, "output": e.output, "prompt_id": self.job})
+        output = "null" if e.output is None else dump(e.output)
+        yield Message(
+            f'{{"type":"executed","data":{{"node":{quote(e.node)},"display_node":{quote(display)},"output":{output},"prompt_id":{self._job}}}'
+        )
 
     def _finished(self, e: ev.NodeFinished) -> Iterator[Message]:
         yield from self._state(e.node, 1, 1, "finished")

@@ -125,6 +125,7 @@ class Outbox:
         self._every = every_s
         self._items: deque[tuple[str, Any] | bytes] = deque()
         self._wake = threading.Event()
+        self._urgent = threading.Event()  # a message: do not gather any longer
         self._closing = False
         self._thread = threading.Thread(target=self._loop, name="outbox", daemon=True)
         self._thread.start()
@@ -138,16 +139,13 @@ class Outbox:
     def message(self, message: dict[str, Any]) -> None:
         """Send a message after everything that was handed in before."""
         self._items.append(message_frame(message))
-        self._wake.set()
-
-    def binary(self, header: dict[str, Any], payload: bytes) -> None:
-        """Send a binary frame after everything that was handed in before."""
-        self._items.append(binary_frame(header, payload))
+        self._urgent.set()
         self._wake.set()
 
     def close(self, timeout: float = 2.0) -> None:
         """Write what is left and end the thread."""
         self._closing = True
+        self._urgent.set()
         self._wake.set()
         self._thread.join(timeout)
 
@@ -155,8 +153,9 @@ class Outbox:
         spoke = time.monotonic()
         while True:
             woken = self._wake.wait(max(0.0, spoke + self._every - time.monotonic()))
-            if woken and not self._closing:
-                time.sleep(self.FLUSH_S)
+            if woken:
+                self._urgent.wait(self.FLUSH_S)
+            self._urgent.clear()
             self._wake.clear()
             if self._items:
                 self._write_gathered()
