@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from backend.base.config import parse
 from backend.base.errors import Problem
 from backend.cli.serve import PARENT
+from clients.python.emulsion_client import Address, ClientError
 
 MAIN = Path(__file__).resolve().parents[2] / "main.py"
 _URL = re.compile(r"https?://[^\s/]+:\d+")
@@ -28,8 +31,8 @@ class ServerProcess:
     `user` becomes its data directory: queue, history and settings of this server live there and nowhere else. What it prints is in `lines`.
     """
 
-    def __init__(self, user: Path, flags: Sequence[str] = (), patience: float = 120.0) -> None:
-        """Start and wait until it answers. Raises Problem with its last words when it ends or is silent for `patience` seconds."""
+    def __init__(self, user: Path, flags: Sequence[str] = (), patience: float = 300.0) -> None:
+        """Start and wait until it can run jobs. Raises Problem with its last words when it ends or is not ready in `patience` seconds."""
         own = ["--listen", "127.0.0.1", "--port", "0", "--disable-auto-launch"]
         own += ["--user-directory", str(user), "--temp-directory", str(user)]
         self.lines: deque[str] = deque(maxlen=2000)
@@ -47,10 +50,27 @@ class ServerProcess:
         )
         self._reader = threading.Thread(target=self._read, name="server-output", daemon=True)
         self._reader.start()
-        self._named.wait(patience)
-        if not self.url:
+        try:
+            if self._becomes_ready(parse([*own, *flags]).token or "", patience):
+                return
+        except BaseException:
             self.stop()
-            raise Problem("The server did not start.", hint="\n".join(["Its last words:", *list(self.lines)[-15:]]))
+            raise
+        self.stop()
+        raise Problem("The server did not start.", hint="\n".join(["Its last words:", *list(self.lines)[-15:]]))
+
+    def _becomes_ready(self, token: str, patience: float) -> bool:
+        """Whether the worker says hello in time."""
+        deadline = time.monotonic() + patience
+        self._named.wait(patience)
+        while self.url and self.process.poll() is None and time.monotonic() < deadline:
+            try:
+                Address(self.url, token).request("GET", "/health/ready")
+            except ClientError:
+                time.sleep(0.1)
+            else:
+                return True
+        return False
 
     def _read(self) -> None:
         assert self.process.stdout is not None

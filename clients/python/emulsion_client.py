@@ -36,7 +36,7 @@ from websockets.sync.client import connect as connect_sync
 Json = dict[str, Any]
 HELLO = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True, "event_cursor": True}})
 LARGEST_FRAME = 256 * 2**20
-PATIENCE = 30.0  # seconds for one request
+PATIENCE = 120.0  # seconds for one request; a server whose worker is starting answers late
 RECONNECT = 5  # attempts after a lost socket, 0.3 s apart at first and doubling
 POLL = 2.0  # seconds without an event after which the history is asked, in case the end was missed
 FAR_BEHIND = 64  # unread events after which further previews are dropped
