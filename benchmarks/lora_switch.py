@@ -18,6 +18,7 @@ from torch import Tensor
 
 from backend.families.sd.unet import UNet, UNetSizes
 from backend.memory.device import probe
+from backend.memory.heap import trim
 from backend.memory.pool import Loadable, Pool
 from backend.weights.file import Views
 from backend.weights.lora import apply
@@ -92,6 +93,7 @@ def measure(unet: Path, lora: Path) -> list[Row]:
     pool = Pool("cpu")
     model = Model(Loadable("unet", lambda: UNet(UNetSizes()), Views(open_weights(unet)), dtype=dtype))
     lease(pool, model.leasable())
+    trim()  # the load leaves holes of its own in the heap; without this the base would count them and flatter what follows
     base = anonymous()
 
     def patched(strength: float) -> Any:
