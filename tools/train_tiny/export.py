@@ -65,6 +65,7 @@ def write(work: Path, target: Path) -> int:
     size = part.stat().st_size
     if size > LIMIT:
         raise ValueError(f"{part} has {size} bytes, more than the {LIMIT} allowed")
+    part.chmod(0o644)
     part.replace(target)
     return size
 

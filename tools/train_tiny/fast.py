@@ -102,4 +102,4 @@ def speed_up(net: nn.Module) -> nn.Module:
     for module in net.modules():
         if type(module) in FAST:
             module.__class__ = FAST[type(module)]
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
