@@ -26,9 +26,9 @@ def pack_linear(weight: Tensor) -> Tensor:
 
 
 def pack_conv(weight: Tensor, stride: int, padding: int) -> Tensor:
-    """A convolution's weight [cout, cin, k, k], packed where the CPU's kernels take it and gain from it."""
-    if weight.dim() != 4 or weight.shape[-1] <= _DENSE_CONV_KERNEL or not _can_pack(weight):
-        return weight
+    """A convolution's weight [cout, cin, k, k], packed where the CPU's kernels take it and gain from it, else channels-last."""
+    if weight.shape[-1] <= _DENSE_CONV_KERNEL or not _can_pack(weight):
+        return weight.contiguous(memory_format=torch.channels_last)
     packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, [padding] * 2, [stride] * 2, [1, 1], 1, None)
     return packed
 

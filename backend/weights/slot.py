@@ -19,14 +19,13 @@ class Slot(Protocol):
 
 
 def materialise(weight: Tensor, deltas: tuple[Delta, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A private copy of `weight` on `device` in `dtype` with `deltas` applied in float32. Convolution weights come out channels-last."""
+    """A private copy of `weight` on `device` in `dtype` with `deltas` applied in float32."""
     if deltas:
         patched = weight.to(device, torch.float32, copy=True, memory_format=torch.contiguous_format)
         for delta in deltas:
             patched = delta(patched)
         weight = patched
-    layout = torch.channels_last if weight.dim() == 4 else torch.contiguous_format
-    return weight.to(device=device, dtype=dtype, memory_format=layout, copy=not deltas)
+    return weight.to(device=device, dtype=dtype, memory_format=torch.contiguous_format, copy=not deltas)
 
 
 Pack = Callable[[Tensor], Tensor]

@@ -65,7 +65,8 @@ def test_packing_happens_where_it_can() -> None:
     x86 = bool(packed._packable())
     assert packed.pack_conv(torch.randn(64, 64, 3, 3), 1, 1).is_mkldnn == x86
     for weight in (torch.randn(64, 64, 1, 1), torch.randn(64, 64, 3, 3).half()):
-        assert packed.pack_conv(weight, 1, 1) is weight
+        assert torch.equal(packed.pack_conv(weight, 1, 1), weight)
+        assert packed.pack_conv(weight, 1, 1).is_contiguous(memory_format=torch.channels_last)
     for weight in (torch.randn(64, 64), torch.randn(64, 64).half(), torch.randn(64)):
         assert packed.pack_linear(weight) is weight
 
