@@ -25,6 +25,7 @@ class Client:
         self.sid = sid
         self.metadata_previews = False
         self.numbered = False
+        self.told_remaining: int | None = None
         self.held: list[tuple[bytes, WSMsgType]] | None = None
         self._line: deque[tuple[bytes, WSMsgType]] = deque()
         self._queued = 0
@@ -164,22 +165,26 @@ class Hub:
         """The queue has changed. The job's own client hears it at once and in order, the others at most every tenth of a second."""
         client = self.find(owner)
         if client is not None:
-            client.put(wire.status(self._remaining()).frame())
+            client.told_remaining = self._remaining()
+            client.put(wire.status(client.told_remaining).frame())
         if len(self._by_sid) <= (client is not None) or self._status_due is not None:
             return
         loop = asyncio.get_running_loop()
         wait = self._status_last + STATUS_EVERY_S - loop.time()
         if wait <= 0:
-            self._tell_others(client)
+            self._tell_others()
         else:
-            self._status_due = loop.call_later(wait, self._tell_others, None)
+            self._status_due = loop.call_later(wait, self._tell_others)
 
-    def _tell_others(self, but: Client | None) -> None:
+    def _tell_others(self) -> None:
+        """Tell those who do not know it yet."""
         self._status_due = None
         self._status_last = asyncio.get_running_loop().time()
-        frame = wire.status(self._remaining()).frame()
+        remaining = self._remaining()
+        frame = wire.status(remaining).frame()
         for client in self.everyone():
-            if client is not but:
+            if client.told_remaining != remaining:
+                client.told_remaining = remaining
                 client.put(frame)
 
     async def close(self) -> None:

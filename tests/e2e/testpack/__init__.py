@@ -169,8 +169,8 @@ class TestPreview:
         return {"required": {"n": ANY_INT, "format": (["jpeg", "png"], {}), "seed": ANY_INT}}
 
     def run(self, n: int, format: str, seed: int) -> dict[str, Any]:
-        from backend.engine.context import Preview
         from backend.engine.call import CURRENT
+        from backend.engine.context import Preview
 
         ctx = CURRENT.get()
         assert ctx is not None
