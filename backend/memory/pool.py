@@ -189,7 +189,7 @@ class Pool:
             layer.slots[own] = Streamed(loadable.source, name, deltas, loadable.dtype, pack)
             return
         layer.slots.pop(own, None)
-        layer.slots[own] = Resident(pack(materialise(loadable.source[name], deltas, self.device, loadable.dtype)))
+        layer.slots[own] = Resident(materialise(loadable.source[name], deltas, self.device, loadable.dtype), pack)
         if isinstance(loadable.source, Views):
             loadable.source.file.release(name)
 

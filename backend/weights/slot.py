@@ -33,15 +33,17 @@ Pack = Callable[[Tensor], Tensor]
 
 
 class Resident:
-    """A weight kept on the device."""
+    """A weight kept on the device. Packed at its first use: half of an autoencoder, say, may never be used."""
 
-    __slots__ = ("weight",)
+    __slots__ = ("pack", "weight")
 
-    def __init__(self, weight: Tensor) -> None:
-        self.weight = weight
+    def __init__(self, weight: Tensor, pack: Pack | None = None) -> None:
+        self.weight, self.pack = weight, pack
 
     def fetch(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         if self.weight.dtype == dtype and self.weight.device == device:
+            if self.pack is not None:
+                self.weight, self.pack = self.pack(self.weight), None
             return self.weight
         weight = self.weight.to_dense() if self.weight.is_mkldnn else self.weight
         return weight.to(device=device, dtype=dtype)
