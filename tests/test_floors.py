@@ -20,12 +20,12 @@ FLOORS = [  # top to bottom; rooms on one floor do not know each other
     {"codecs", "encoders", "engine"},
     {"diffusion", "imaging"},
     {"memory"},  # the pool hangs weights under the layers of nn
-    {"nn"},
+    {"nn", "workflow"},
     {"weights", "graph", "storage"},
     {"base"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-WITHOUT_TORCH = ("base", "graph", "engine", "storage", "server", "workers")
+WITHOUT_TORCH = ("base", "graph", "workflow", "engine", "storage", "server", "workers")
 
 
 def room_of_file(path: Path) -> str | None:
