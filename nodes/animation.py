@@ -9,7 +9,7 @@ from functools import partial
 from backend.base.errors import BadInput
 from backend.base.paths import next_save
 from backend.engine.context import Context
-from backend.graph.declare import Bool, Choice, Float, Int, Text, node
+from backend.graph.declare import Bool, Choice, Float, Int, SavePrefix, node
 from backend.imaging.picture import to_pictures
 from backend.storage.files import atomic, write_bytes
 from backend.storage.images import write_webp
@@ -25,7 +25,7 @@ def save_animated_webp(
     ctx: Context,
     *,
     images: Image,
-    filename_prefix: str = Text("ComfyUI"),
+    filename_prefix: str = SavePrefix("ComfyUI"),
     fps: float = Float(6.0, min=0.01, max=1000.0, step=0.01),
     lossless: bool = Bool(True),
     quality: int = Int(80, min=0, max=100),
@@ -46,7 +46,7 @@ def save_animated_png(
     ctx: Context,
     *,
     images: Image,
-    filename_prefix: str = Text("ComfyUI"),
+    filename_prefix: str = SavePrefix("ComfyUI"),
     fps: float = Float(6.0, min=0.01, max=1000.0, step=0.01),
     compress_level: int = Int(4, min=0, max=9),
 ) -> None:
@@ -66,7 +66,7 @@ def save_animated_png(
 
 
 @node("SaveSVGNode", category="image/save", module="comfy_extras.nodes_images", output=True, hidden=METADATA)
-def save_svg(ctx: Context, *, svg: Svg, filename_prefix: str = Text("svg/ComfyUI")) -> None:
+def save_svg(ctx: Context, *, svg: Svg, filename_prefix: str = SavePrefix("svg/ComfyUI")) -> None:
     """Save drawings as SVG files with the workflow in their metadata element."""
     drawings = getattr(svg, "data", None)
     if drawings is None:

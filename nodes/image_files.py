@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from backend.base.errors import Problem
 from backend.base.paths import next_save
 from backend.engine.context import Context
-from backend.graph.declare import Choice, Combo, Text, Wired, node
+from backend.graph.declare import Choice, Combo, SavePrefix, Wired, node
 from backend.graph.schema import Files
 from backend.imaging import picture
 from backend.imaging.masks import batched
@@ -73,7 +73,9 @@ def save_image(
     ctx: Context,
     *,
     images: Image = Wired(tooltip="The images to save."),
-    filename_prefix: str = Text("ComfyUI", tooltip="Name of the file, with subfolders; may contain %date:yyyy-MM-dd% or %KSampler.seed%."),
+    filename_prefix: str = SavePrefix(
+        "ComfyUI", tooltip="Name of the file, with subfolders; may contain %date:yyyy-MM-dd% or %KSampler.seed%."
+    ),
 ) -> None:
     """Save images as PNG in the output directory, with the workflow inside."""
     ctx.show("images", save_pictures(ctx, images, filename_prefix, "output", 4))

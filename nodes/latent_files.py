@@ -7,7 +7,7 @@ import torch
 from backend.base.errors import BadFile, Problem
 from backend.base.paths import next_save
 from backend.engine.context import Context
-from backend.graph.declare import Choice, Text, node
+from backend.graph.declare import Choice, SavePrefix, node
 from backend.graph.schema import Files
 from backend.weights.file import WeightFile
 from backend.weights.open import open_weights
@@ -20,7 +20,7 @@ _UNMARKED_SCALE = 1 / 0.18215  # files without the version mark hold latents in 
 
 
 @node("SaveLatent", category="_for_testing", output=True, hidden=METADATA)
-def save_latent(ctx: Context, *, samples: Latent, filename_prefix: str = Text("latents/ComfyUI")) -> None:
+def save_latent(ctx: Context, *, samples: Latent, filename_prefix: str = SavePrefix("latents/ComfyUI")) -> None:
     """Save a latent in the output directory, with the workflow inside."""
     place = next_save(filename_prefix, ctx.services.folders.directory("output"))
     path = place.folder / f"{place.name}_{place.counter:05}_.latent"

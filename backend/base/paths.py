@@ -305,18 +305,27 @@ def expand_prefix(prefix: str, width: int = 0, height: int = 0, now: time.struct
     return prefix
 
 
+def split_prefix(prefix: str, directory: Path) -> tuple[Path, str, str]:
+    """The folder, the part before and the name of the files `prefix` means in `directory`; makes nothing.
+
+    Raises Refused when it leads out of the directory or names no file, BadInput when it is no path at all.
+    """
+    head, name = os.path.split(os.path.normpath(prefix))
+    folder = contain(directory, head)
+    contain(folder, name)
+    if name in ("", ".", ".."):
+        hint = "Use a plain name such as portraits/anna."
+        raise Refused(f"The file name prefix {prefix!r:.120} names no file.", hint=hint, input="filename_prefix")
+    return folder, head, name
+
+
 def next_save(prefix: str, directory: Path, width: int = 0, height: int = 0) -> Save:
     """Name the next file `prefix` gets in `directory`, making its subfolder. Raises Refused when the prefix leads out of the directory.
 
     The counter is one more than the highest among files whose text before the counter equals `name_` (as the file system compares names).
     """
     expanded = expand_prefix(prefix, width, height)
-    head, name = os.path.split(os.path.normpath(expanded))
-    folder = contain(directory, head)
-    contain(folder, name)
-    if name in ("", ".", ".."):
-        hint = "Use a plain name such as portraits/anna."
-        raise Refused(f"The file name prefix {prefix!r:.120} names no file.", hint=hint, input="filename_prefix")
+    folder, head, name = split_prefix(expanded, directory)
     folder.mkdir(parents=True, exist_ok=True)
     wanted = os.path.normcase(name) + "_"
     highest = 0

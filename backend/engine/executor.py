@@ -141,6 +141,9 @@ class Executor:
         message, hint = str(error), ""
         if isinstance(error, Problem):
             message, hint = error.at(node=node).message, error.hint
+            name = error.where.input
+            if name and name not in message:
+                message = f"Input `{name}`: {message}"
         elif isinstance(error, Cycle):
             node = run.graph.real(error.nodes[0])
             message, hint = f"The graph has a loop: {error}.", "Remove one of the links between them."

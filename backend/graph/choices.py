@@ -7,7 +7,7 @@ import os
 from typing import Protocol
 
 from backend.base.errors import Problem
-from backend.base.paths import Folders
+from backend.base.paths import Folders, split_prefix
 from backend.graph.schema import Files
 
 _PLACES = ("input", "output", "temp")
@@ -32,6 +32,9 @@ class Choices(Protocol):
 
     def accepts(self, files: Files, value: str) -> bool:
         """Whether `value` names one of them, or a file that may be named though it is not offered."""
+
+    def refusal(self, prefix: str) -> str:
+        """Why files may not be saved under `prefix`, as a sentence; "" when they may."""
 
 
 def medium(name: str) -> str:
@@ -63,6 +66,13 @@ class FolderChoices:
         if known is None or known[0] != names:
             known = self._sets[files] = (names, frozenset(names))
         return value in known[1] or (files.kind in _PLACES and self._exists(files.kind, value))
+
+    def refusal(self, prefix: str) -> str:
+        try:
+            split_prefix(prefix, self._folders.output)
+        except Problem as problem:
+            return str(problem)
+        return ""
 
     def _exists(self, place: str, value: str) -> bool:
         """Files in subfolders and of other places ("x.png [output]") may be named too, if they exist where they should."""

@@ -6,9 +6,9 @@
     def tint(ctx: Context, *, image: Image, amount: float = Float(0.5, min=0, max=1, step=0.01), mask: Mask | None = None) -> Image:
         ...
 
-A parameter is a socket (annotation with a `Socket`), a widget (default made by Int, Float, Text, Bool, Choice, FileChoice, Seed, Combo), or
-a socket with options (default `Wired(...)`). `= None` makes a socket optional, `optional=True` a widget. `**inputs` takes whatever else is
-wired. Several outputs: a NamedTuple of wires. `list[Wire]` as a return type or field is a list output.
+A parameter is a socket (annotation with a `Socket`), a widget (default made by Int, Float, Text, SavePrefix, Bool, Choice, FileChoice,
+Seed, Combo), or a socket with options (default `Wired(...)`). `= None` makes a socket optional, `optional=True` a widget. `**inputs` takes
+whatever else is wired. Several outputs: a NamedTuple of wires. `list[Wire]` as a return type or field is a list output.
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ def Float(
 def Text(default: str = _UNSET, *, multiline: bool = _UNSET, optional: bool = False, **extra: Any) -> Any:
     """A text."""
     return _widget("STRING", default, _options({"default": default, "multiline": multiline}, extra), optional)
+
+
+def SavePrefix(default: str, **extra: Any) -> Any:
+    """How the names of saved files begin, with subfolders; one that leads out of the output directory is refused when a job is sent."""
+    return Widget("STRING", _options({"default": default}, extra), False, default, True, is_prefix=True)
 
 
 def Bool(default: bool = _UNSET, *, optional: bool = False, **extra: Any) -> Any:
@@ -146,6 +151,7 @@ def _input(id: str, name: str, annotation: Any, default: Any, form: str) -> Inpu
         annotation = get_args(annotation)[0]
     socket = socket_of(annotation)
     options: Mapping[str, Any] | None
+    is_prefix = isinstance(default, Widget) and default.is_prefix
     if isinstance(default, Widget):
         kind, options, required = default.kind, default.options, not default.optional
         if kind is None:
@@ -162,7 +168,7 @@ def _input(id: str, name: str, annotation: Any, default: Any, form: str) -> Inpu
     if form == "v3" and options is None:
         options = {}
     flags = options or {}
-    return Input(name, kind, options, required, bool(flags.get("lazy")), wildcard, None, bool(flags.get("rawLink")))
+    return Input(name, kind, options, required, bool(flags.get("lazy")), wildcard, None, bool(flags.get("rawLink")), is_prefix)
 
 
 def _read(fn: Callable[..., Any], id: str, form: str) -> tuple[tuple[Input, ...], bool, Any]:

@@ -87,7 +87,8 @@ def to_wire(t: NodeType) -> dict[str, Any]:
     data["dynamic"] = t.refresh is not None
     data["has_fingerprint"] = t.fingerprint is not None
     data["inputs"] = [
-        [i.name, _kind_to_wire(i.kind), _options_to_wire(i.options), i.required, i.lazy, i.wildcard, i.hidden, i.raw_link] for i in t.inputs
+        [i.name, _kind_to_wire(i.kind), _options_to_wire(i.options), i.required, i.lazy, i.wildcard, i.hidden, i.raw_link, i.is_prefix]
+        for i in t.inputs
     ]
     data["outputs"] = [[o.name, _kind_to_wire(o.kind), o.is_list, o.tooltip, o.wildcard] for o in t.outputs]
     return data

@@ -52,6 +52,7 @@ class Widget:
     optional: bool = False
     default: Any = None
     has_default: bool = False
+    is_prefix: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Input:
     """One input. `kind`: a wire type, a tuple of choices, or Files. `options` None means that the published form has no options object.
 
     `hidden`: the name of a run value (PROMPT, DYNPROMPT, EXTRA_PNGINFO, UNIQUE_ID ...) that is passed under this input's name.
+    `is_prefix`: a text that names files to be written below the output directory.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Input:
     wildcard: bool = False
     hidden: str | None = None
     raw_link: bool = False
+    is_prefix: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Output:
 class Check:
     """The facts of an input that validation needs, worked out once. `cast`: the widget type whose conversion applies."""
 
-    __slots__ = ("cast", "choices", "high", "input", "kind", "low", "many", "name", "required", "wildcard")
+    __slots__ = ("cast", "choices", "high", "input", "is_prefix", "kind", "low", "many", "name", "required", "wildcard")
 
     def __init__(self, i: Input) -> None:
         options = i.options or {}
@@ -94,6 +97,7 @@ class Check:
         self.required = i.required
         self.kind = i.kind
         self.wildcard = i.wildcard
+        self.is_prefix = i.is_prefix
         self.cast = i.kind if i.kind in ("INT", "FLOAT", "STRING", "BOOLEAN") else None
         self.low = options.get("min") if _is_number(options.get("min")) else None
         self.high = options.get("max") if _is_number(options.get("max")) else None

@@ -217,7 +217,10 @@ class _Validation:
             if made is not value:
                 self.changed.setdefault(node.id, {})[check.name] = made
                 value = made
-        if check.choices is not None:
+        if check.is_prefix and self.choices is not None:
+            if reason := self.choices.refusal(value):
+                faults.append(complaint.bad_prefix(check.input, value, reason, self.choices))
+        elif check.choices is not None:
             # A file that does not exist is refused even where the type has its own check: that check never sees a path that escapes.
             if not is_custom or isinstance(check.choices, Files):
                 self._check_choice(check, value, is_custom, faults)

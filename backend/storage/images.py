@@ -6,6 +6,7 @@ Pillow is imported when the first picture is touched, so that a front that serve
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -105,7 +106,9 @@ def _open(source: Path | BinaryIO, name: str, most_pixels: int) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the check below is ours
             image = Image.open(source)
     except Image.DecompressionBombError as error:
-        raise TooLarge(f"{name} has more pixels than this program decodes.", hint=f"The limit is {most_pixels:,}.") from error
+        limit = f"The limit is {most_pixels:,} pixels; use a smaller picture."
+        counted = re.search(r"\((\d+) pixels\)", str(error))
+        raise TooLarge(f"{name} has {f'{int(counted[1]):,}' if counted else 'too many'} pixels.", hint=limit) from error
     except (UnidentifiedImageError, ValueError, OSError, SyntaxError) as error:
         raise BadFile(f"{name} is not a picture this program can read.", hint="Use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
     width, height = image.size

@@ -67,11 +67,16 @@ class Refused(ClientError):
     def sentences(self) -> list[str]:
         """One line per error of a node, or the details when no node is to blame."""
         lines = [
-            f"node {node} ({entry.get('class_type')}): {error.get('message')}: {error.get('details')}"
+            f"node {node} ({entry.get('class_type')}): {error.get('message')}: {error.get('details')}{_hint(error)}"
             for node, entry in self.node_errors.items()
             for error in entry.get("errors", [])
         ]
         return lines or [text for text in [str(self.error.get("details") or "")] if text]
+
+
+def _hint(error: Json) -> str:
+    hint = (error.get("extra_info") or {}).get("hint")
+    return f". {hint}" if hint else ""
 
 
 class JobFailed(ClientError):

@@ -262,7 +262,7 @@ def test_good_outputs_run_beside_bad_ones(server: Server) -> None:
                 "type": "required_input_missing",
                 "message": "Required input is missing",
                 "details": "a",
-                "extra_info": {"input_name": "a"},
+                "extra_info": {"input_name": "a", "hint": "Give it a value, or connect it."},
             }
         ],
     }

@@ -342,6 +342,15 @@ def test_a_problem_explains_itself_without_a_traceback() -> None:
     assert error is not None and (error.message, error.hint, error.traceback) == ("The mask is empty.", "Draw one.", ())
 
 
+def test_the_input_a_problem_is_about_is_named() -> None:
+    def run(ctx: Any, said: bool) -> None:
+        raise BadInput("Input `mask` is empty." if said else "It is empty.", input="mask")
+
+    bench = Bench(kind("Mask", run, "said", outputs=0))
+    messages = [error.message for said in (0, 1) if (error := bench.run({"1": node("Mask", said=said)}).error)]
+    assert messages == ["Input `mask`: It is empty.", "Input `mask` is empty."]
+
+
 def test_a_node_that_returns_the_wrong_thing_is_named() -> None:
     bench = Bench(kind("Bad", lambda ctx: 5, outputs=2))
     error = bench.run({"1": node("Bad"), "2": node("Show", a="#1")}).error

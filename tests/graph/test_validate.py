@@ -71,7 +71,7 @@ def test_a_missing_input() -> None:
         "type": "required_input_missing",
         "message": "Required input is missing",
         "details": "image",
-        "extra_info": {"input_name": "image"},
+        "extra_info": {"input_name": "image", "hint": "Give it a value, or connect it."},
     }
     assert checked.node_errors["3"] | {"errors": []} == {"errors": [], "dependent_outputs": ["3"], "class_type": "Show"}
     assert checked.error == {
@@ -90,6 +90,7 @@ def test_a_fault_upstream_is_told_where_it_is() -> None:
         "input_name": "seed",
         "input_config": ["INT", {"default": 0, "min": 0, "max": 2**64 - 1}],
         "received_value": -1,
+        "hint": f"Give it a value of at least 0 and at most {2**64 - 1}.",
     }
     assert checked.node_errors["1"]["dependent_outputs"] == ["3"] and (checked.error or {})["details"] == ""
 
@@ -197,8 +198,39 @@ def test_choices() -> None:
         "type": "value_not_in_list",
         "message": "Value not in list",
         "details": "mode: 'c' not in ['a', 'b']",
-        "extra_info": {"input_name": "mode", "input_config": [["a", "b"], {}], "received_value": "c"},
+        "extra_info": {
+            "input_name": "mode",
+            "input_config": [["a", "b"], {}],
+            "received_value": "c",
+            "hint": "Choose one of the values that are offered.",
+        },
     }
+
+
+def test_a_near_miss_is_told_what_was_meant(tmp_path: Path) -> None:
+    choices = files(tmp_path)
+
+    def hint(name: str) -> str:
+        raw = {"1": n("Load", name=name), "3": n("Show", image=["1", 0])}
+        return str(only_error(check(raw, choices=choices), "1")["extra_info"]["hint"])
+
+    assert hint("A.safetensors") == "Did you mean 'a.safetensors'?"
+    assert hint("zzz") == "Put the file into models/checkpoints, or choose one that is there."
+
+
+@pytest.mark.parametrize("prefix", ["../../x", "/etc/x", "a/../../x", "..", "", "a\0b", "a" * 300])
+def test_a_prefix_that_leaves_the_output_directory_is_refused_before_anything_runs(tmp_path: Path, prefix: str) -> None:
+    raw = {"1": n("Keep", filename_prefix=prefix)}
+    error = only_error(check(raw, choices=files(tmp_path)), "1")
+    assert error["type"] == "custom_validation_failed" and error["details"].startswith("filename_prefix - The ")
+    assert error["extra_info"]["received_value"] == prefix
+
+
+@pytest.mark.parametrize("prefix", ["x", "a/b/x", "a/../x", "%year%/x", "ä ö"])
+def test_a_prefix_inside_is_fine(tmp_path: Path, prefix: str) -> None:
+    choices = files(tmp_path)
+    assert check({"1": n("Keep", filename_prefix=prefix)}, choices=choices).error is None
+    assert not (tmp_path / "output" / "a").exists()
 
 
 @pytest.mark.parametrize("value", [["x"], {"__value__": ["a"]}, {}, None, 5, True])

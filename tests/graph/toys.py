@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, NamedTuple
 
 from backend.engine.context import Context
-from backend.graph.declare import Bool, Choice, Combo, FileChoice, Float, Int, Text, Wired, node
+from backend.graph.declare import Bool, Choice, Combo, FileChoice, Float, Int, SavePrefix, Text, Wired, node
 from backend.graph.registry import Registry
 from backend.graph.schema import Socket
 
@@ -46,6 +46,11 @@ def join(ctx: Context, *, a: Image, b: Image, mask: Mask | None = None, on: bool
 @node("Load", category="toy")
 def load(ctx: Context, *, name: str = FileChoice("checkpoints"), picture: str = FileChoice("input", optional=True)) -> Image:
     return name
+
+
+@node("Keep", category="toy", output=True)
+def keep(ctx: Context, *, filename_prefix: str = SavePrefix("x")) -> None:
+    """Writes files below the output directory."""
 
 
 @node("Flexible", category="toy")
@@ -90,7 +95,7 @@ def typed(ctx: Context, *, image: Image) -> None:
 
 REGISTRY = Registry(
     f.node_type  # type: ignore[attr-defined]
-    for f in (source, split, add, join, load, flexible, strict, show, show_number, picky, typed)
+    for f in (source, split, add, join, load, flexible, strict, keep, show, show_number, picky, typed)
 )
 
 

@@ -11,7 +11,8 @@ export function ofRefusal(refused, graph, info) {
 
 export function ofNodeErrors(nodeErrors, graph, info) {
   return Object.entries(nodeErrors ?? {}).flatMap(([id, { errors }]) =>
-    errors.map(({ message, details }) => `${title(graph, id, info)} (node ${id}): ${stop(message)} ${details ?? ""}`.trim()));
+    errors.map(({ message, details, extra_info: { hint = "" } = {} }) =>
+      [`${title(graph, id, info)} (node ${id}): ${stop(message)}`, details && hint ? stop(details) : details, hint].filter(Boolean).join(" ")));
 }
 
 export function ofFailure(data, graph, info) {
