@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,11 @@ class Catalogue:
         await self._refresh()
         t = self.registry.get(id)
         return "{}" if t is None else json.dumps({id: object_info(t, self.choices)})
+
+    def definitions(self, types: Iterable[str]) -> dict[str, Any]:
+        """Descriptions of the types that are known, by id. Lists folders of models, so it belongs in a thread."""
+        registry = self.registry
+        return {id: object_info(t, self.choices) for id in types if (t := registry.get(id)) is not None}
 
     async def document(self) -> Document:
         """All types. Rebuilt only when a type or the files it offers have changed."""

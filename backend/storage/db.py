@@ -10,6 +10,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _CHECK_BELOW = 64 << 20
 class _Job:
     work: Work
     done: Future[Any]
+    before: tuple[_Job, ...] = ()
 
 
 class Database:
@@ -39,6 +41,7 @@ class Database:
         self.path = path
         self._log = log
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lazy: deque[_Job] = deque()
         self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
         self._closed = False
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,8 +55,15 @@ class Database:
         if self._closed:
             done.set_exception(sqlite3.ProgrammingError("the database is closed"))
         else:
-            self._jobs.put(_Job(work, done))
+            self._jobs.put(_Job(work, done, self._take_lazy()))
         return done
+
+    def later(self, work: Work) -> None:
+        """Run `work` just before the next one that is handed to `write`, in its transaction. For what may be lost with a kill."""
+        self._lazy.append(_Job(work, Future()))
+
+    def _take_lazy(self) -> tuple[_Job, ...]:
+        return tuple(self._lazy.popleft() for _ in range(len(self._lazy)))
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in this thread on a reading connection; it sees everything that was committed."""
@@ -72,6 +82,7 @@ class Database:
         if self._closed:
             return
         self._closed = True
+        self._jobs.put(_Job(lambda connection: None, Future(), self._take_lazy()))  # a transaction for what `later` left
         self._jobs.put(None)
         self._thread.join()
         while not self._readers.empty():
@@ -145,6 +156,7 @@ class Database:
 
     def _commit(self, batch: list[_Job]) -> None:
         """One transaction; a job that raises is rolled back alone."""
+        batch = [one for job in batch for one in (*job.before, job)]
         connection = self._writer
         results: list[tuple[_Job, Any, BaseException | None]] = []
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import sqlite3
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -94,7 +95,7 @@ class Queue:
         job = self.pending.pop(id)
         job.attempts += 1
         self.running[id] = job
-        self._set_state(job, "running")
+        self._database.later(self._state(job, "running"))  # the events of its run bring it to the disk in a moment
         return job
 
     def put_back(self, job: QueuedJob, count_attempt: bool = True) -> Future[None]:
@@ -103,7 +104,7 @@ class Queue:
         if not count_attempt:
             job.attempts -= 1
         self.enqueue(job)
-        return self._set_state(job, "pending")
+        return self._database.write(self._state(job, "pending"))
 
     def forget_running(self, id: str) -> None:
         """The job has ended; the history has its row."""
@@ -143,18 +144,18 @@ class Queue:
             interrupted.append((job, again))
             if again:
                 self.enqueue(job)
-                self._set_state(job, "pending")
+                self._database.write(self._state(job, "pending"))
             else:
                 self.running[job.id] = job
         return interrupted
 
-    def _set_state(self, job: QueuedJob, state: str) -> Future[None]:
+    def _state(self, job: QueuedJob, state: str) -> Callable[[sqlite3.Connection], None]:
         values = (state, job.attempts, job.id)
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE jobs SET state=?, attempts=? WHERE id=? AND finished IS NULL", values)
 
-        return self._database.write(work)
+        return work
 
 
 def _duplicate(id: str) -> Duplicate:

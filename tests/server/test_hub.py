@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from backend.server import hub as hub_module
@@ -22,7 +23,7 @@ async def hub_server(remaining: Sequence[int] = (3,)) -> AsyncIterator[tuple[Hub
     async def connect(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)
-        client = Client(socket, request.query["clientId"])
+        client = Client(socket, request.transport, request.query["clientId"])
         hub.add(client)
         try:
             async for _ in socket:
@@ -123,6 +124,21 @@ async def test_socket_that_never_reads_is_dropped_and_others_are_served(monkeypa
         assert len(got) == count
         writer.close()
         await good.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 300_000])
+async def test_frames_of_every_size_arrive(size: int) -> None:
+    async with hub_server() as (hub, url), aiohttp.ClientSession() as session:
+        socket = await session.ws_connect(url + "a", max_msg_size=0)
+        await settled(hub, 1)
+        client = hub.find("a")
+        assert client is not None
+        for kind in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT):
+            client.put(b"x" * size, kind)
+        got = [await socket.receive(5) for _ in range(3)]
+        assert [(m.type, len(m.data)) for m in got] == [(k, size) for k in (1, 2, 1)]
+        assert client.queued == 0
+        await socket.close()
 
 
 async def test_frames_wait_while_older_ones_are_told() -> None:

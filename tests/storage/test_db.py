@@ -87,6 +87,17 @@ def test_newer_database_is_refused_and_untouched(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.damaged-*"))
 
 
+def test_later_comes_before_the_next_and_survives_an_orderly_end(tmp_path: Path) -> None:
+    db = Database(tmp_path / "a.db")
+    db.later(lambda c: c.execute("INSERT INTO users VALUES('1', 'ann')"))
+    db.write(lambda c: c.execute("UPDATE users SET name='bob' WHERE id='1'")).result(5)
+    db.later(lambda c: c.execute("INSERT INTO users VALUES('2', 'cleo')"))
+    db.close()
+    again = Database(tmp_path / "a.db")
+    assert again.read(lambda c: c.execute("SELECT name FROM users ORDER BY id").fetchall()) == [("bob",), ("cleo",)]
+    again.close()
+
+
 def test_writing_after_close_is_an_error(tmp_path: Path) -> None:
     db = Database(tmp_path / "a.db")
     db.close()

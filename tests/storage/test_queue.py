@@ -117,6 +117,8 @@ def test_heap_order_is_kept_by_deletion(items: list[tuple[int, str]], data: st.D
         def write(self, work: object) -> None:
             return None
 
+        later = write
+
     queue = Queue(NoDisk())  # type: ignore[arg-type]
     for number, id in items:
         queue.enqueue(job(id, number))

@@ -14,9 +14,11 @@ from backend.base.errors import BadInput, Problem
 from backend.graph.document import MAX_ID, InvalidPrompt, Prompt
 from backend.graph.validate import refused
 from backend.server.replies import LARGE_BODY, error_body, json_reply, json_text, problem_reply, read_object
+from backend.server.routes.workflow import unfolded
 from backend.server.state import State, state_of
 from backend.server.wire import dump
 from backend.storage.queue import Duplicate, QueuedJob
+from backend.workflow.document import is_editor_form
 
 routes = web.RouteTableDef()
 SECRETS = ("auth_token_comfy_org", "api_key_comfy_org")
@@ -42,8 +44,12 @@ async def submit(request: web.Request) -> web.Response:
     targets = body.get("partial_execution_targets")
     if targets is not None and not (isinstance(targets, list) and all(isinstance(t, str) for t in targets)):
         raise BadInput("'partial_execution_targets' must be an array of node ids.", hint="Leave it out to run every output.")
+    graph = body["prompt"]
+    if is_editor_form(graph):
+        extra.setdefault("extra_pnginfo", {"workflow": graph})
+        graph = (await unfolded(state, graph)).prompt
     try:
-        parsed = Prompt.parse(body["prompt"])
+        parsed = Prompt.parse(graph)
     except InvalidPrompt as problem:
         return json_reply({"error": refused(problem), "node_errors": {}}, 400)
     checked = await state.catalogue.check(parsed, targets, large)

@@ -32,7 +32,7 @@ async def connect(request: web.Request) -> web.WebSocketResponse:
         raise BadInput("The clientId is too long.", hint="Use at most 256 characters.")
     socket = web.WebSocketResponse(max_msg_size=MOST_INBOUND, compress=False, timeout=2.0)
     await socket.prepare(request)
-    client = Client(socket, sid)
+    client = Client(socket, request.transport, sid)
     client.put(wire.status(len(state.queue), sid).frame())
     client.numbered = since is not None
     if since is not None:
