@@ -11,7 +11,7 @@ import ssl
 import sys
 import time
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -51,6 +51,18 @@ def worker_command(settings: Settings) -> list[str]:
     return [sys.executable, "-P", "-m", "backend.worker", *settings.argv]
 
 
+def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """The worker's environment: what its libraries read before any code of ours runs there."""
+    env = {**environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), environ.get("PYTHONPATH", "")]))}
+    if settings.cuda_device is not None:
+        env |= dict.fromkeys(("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES"), settings.cuda_device)
+    if settings.deterministic:
+        env.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if settings.cuda_malloc:
+        env.setdefault("PYTORCH_CUDA_ALLOC_CONF", "backend:cudaMallocAsync")
+    return env
+
+
 class Front:
     """The rooms of one front, wired together."""
 
@@ -65,13 +77,12 @@ class Front:
         self.state = State(
             settings, folders, queue, history, jobs, hub, catalogue, SettingsStore(database), UserStore(database), logs, root
         )
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))}
         self.worker = LocalWorker(
             worker_command(settings),
             on_frame=self._on_frame,
             on_death=self._on_death,
             on_log=logs.write,
-            env=env,
+            env=worker_environment(settings, os.environ),
             silence_s=settings.hang_timeout,
             grace_s=settings.cancel_grace,
         )

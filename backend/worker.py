@@ -127,6 +127,8 @@ class Worker:
         from backend.memory.device import probe
         from backend.memory.pool import Pool
 
+        if self.settings.deterministic:
+            torch.use_deterministic_algorithms(True, warn_only=True)
         self.device = probe(self.settings)
         self.pool = Pool(self.device.device, self.device.budget(self.settings))
         packs = load_packs(self.folders, self.settings)
@@ -149,7 +151,7 @@ class Worker:
                 "nodes": list(self._described.values()),
                 "packs": [p.to_json() for p in packs.packs],
                 "device": self._device(),
-                "sentence": self.device.sentence(),
+                "sentence": self.device.sentence(self.settings),
                 "versions": {"python": sys.version, "torch": torch.__version__},
             }
         )

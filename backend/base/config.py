@@ -180,7 +180,7 @@ def _device(p: _Parser) -> None:
     _choice(g, "attention", kinds)
     _choice(g, "upcast_attention", {"--force-upcast-attention": True, "--dont-upcast-attention": False})
     _flag(g, "--disable-xformers", "xformers", False)
-    for flag in ("--force-channels-last", "--supports-fp8-compute", "--force-non-blocking"):
+    for flag in ("--force-channels-last", "--supports-fp8-compute", "--force-non-blocking", "--mmap-torch-files"):
         _flag(g, flag, "accepted", help="accepted; decided by measurement here")
     g.add_argument("--oneapi-device-selector", dest="accepted", help="accepted; not used here")
     _flag(g, "--disable-ipex-optimize", "accepted", help="accepted; not used here")
@@ -206,6 +206,7 @@ def _process(p: _Parser) -> None:
     _flag(g, "--disable-all-custom-nodes", "custom_nodes", False)
     g.add_argument("--whitelist-custom-nodes", dest="whitelist", nargs="+", metavar="PACK")
     _flag(g, "--disable-api-nodes", "api_nodes", False)
+    g.add_argument("--comfy-api-base", dest="accepted", help="accepted; there are no nodes that call a service here")
     _flag(g, "--auto-launch", "auto_launch")
     _flag(g, "--disable-auto-launch", "auto_launch", False)
     _flag(g, "--quick-test-for-ci", "quick_test")

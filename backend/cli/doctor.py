@@ -115,7 +115,7 @@ def devices(settings: Settings) -> Iterator[Finding]:
     from backend.memory.device import probe
 
     facts = probe(settings)
-    yield Finding("device", facts.sentence(), True)
+    yield Finding("device", facts.sentence(settings), True)
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         name = str(dtype).removeprefix("torch.")
         try:

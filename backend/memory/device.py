@@ -59,9 +59,9 @@ class DeviceFacts:
         room = max(0, self.total - reserve)
         return room // 2 if settings is not None and settings.memory == "low" else room
 
-    def sentence(self) -> str:
-        """One line for logs and doctor."""
-        unet, vae = (str(self.compute_dtype(part)).removeprefix("torch.") for part in ("unet", "vae"))
+    def sentence(self, settings: Settings | None = None) -> str:
+        """One line for logs and doctor: the device, and the number types that it and the flags lead to."""
+        unet, vae = (str(self.compute_dtype(part, settings)).removeprefix("torch.") for part in ("unet", "vae"))
         return f"{self.name} ({self.device}), {self.total / GIB:.1f} GiB, diffusion in {unet}, autoencoder in {vae}"
 
 

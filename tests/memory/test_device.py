@@ -71,3 +71,4 @@ def test_this_machine() -> None:
     assert facts.device.type == "cpu"
     assert facts.total > 0
     assert "diffusion in" in facts.sentence()
+    assert "diffusion in float32, autoencoder in float32" in facts.sentence(Settings(force_dtype="fp32"))
