@@ -6,21 +6,25 @@ import argparse
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from backend.base import jsonable
-from backend.base.errors import BadFile, BadInput, MissingFile, Problem
+from backend.base.errors import Problem
 from backend.cli.assignments import Graph, assign
 from backend.cli.child import ServerProcess
 from backend.cli.progress import ProgressBar
+from backend.workflow import metadata
+from backend.workflow.document import Workflow
+from backend.workflow.metadata import Embedded
+from backend.workflow.to_prompt import to_prompt
 from clients.python.emulsion_client import Client, ClientError, Image, Job, JobCancelled, JobFailed, Unreachable
 
 DONE, FAILED, USAGE, UNREACHABLE, CANCELLED = 0, 1, 2, 3, 130
 
-DESCRIPTION = """Run one graph and save its pictures. GRAPH is a JSON file in API format ("-" reads it from standard input).
+DESCRIPTION = """Run one graph and save its pictures. GRAPH is a JSON file, in the API format or as the editor saves it, or a picture or
+film that holds its graph ("-" reads standard input). Of a picture with both forms the prompt counts: it is what was run.
 
 Without --server a server of its own is started for this one job and stopped afterwards; the flags of `serve` that follow
 (such as --cpu) are passed on to it. Progress goes to standard error, the names of the pictures to standard output."""
@@ -29,6 +33,7 @@ EPILOG = """exit status:  0 done   1 a node failed   2 the graph or the command 
 
 examples:
   python main.py run web/default_graph.json -o pictures --set Prompt.text="a small green ring"
+  python main.py run picture.png -o again
   python main.py run graph.json --server http://127.0.0.1:8188 --set 5.seed=7 --set 5.steps=30"""
 
 
@@ -36,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line of `run`."""
     form = argparse.RawDescriptionHelpFormatter
     made = argparse.ArgumentParser("main.py run", description=DESCRIPTION, epilog=EPILOG, formatter_class=form)
-    made.add_argument("graph", metavar="GRAPH", help="JSON file in API format")
+    made.add_argument("graph", metavar="GRAPH", help="JSON file, or a picture with its graph in it")
     change = "change an input; NODE is an id or a title"
     made.add_argument("--set", dest="assignments", metavar="NODE.INPUT=VALUE", action="append", default=[], help=change)
     made.add_argument("-o", "--output", metavar="DIR", type=Path, help="folder for the pictures (default: the output folder of the server)")
@@ -54,10 +59,10 @@ def main(argv: Sequence[str]) -> int:
         parser().error(f"with --server there is no server to pass {' '.join(flags)} to")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # being told to end cancels the job as Ctrl-C does
     try:
-        graph = read(options.graph)
+        found = read(options.graph)
         with ExitStack() as stack:
             url = options.server or stack.enter_context(_private(flags, options.output, stack)).url
-            return _run(stack.enter_context(Client(url, token=options.token)), graph, options)
+            return _run(stack.enter_context(Client(url, token=options.token)), found, options)
     except Unreachable as error:
         return _say(error, UNREACHABLE)
     except JobCancelled as error:
@@ -70,26 +75,9 @@ def main(argv: Sequence[str]) -> int:
         return _say(error, USAGE)
 
 
-def read(name: str) -> Graph:
-    """The graph in a file, bare or as `{"prompt": graph}`. Raises MissingFile, BadFile."""
-    try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise MissingFile(f"There is no file {name}.", file=name) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"{name} cannot be read: {error}.", file=name) from error
-    try:
-        found = jsonable.loads(text)
-    except (ValueError, BadInput) as error:
-        raise BadFile(f"{name} is not JSON: {error}", hint="A graph is a JSON object of nodes.", file=name) from error
-    if isinstance(found, dict) and isinstance(found.get("prompt"), dict):
-        found = found["prompt"]
-    if isinstance(found, dict) and isinstance(found.get("nodes"), list):
-        raise BadFile(f"{name} is an editor workflow, and here the API format is needed.", hint='Export it with "Export (API)".', file=name)
-    if not isinstance(found, dict) or not all(isinstance(node, dict) and "class_type" in node for node in found.values()):
-        hint = 'It looks like {"1": {"class_type": ..., "inputs": {...}}, ...}.'
-        raise BadFile(f"{name} is not a graph in API format.", hint=hint, file=name)
-    return found
+def read(name: str) -> Embedded:
+    """The graph in a file (JSON in either form, a picture, a film), "-" being standard input. Raises MissingFile, BadFile."""
+    return metadata.read_bytes(sys.stdin.buffer.read(), "Standard input") if name == "-" else metadata.read(Path(name))
 
 
 def _private(flags: Sequence[str], output: Path | None, stack: ExitStack) -> ServerProcess:
@@ -100,10 +88,11 @@ def _private(flags: Sequence[str], output: Path | None, stack: ExitStack) -> Ser
     return ServerProcess(user, [*flags, *where])
 
 
-def _run(client: Client, graph: Graph, options: argparse.Namespace) -> int:
-    info = client.object_info() if options.assignments else {}
-    graph = assign(graph, options.assignments, info)
-    job = client.submit(graph)
+def _run(client: Client, found: Embedded, options: argparse.Namespace) -> int:
+    info = client.object_info() if options.assignments or found.prompt is None else {}
+    graph = assign(_graph(found, info), options.assignments, info)
+    drawn = found.workflow if not options.assignments else None  # what is embedded in the pictures must be what was run
+    job = client.submit(graph, extra_data=None if drawn is None else {"extra_pnginfo": {"workflow": drawn}})
     try:
         entry = _follow(job, ProgressBar(graph, sys.stderr), options)
     except (KeyboardInterrupt, TimeoutError) as error:
@@ -117,6 +106,16 @@ def _run(client: Client, graph: Graph, options: argparse.Namespace) -> int:
         texts = "; ".join(f"{e['message']}: {e['details']}" for e in problem["errors"])
         print(f"Left out: node {node} ({problem['class_type']}): {texts}", file=sys.stderr)
     return FAILED if job.node_errors else DONE
+
+
+def _graph(found: Embedded, info: Mapping[str, Any]) -> Graph:
+    """The prompt of a file, made from its workflow where it holds none. Raises BadInput, BadFile."""
+    if found.prompt is not None:
+        return found.prompt
+    made = to_prompt(Workflow.parse(found.workflow), info)
+    for note in made.notes:
+        print(note, file=sys.stderr)
+    return made.prompt
 
 
 def _follow(job: Job, bar: ProgressBar, options: argparse.Namespace) -> list[Image]:

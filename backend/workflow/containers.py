@@ -140,7 +140,6 @@ def vorbis(data: bytes) -> Texts:
     """A comment header: vendor, count, then `KEY=value` with sizes in front."""
     texts: Texts = {}
     at = 0
-    sizes: list[int] = []
 
     def number() -> int:
         nonlocal at
@@ -150,11 +149,12 @@ def vorbis(data: bytes) -> Texts:
         at += 4
         return int(found)
 
-    at += number()
+    vendor = number()
+    at += vendor
     for _ in range(min(number(), MOST_PARTS)):
-        sizes.append(number())
-        key, equals, value = data[at : at + sizes[-1]].partition(b"=")
-        at += sizes[-1]
+        size = number()
+        key, equals, value = data[at : at + size].partition(b"=")
+        at += size
         if equals:
             texts.setdefault(_text(key).lower(), _text(value))
     return texts

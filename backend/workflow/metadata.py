@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def read_file(file: BinaryIO, name: str) -> Embedded:
             except Damaged as error:
                 raise BadFile(f"{name} is damaged: {error}.", hint="Copy or download the file again.") from error
             return _of_texts(texts, f"{name} is {kind}")
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] not in (b"{", b"["):
+    if b"\0" in head or not head:
         hint = "Use JSON, PNG, WebP, SVG, FLAC, MP4, WebM, GLB or safetensors."
         raise BadFile(f"{name} is of no kind that can hold a workflow." if head else f"{name} is empty.", hint=hint)
     file.seek(0)
@@ -109,7 +110,7 @@ def _form(text: str | None, fits: Any, what: str) -> Json | None:
 def parse(text: str | bytes, name: str) -> Any:
     """JSON as other programs write it: NaN and infinities (fingerprints of nodes) become null. Raises BadFile."""
     try:
-        found = json.loads(text, parse_constant=lambda _: None)
+        found = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
     except RecursionError as error:
         raise BadFile(f"{name} is JSON nested deeper than {MOST_DEPTH} levels.", hint="No workflow is.") from error
     except json.JSONDecodeError as error:
@@ -120,6 +121,11 @@ def parse(text: str | bytes, name: str) -> Any:
     if depth_exceeds(found, MOST_DEPTH):
         raise BadFile(f"{name} is JSON nested deeper than {MOST_DEPTH} levels.", hint="No workflow is.")
     return found
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def _clean(prompt: Json) -> Json:
