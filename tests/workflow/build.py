@@ -32,7 +32,8 @@ DEFINITIONS: dict[str, Any] = {
 def node(id: int | str, type: str, inputs: Any = (), outputs: Any = (), values: Any = None, mode: int = 0, **more: Any) -> dict[str, Any]:
     """A node; inputs are (name, type, link) or (name, type, link, widget)."""
     sockets = [{"name": i[0], "type": i[1], "link": i[2], **({"widget": {"name": i[3]}} if len(i) > 3 else {})} for i in inputs]
-    made = {"id": id, "type": type, "mode": mode, "inputs": sockets, "outputs": [{"name": o, "type": o, "links": []} for o in outputs], **more}
+    out = [{"name": o, "type": o, "links": []} for o in outputs]
+    made = {"id": id, "type": type, "mode": mode, "inputs": sockets, "outputs": out, **more}
     if values is not None:
         made["widgets_values"] = values
     return made

@@ -48,7 +48,8 @@ def test_every_file_opens_and_is_written_back_as_it_was() -> None:
 def test_every_file_converts_and_lays_out_to_a_workflow_that_converts_alike(definitions: Any) -> None:
     for path in EDITOR:
         made = to_prompt(Workflow.parse(read(path).workflow), definitions)
-        for known in (definitions, {}):
+        both: tuple[dict[str, Any], ...] = (definitions, {})
+        for known in both:
             drawn = from_prompt(Prompt.parse(made.prompt), known)
             assert meaning(to_prompt(Workflow.parse(drawn), known).prompt) == meaning(made.prompt), path.name
 

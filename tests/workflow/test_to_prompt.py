@@ -226,6 +226,13 @@ def test_long_chains_take_linear_time() -> None:
     assert time.perf_counter() - begun < 20
 
 
+@pytest.mark.parametrize("text", ["/*" * 500_000, "{" * 1_000_000, "{a|" * 300_000, "{a|b}" * 200_000, "%a.b" * 200_000, "//\n" * 300_000])
+def test_hostile_texts_take_linear_time(text: str) -> None:
+    begun = time.perf_counter()
+    inputs(workflow([node(1, "Text", values=[text]), node(2, "SaveImage", values=[text])], []), seed=1)
+    assert time.perf_counter() - begun < 20
+
+
 @pytest.mark.parametrize(
     "raw",
     [
