@@ -11,12 +11,13 @@ else
 endif
 PYTHON ?= $(shell for p in $(CANDIDATES); do if $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
 
-.PHONY: help run test check install install-dev lint types bench train clean
+.PHONY: help run test check check-web install install-dev lint types bench train clean
 
 help:
 	@echo "make run     start the application        (ARGS=\"--port 8199\" passes flags on)"
 	@echo "make test    run all checks and tests     (ARGS=\"tests/graph -x\" narrows them)"
 	@echo "make check   lint and types only"
+	@echo "make check-web   types and tests of the editor; needs Node.js 20"
 	@echo "make bench   measure, print the table of docs/performance.md"
 	@echo "make train   train the tiny model that ships again (hours)"
 	@echo "make clean   remove caches"
@@ -34,6 +35,11 @@ lint: install-dev
 
 types: install-dev
 	@$(VENV_PYTHON) -m mypy
+
+check-web:
+	@test -x node_modules/.bin/tsc || npm install --no-save --no-package-lock --no-audit --no-fund
+	@npm run --silent check
+	@npm run --silent test
 
 bench: install-dev
 	@$(VENV_PYTHON) -m benchmarks.run $(ARGS)

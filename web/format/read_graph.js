@@ -1,0 +1,250 @@
+// One graph of a file (the root or a subgraph definition) into patches that create it.
+
+import { INPUT_BOUNDARY, OUTPUT_BOUNDARY } from "../core/records.js";
+
+/** @typedef {import("../core/records.js").Id} Id */
+/** @typedef {import("../core/records.js").Table} Table */
+/** @typedef {import("../core/records.js").Patch} Patch */
+/** @typedef {import("../core/records.js").Point} Point */
+/** @typedef {import("../core/records.js").AnyRecord} AnyRecord */
+/** @typedef {import("../core/records.js").NodeRecord} NodeRecord */
+/** @typedef {import("../core/records.js").LinkRecord} LinkRecord */
+/** @typedef {Record<string, unknown>} Json */
+/** @typedef {{message: string, graph: string, node?: Id}} Problem */
+/** @typedef {Json & {id: Id, from: Id, fromSlot: number, to: Id, toSlot: number, source: unknown}} FileLink */
+
+/**
+ * @param {Json} file
+ * @param {string} name  of the graph in the document
+ * @param {number} rank
+ * @param {boolean} isDefinition  of a subgraph
+ * @param {Patch[]} patches  added to
+ * @param {Problem[]} problems  added to
+ */
+export function readGraph(file, name, rank, isDefinition, patches, problems) {
+  const reader = new GraphReader(name, problems);
+  const { nodes: _nodes, links: _links, groups: _groups, floatingLinks: _floating, reroutes: _reroutes, definitions, ...rest } = file;
+  /** @type {Json} */
+  const record = { ...rest, id: name, rank$: rank };
+  if (!isDefinition && "id" in file) record.fileId$ = file.id;
+  if (isObject(definitions) && !isDefinition) {
+    const { subgraphs: _subgraphs, ...other } = definitions;
+    record.definitions = other;
+  }
+  const extra = isObject(file.extra) ? file.extra : {};
+  if (isObject(file.extra)) {
+    const { reroutes: _r, linkExtensions: _l, ...other } = extra;
+    record.extra = other;
+  }
+  for (const side of ["inputs", "outputs"]) {
+    if (Array.isArray(file[side])) record[side] = file[side].map((slot) => (isObject(slot) ? without(slot, "linkIds") : slot));
+  }
+  const nodes = reader.nodes(list(file.nodes));
+  const fileLinks = reader.links(list(file.links), list(extra.linkExtensions));
+  const { links, unclaimed } = reader.claim(nodes, fileLinks);
+  if (unclaimed.length) record.unclaimed$ = unclaimed;
+  const reroutes = [...list(file.reroutes), ...list(extra.reroutes)];
+  reader.emit("graph", [/** @type {AnyRecord} */ (/** @type {unknown} */ (record))], patches);
+  reader.emit("nodes", nodes.map(({ record: node }) => node), patches);
+  reader.emit("links", links, patches);
+  reader.emit("groups", reader.identified(list(file.groups), "Group"), patches);
+  reader.emit("reroutes", reader.identified(reroutes, "Reroute").map((each) => without(each, "linkIds")), patches);
+  reader.emit("floating", reader.identified(list(file.floatingLinks), "Floating link"), patches);
+}
+
+class GraphReader {
+  #graph;
+  #problems;
+
+  /**
+   * @param {string} graph
+   * @param {Problem[]} problems
+   */
+  constructor(graph, problems) {
+    this.#graph = graph;
+    this.#problems = problems;
+  }
+
+  /** @param {string} message @param {Id} [node] */
+  #note(message, node) {
+    this.#problems.push(node === undefined ? { message, graph: this.#graph } : { message, graph: this.#graph, node });
+  }
+
+  /**
+   * @param {Table} table
+   * @param {readonly AnyRecord[]} records
+   * @param {Patch[]} patches
+   */
+  emit(table, records, patches) {
+    for (const after of records) patches.push({ graph: this.#graph, table, id: after.id, before: undefined, after });
+  }
+
+  /**
+   * Nodes, with the links their inputs name.
+   * @param {readonly unknown[]} raw
+   * @returns {{record: NodeRecord, claims: unknown[]}[]}
+   */
+  nodes(raw) {
+    const taken = new Set();
+    const found = [];
+    for (const [i, json] of raw.entries()) {
+      if (!isObject(json) || typeof json.type !== "string" || !isId(json.id)) {
+        this.#note(`Entry ${i + 1} of the nodes is no node (it has no type or no id) and was left out.`);
+        continue;
+      }
+      let id = json.id;
+      if (taken.has(String(id))) {
+        id = Math.max(0, ...[...taken].map(Number).filter(Number.isFinite)) + 1;
+        this.#note(`Two nodes have the id ${json.id}; the second is ${id} now and keeps the links its inputs name.`, id);
+      }
+      taken.add(String(id));
+      /** @type {Json} */
+      const record = { ...json, id, rank$: i + 1, pos: point(json.pos, [0, 0]), size: point(json.size, [210, 100]) };
+      for (const side of ["inputs", "outputs"]) {
+        if (json[side] === undefined || json[side] === null || Array.isArray(json[side])) continue;
+        this.#note(`The ${side} of node ${id} are no list and were left out.`, id);
+        delete record[side];
+      }
+      if (Array.isArray(json.inputs)) record.inputs = json.inputs.filter(isObject).map((slot) => without(slot, "link"));
+      if (Array.isArray(json.outputs)) record.outputs = json.outputs.filter(isObject).map((slot) => without(slot, "links"));
+      const claims = Array.isArray(json.inputs) ? json.inputs.filter(isObject).map((slot) => slot.link) : [];
+      found.push({ record: /** @type {NodeRecord} */ (/** @type {unknown} */ (record)), claims });
+    }
+    return found;
+  }
+
+  /**
+   * Links of either form: an array (0.4) or an object (1).
+   * @param {readonly unknown[]} raw
+   * @param {readonly unknown[]} extensions  where 0.4 keeps the reroute of a link
+   * @returns {FileLink[]}
+   */
+  links(raw, extensions) {
+    const parents = new Map(extensions.filter(isObject).map((each) => [each.id, each.parentId]));
+    const found = [];
+    for (const [i, json] of raw.entries()) {
+      const link = Array.isArray(json) ? linkOfArray(json) : isObject(json) ? linkOfObject(json) : null;
+      if (!link || !isId(link.id) || !isId(link.from) || !isId(link.to)) {
+        if (json !== null) this.#note(`Entry ${i + 1} of the links is no link and was left out.`);
+        continue;
+      }
+      const parentId = link.parentId ?? parents.get(link.id);
+      found.push({ ...link, ...(isId(parentId) ? { parentId } : {}), source: json });
+    }
+    return found;
+  }
+
+  /**
+   * Join links to inputs. What an input names is right, where a link says it ends may be out of date.
+   * @param {{record: NodeRecord, claims: unknown[]}[]} nodes
+   * @param {FileLink[]} fileLinks
+   * @returns {{links: LinkRecord[], unclaimed: unknown[]}}
+   */
+  claim(nodes, fileLinks) {
+    const ids = new Map(nodes.map(({ record }) => [String(record.id), record.id]));
+    const byId = new Map(fileLinks.map((link) => [link.id, link]));
+    /** @type {Map<FileLink, {to: Id, toSlot: number}[]>} */
+    const ends = new Map();
+    for (const { record, claims } of nodes) {
+      claims.forEach((claim, toSlot) => {
+        if (claim === null || claim === undefined) return;
+        const link = byId.get(/** @type {Id} */ (claim));
+        if (!link) this.#note(`The input ${record.inputs?.[toSlot].name} names link ${claim}, which the file does not hold.`, record.id);
+        else ends.set(link, [...(ends.get(link) ?? []), { to: record.id, toSlot }]);
+      });
+    }
+    let free = Math.max(0, ...fileLinks.map((link) => Number(link.id)).filter(Number.isFinite));
+    /** @type {LinkRecord[]} */
+    const links = [];
+    const unclaimed = [];
+    for (const [i, link] of fileLinks.entries()) {
+      const from = Number(link.from) === INPUT_BOUNDARY ? INPUT_BOUNDARY : ids.get(String(link.from));
+      const claimed = Number(link.to) === OUTPUT_BOUNDARY ? [{ to: OUTPUT_BOUNDARY, toSlot: link.toSlot }] : (ends.get(link) ?? []);
+      if (from === undefined || !claimed.length || byId.get(link.id) !== link) {
+        unclaimed.push(link.source);
+        if (claimed.length) this.#note(`Link ${link.id} starts at node ${link.from}, which the file does not hold.`, claimed[0].to);
+        continue;
+      }
+      const { source: _source, ...rest } = link;
+      claimed.forEach((end, k) => {
+        const record = { ...rest, ...end, from, id: k === 0 ? link.id : ++free, rank$: i + 1 + k / claimed.length };
+        links.push(/** @type {LinkRecord} */ (/** @type {unknown} */ (record)));
+      });
+    }
+    return { links, unclaimed };
+  }
+
+  /**
+   * Records that need no more than an id of their own; old groups have none.
+   * @param {readonly unknown[]} raw
+   * @param {string} what
+   * @returns {AnyRecord[]}
+   */
+  identified(raw, what) {
+    const objects = raw.filter(isObject);
+    if (objects.length < raw.length) this.#note(`${what}: ${raw.length - objects.length} entries make no sense and were left out.`);
+    const taken = new Set();
+    let free = Math.max(0, ...objects.map((each) => Number(each.id)).filter(Number.isFinite));
+    return objects.map((json, i) => {
+      const id = isId(json.id) && !taken.has(json.id) ? json.id : ++free;
+      taken.add(id);
+      return /** @type {AnyRecord} */ (/** @type {unknown} */ ({ ...json, id, rank$: i + 1, ...shape(json) }));
+    });
+  }
+}
+
+/** Points and boxes of a record as arrays. @param {Json} json @returns {Json} */
+function shape(json) {
+  /** @type {Json} */
+  const shaped = {};
+  if ("pos" in json) shaped.pos = point(json.pos, [0, 0]);
+  if ("bounding" in json) {
+    const box = isObject(json.bounding) ? [0, 1, 2, 3].map((k) => /** @type {Json} */ (json.bounding)[k]) : json.bounding;
+    shaped.bounding = Array.isArray(box) && box.length === 4 && box.every(Number.isFinite) ? box : [0, 0, 140, 80];
+  }
+  return shaped;
+}
+
+/** @param {readonly unknown[]} json @returns {FileLink} */
+function linkOfArray([id, from, fromSlot, to, toSlot, type, ...more]) {
+  const link = { id, from, fromSlot, to, toSlot, type: type ?? "*", ...(more.length ? { more$: more } : {}) };
+  return /** @type {FileLink} */ (/** @type {unknown} */ (link));
+}
+
+/** @param {Json} json @returns {FileLink} */
+function linkOfObject({ id, origin_id, origin_slot, target_id, target_slot, type, ...more }) {
+  const link = { id, from: origin_id, fromSlot: origin_slot, to: target_id, toSlot: target_slot, type: type ?? "*", ...more };
+  return /** @type {FileLink} */ (/** @type {unknown} */ (link));
+}
+
+/** @param {unknown} value @param {Point} fallback @returns {Point} */
+function point(value, fallback) {
+  const { 0: x, 1: y } = typeof value === "object" && value !== null ? /** @type {Json} */ (value) : /** @type {Json} */ ({});
+  return Number.isFinite(x) && Number.isFinite(y) ? [/** @type {number} */ (x), /** @type {number} */ (y)] : fallback;
+}
+
+/**
+ * @template {object} T
+ * @param {T} object
+ * @param {string} key
+ * @returns {T}
+ */
+function without(object, key) {
+  const { [key]: _dropped, ...rest } = /** @type {Json} */ (object);
+  return /** @type {T} */ (rest);
+}
+
+/** @param {unknown} value @returns {readonly unknown[]} */
+function list(value) {
+  return Array.isArray(value) ? value : [];
+}
+
+/** @param {unknown} value @returns {value is Id} */
+function isId(value) {
+  return typeof value === "string" || (typeof value === "number" && Number.isFinite(value));
+}
+
+/** @param {unknown} value @returns {value is Json} */
+function isObject(value) {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
