@@ -129,7 +129,7 @@ def train(work: Path, seconds: float, seed: int = 1) -> None:
 
 
 def polish(work: Path, seconds: float, seed: int = 3) -> None:
-    """Train only the decoder further, on whole pictures: latents made so far stay valid. Rewrites vae.pt."""
+    """Train only the decoder further, so that latents made before stay valid. Rewrites vae.pt."""
     torch.manual_seed(seed)
     net = begin(seed)
     net.load_state_dict(torch.load(work / "vae.pt", weights_only=True))
@@ -142,7 +142,7 @@ def polish(work: Path, seconds: float, seed: int = 3) -> None:
     while (done := (time.monotonic() - start) / seconds) < 1:
         for group in optimiser.param_groups:
             group["lr"] = 1e-3 * min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * done))
-        x = batch(data, rng, crops=False)
+        x = batch(data, rng, crops=done < CROP_SHARE and step % 2 == 0)
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 z = net.encode(x).float()
