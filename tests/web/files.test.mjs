@@ -104,6 +104,17 @@ test("what is no graph is refused with a reason", () => {
   assert.equal(kindOf({ nodes: [] }), "workflow");
 });
 
+test("large and hostile files are opened or refused in good time", () => {
+  const many = Array.from({ length: 150_000 }, (_, i) => ({ id: i < 20_000 ? 1 : i, type: "A", pos: [0, 0], size: [1, 1], inputs: [into("a", "X", 1)] }));
+  const started = performance.now();
+  const { document } = readWorkflow({ nodes: many, links: [[1, 149_999, 0, 1, 0, "X"]], groups: Array(10).fill({}) });
+  assert.equal(document.root.nodes.size, 150_000);
+  assert.equal(document.root.links.size, 150_000);
+  assert.ok(performance.now() - started < 60_000, "no quadratic work");
+  const deep = JSON.parse(`{"nodes": [{"id": 1, "type": "A", "pos": [0, 0], "size": [1, 1], "x": ${"[".repeat(50_000)}${"]".repeat(50_000)}}]}`);
+  assert.throws(() => readWorkflow(deep), /nested too deeply/);
+});
+
 test("titles are data", () => {
   const { document } = readWorkflow(JSON.parse('{"nodes": [{"id": 1, "type": "__proto__", "title": "<script>", "pos": [0, 0], "size": [1, 1], "__proto__": {"x": 1}}]}'));
   assert.equal(writeWorkflow(document).nodes[0].title, "<script>");

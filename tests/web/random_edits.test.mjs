@@ -4,6 +4,7 @@ import { test } from "node:test";
 
 import { addGroup, changeGroup, moveGroup, removeGroup } from "../../web/core/commands/groups.js";
 import { RefusedLink, addReroute, addSocket, connect, disconnectOutput, moveReroute, removeLinks, removeReroute, removeSocket } from "../../web/core/commands/links.js";
+import { createSubgraph } from "../../web/core/commands/subgraphs.js";
 import * as nodes from "../../web/core/commands/nodes.js";
 import { LinkIndex } from "../../web/core/links.js";
 import { readWorkflow, writeWorkflow } from "../../web/format/workflow.js";
@@ -53,6 +54,7 @@ function step(doc, random) {
     () => group !== undefined && changeGroup(doc, graph, group, { title: pick(["a", "b"]) }, merge),
     () => group !== undefined && moveGroup(doc, graph, group, number(), number(), merge),
     () => group !== undefined && removeGroup(doc, graph, group),
+    () => random() < 0.3 && some.length > 0 && createSubgraph(doc, graph, some, `made-${doc.revision}-${number()}`),
     () => assert.throws(() => doc.edit("fails", () => {
       nodes.removeNodes(doc, graph, some);
       throw new Error("on purpose");

@@ -41,7 +41,7 @@ export function fromPrompt(json, definitions) {
   const numbers = [...imported.values()].map(({ node }) => node.id).filter((id) => typeof id === "number");
   document.apply(
     [
-      { ...document.root.record, last_node_id: Math.max(0, ...numbers), last_link_id: links.length },
+      { ...document.root.record, last_node_id: numbers.reduce((most, id) => Math.max(most, id), 0), last_link_id: links.length },
       ...[...imported.values()].map(({ node }) => ({ ...node, pos: places.get(node.id) ?? node.pos })),
       ...links,
     ].map((after) => ({ graph: ROOT, table: tableOf(after), id: after.id, before: undefined, after })),

@@ -87,6 +87,7 @@ class GraphReader {
   nodes(raw) {
     const taken = new Set();
     const found = [];
+    let free = highest(raw.map((json) => (isObject(json) ? json.id : 0)));
     for (const [i, json] of raw.entries()) {
       if (!isObject(json) || typeof json.type !== "string" || !isId(json.id)) {
         this.#note(`Entry ${i + 1} of the nodes is no node (it has no type or no id) and was left out.`);
@@ -94,7 +95,7 @@ class GraphReader {
       }
       let id = json.id;
       if (taken.has(String(id))) {
-        id = Math.max(0, ...[...taken].map(Number).filter(Number.isFinite)) + 1;
+        id = ++free;
         this.#note(`Two nodes have the id ${json.id}; the second is ${id} now and keeps the links its inputs name.`, id);
       }
       taken.add(String(id));
@@ -150,10 +151,14 @@ class GraphReader {
         if (claim === null || claim === undefined) return;
         const link = byId.get(/** @type {Id} */ (claim));
         if (!link) this.#note(`The input ${record.inputs?.[toSlot].name} names link ${claim}, which the file does not hold.`, record.id);
-        else ends.set(link, [...(ends.get(link) ?? []), { to: record.id, toSlot }]);
+        else {
+          const known = ends.get(link);
+          if (known) known.push({ to: record.id, toSlot });
+          else ends.set(link, [{ to: record.id, toSlot }]);
+        }
       });
     }
-    let free = Math.max(0, ...fileLinks.map((link) => Number(link.id)).filter(Number.isFinite));
+    let free = highest(fileLinks.map((link) => link.id));
     /** @type {LinkRecord[]} */
     const links = [];
     const unclaimed = [];
@@ -184,7 +189,7 @@ class GraphReader {
     const objects = raw.filter(isObject);
     if (objects.length < raw.length) this.#note(`${what}: ${raw.length - objects.length} entries make no sense and were left out.`);
     const taken = new Set();
-    let free = Math.max(0, ...objects.map((each) => Number(each.id)).filter(Number.isFinite));
+    let free = highest(objects.map((each) => each.id));
     return objects.map((json, i) => {
       const id = isId(json.id) && !taken.has(json.id) ? json.id : ++free;
       taken.add(id);
@@ -232,6 +237,11 @@ function point(value, fallback) {
 function without(object, key) {
   const { [key]: _dropped, ...rest } = /** @type {Json} */ (object);
   return /** @type {T} */ (rest);
+}
+
+/** The greatest whole number among ids; 0 where there is none. @param {readonly unknown[]} ids */
+function highest(ids) {
+  return ids.reduce((/** @type {number} */ most, id) => (Number.isSafeInteger(Number(id)) && Number(id) > most ? Number(id) : most), 0);
 }
 
 /** @param {unknown} value @returns {readonly unknown[]} */

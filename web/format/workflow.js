@@ -42,15 +42,24 @@ export function readWorkflow(json, options = {}) {
   const problems = [];
   /** @type {Patch[]} */
   const patches = [];
+  const names = new Set();
   readGraph(file, ROOT, 0, false, patches, problems);
   definitionsOf(file).forEach((definition, i) => {
     if (typeof definition.id !== "string" || definition.id === ROOT || !Array.isArray(definition.nodes)) {
       problems.push({ message: `Subgraph definition number ${i + 1} has no id or no nodes and was left out.`, graph: ROOT });
-    } else if (patches.some((patch) => patch.graph === definition.id && patch.table === "graph")) {
+    } else if (names.has(definition.id)) {
       problems.push({ message: `The subgraph ${definition.name ?? definition.id} is defined twice; the first one is used.`, graph: ROOT });
-    } else readGraph(definition, definition.id, i + 1, true, patches, problems);
+    } else {
+      names.add(definition.id);
+      readGraph(definition, definition.id, i + 1, true, patches, problems);
+    }
   });
-  document.apply(patches, "Open");
+  try {
+    document.apply(patches, "Open");
+  } catch (error) {
+    if (error instanceof RangeError) throw new BadWorkflow("This file is nested too deeply to be a graph.", { cause: error });
+    throw error;
+  }
   document.markSaved();
   return { document, problems };
 }
