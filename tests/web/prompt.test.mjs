@@ -95,6 +95,17 @@ test("an instance without values leaves the inner ones alone; a linked one wins"
   assert.deepEqual(convert(doc)["5:4"].inputs.steps, [String(number), 0]);
 });
 
+test("without a value outside, the first widget an input feeds stands for all it feeds", () => {
+  const file = withSubgraph();
+  const [definition] = file.definitions.subgraphs;
+  file.nodes[2].widgets_values = [];
+  definition.inputs[3].linkIds.push(8);
+  definition.links.push({ id: 8, origin_id: -10, origin_slot: 3, target_id: 9, target_slot: 0, type: "STRING" });
+  definition.nodes.push({ id: 9, type: "Encode", pos: [0, 0], size: [1, 1], inputs: [{ name: "text", type: "STRING", widget: { name: "text" }, link: 8 }], outputs: [], widgets_values: ["other"] });
+  const prompt = convert(readWorkflow(file).document);
+  assert.deepEqual([prompt["5:2"].inputs.text, prompt["5:9"].inputs.text], ["inside", "inside"]);
+});
+
 test("a subgraph in a subgraph, used twice", () => {
   const file = withSubgraph();
   const [definition] = file.definitions.subgraphs;
@@ -131,16 +142,24 @@ test("what has no end is named, not followed", () => {
   assert.deepEqual(circle.prompt[any].inputs, {});
 });
 
-test("unknown nodes keep links, and values that have names", () => {
+test("unknown nodes keep links, and values the file has names for", () => {
   const doc = textToImage();
   const ghost = addNode(doc, "root", "Ghost", null, { widgets_values: { strength: 3 } });
   addSocket(doc, "root", ghost, "inputs", { name: "image", type: "IMAGE" });
   connect(doc, "root", { node: 5, slot: 0 }, { node: ghost, slot: 0 });
   assert.deepEqual(convert(doc)[ghost].inputs, { strength: 3, image: ["5", 0] });
   const nameless = addNode(doc, "root", "Ghost", null, { widgets_values: [1, 2] });
+  const inputs = [{ name: "image", type: "IMAGE" }, ...["size", "seed"].map((name) => ({ name, type: "INT", widget: { name } }))];
+  const sockets = addNode(doc, "root", "Ghost", null, { inputs, widgets_values: [3, 4, "randomize"] });
+  const odd = addNode(doc, "root", "Ghost", null, { inputs, widgets_values: [3, 4, "more", 5] });
+  const named = addNode(doc, "root", "Ghost", null, { widgets_values: [1], widgets_values_named: { seed: 1, control_after_generate: "fixed" } });
   const { prompt, problems } = toPrompt(doc, definitions);
   assert.deepEqual(prompt[nameless].inputs, {});
-  assert.match(problems[0].message, /no node Ghost.*not sent/);
+  assert.deepEqual(prompt[sockets].inputs, { size: 3, seed: 4 });
+  assert.deepEqual(prompt[odd].inputs, {});
+  assert.deepEqual(prompt[named].inputs, { seed: 1 });
+  const said = problems.map((problem) => [problem.node, /no node Ghost.*not sent/.test(problem.message)]);
+  assert.deepEqual(said, [[ghost, false], [nameless, true], [sockets, false], [odd, true], [named, false]]);
 });
 
 test("lists are wrapped, dynamic texts expanded in the prompt only", () => {

@@ -5,7 +5,8 @@ import { BYPASSED, MUTED } from "../core/records.js";
 import { readWidgets } from "../core/widgets.js";
 import { expandText } from "./dynamic_text.js";
 import { SAVING_NODES, fillIn } from "./filename_text.js";
-import { EndlessGraph, LinkEnd, Scope, isInstance, isVirtual } from "./scope.js";
+import { EndlessGraph, LinkEnd, Scope, firstWidget, isInstance, isVirtual, promotedValue } from "./scope.js";
+import { namesInFile } from "./unknown_node.js";
 
 /** @typedef {import("../core/records.js").NodeRecord} NodeRecord */
 /** @typedef {import("../core/document.js").Document} Document */
@@ -65,9 +66,10 @@ function emit(scope, node, { definitions, random, now }, note) {
   const values = definition ? readWidgets(node, definition) : namedValues(node, note);
   const byName = new Map(definition?.inputs.map((input) => [input.name, input]));
   (node.inputs ?? []).forEach((slot, i) => {
-    const source = attempt(() => scope.source(node.id, i), note);
+    const found = attempt(() => scope.source(node.id, i), note);
+    const source = found && "widget" in found ? attempt(() => innerValue(found, definitions), note) : found;
     if (source instanceof LinkEnd) values.set(slot.name, source);
-    else if (source && (slot.widget || byName.get(slot.name)?.widget)) {
+    else if (source && (slot.widget || !definition || byName.get(slot.name)?.widget)) {
       const { value, replaceIn } = source;
       const text = replaceIn && typeof value === "string" ? fillIn(value, now, lookUp(replaceIn, definitions)) : value;
       values.set(slot.widget?.name ?? slot.name, text);
@@ -83,6 +85,24 @@ function emit(scope, node, { definitions, random, now }, note) {
   }
   const type = definition?.type ?? node.type;
   return { class_type: type, inputs, _meta: { title: node.title || definition?.title || type } };
+}
+
+/**
+ * The value of a widget inside a subgraph; of an instance there, that of the widget it shows.
+ * @param {import("./scope.js").InnerWidget} inner
+ * @param {Definitions} definitions
+ * @returns {import("./scope.js").Constant | null}
+ */
+function innerValue({ widget, node, scope }, definitions) {
+  if (isInstance(scope.document, node)) {
+    const child = scope.child(node);
+    const slot = (child.graph.record.inputs ?? []).findIndex((each) => each.name === widget);
+    const deeper = slot < 0 ? null : firstWidget(child, slot);
+    return promotedValue(child, node, slot) ?? (deeper && innerValue(deeper, definitions));
+  }
+  const definition = definitions.get(node.type);
+  const value = (definition ? readWidgets(node, definition) : namesInFile(node))?.get(widget);
+  return value === undefined ? null : { value };
 }
 
 /**
@@ -107,12 +127,9 @@ function lookUp({ graph }, definitions) {
  * @returns {Map<string, unknown>}
  */
 function namedValues(node, note) {
-  const values = node.widgets_values;
-  const named = node.widgets_values_named ?? (Array.isArray(values) ? null : values);
-  if (named) return new Map(Object.entries(named));
-  const lost = Array.isArray(values) && values.length > 0;
-  note(`The server has no node ${node.type}${lost ? ", so nobody knows the names of its values: they are not sent" : ""}.`);
-  return new Map();
+  const named = namesInFile(node);
+  note(`The server has no node ${node.type}${named ? "" : ", and the file does not name its values: they are not sent"}.`);
+  return named ?? new Map();
 }
 
 /**

@@ -8,6 +8,7 @@ import { compatible, isWildcard, sameType } from "../core/types.js";
 /** @typedef {import("../core/records.js").NodeRecord} NodeRecord */
 /** @typedef {import("../core/document.js").Document} Document */
 /** @typedef {{value: unknown, replaceIn?: Scope}} Constant  `replaceIn`: patterns in the text name nodes of this scope */
+/** @typedef {{widget: string, node: Readonly<NodeRecord>, scope: Scope}} InnerWidget  a widget whose value stands for others */
 
 const VIRTUAL = new Set(["PrimitiveNode", "Reroute", "Note", "MarkdownNote"]);
 
@@ -85,7 +86,7 @@ export class Scope {
    * What an input is fed by, followed through reroutes, bypassed nodes and the borders of subgraphs.
    * @param {Id} id  of the node
    * @param {number} index  of the input
-   * @returns {LinkEnd | Constant | null} null when nothing arrives
+   * @returns {LinkEnd | Constant | InnerWidget | null} null when nothing arrives
    * @throws {EndlessGraph} when the links lead in a circle
    */
   source(id, index) {
@@ -106,7 +107,7 @@ export class Scope {
         if (!parent || !instance) return null;
         const outer = parent.graph.inputIndex(instance.id, scope.graph.record.inputs?.[link.fromSlot]?.name ?? "");
         held = promotedValue(scope, instance, link.fromSlot) ?? held;
-        if (outer < 0 || !parent.graph.linked.input(instance.id, outer)) return held;
+        if (outer < 0 || !parent.graph.linked.input(instance.id, outer)) return held ?? firstWidget(scope, link.fromSlot);
         [scope, id, index] = [parent, instance.id, outer];
         continue;
       }
@@ -166,11 +167,26 @@ export function promotedInputs(graph) {
  * @param {number} slot
  * @returns {Constant | null}
  */
-function promotedValue({ graph }, instance, slot) {
+export function promotedValue({ graph }, instance, slot) {
   const name = graph.record.inputs?.[slot]?.name ?? "";
   const at = promotedInputs(graph).indexOf(slot);
   const values = instance.widgets_values;
   const named = instance.widgets_values_named ?? (Array.isArray(values) ? {} : /** @type {Record<string, unknown>} */ (values ?? {}));
   const value = Object.hasOwn(named, name) ? named[name] : Array.isArray(values) && at >= 0 ? values[at] : undefined;
   return value === undefined || value === null ? null : { value };
+}
+
+/**
+ * The widget inside a subgraph that an input of it shows: the first one it feeds. Where no instance holds a value, its value goes to all.
+ * @param {Scope} scope
+ * @param {number} slot
+ * @returns {InnerWidget | null}
+ */
+export function firstWidget(scope, slot) {
+  for (const link of scope.graph.linked.output(INPUT_BOUNDARY, slot)) {
+    const node = scope.graph.nodes.get(link.to);
+    const widget = node?.inputs?.[link.toSlot]?.widget;
+    if (node && widget) return { widget: widget.name, node, scope };
+  }
+  return null;
 }
