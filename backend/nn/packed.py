@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 _DENSE_CONV_KERNEL = 1  # 1x1 convolutions are matrix products already; without a known map size their packing is slower
+_ONE_LAYOUT = 64  # only for multiples of this many channels out do the kernels want one layout at every map size; for others (96) a layout
+# chosen without the map size may be the wrong one, and is then turned round at every call, twenty times slower than not packing
 
 
 def pack_linear(weight: Tensor) -> Tensor:
@@ -27,7 +29,7 @@ def pack_linear(weight: Tensor) -> Tensor:
 
 def pack_conv(weight: Tensor, stride: int, padding: int) -> Tensor:
     """A convolution's weight [cout, cin, k, k], packed where the CPU's kernels take it and gain from it, else channels-last."""
-    if weight.shape[-1] <= _DENSE_CONV_KERNEL or not _can_pack(weight):
+    if weight.shape[-1] <= _DENSE_CONV_KERNEL or weight.shape[0] % _ONE_LAYOUT or not _can_pack(weight):
         return weight.contiguous(memory_format=torch.channels_last)
     packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, [padding] * 2, [stride] * 2, [1, 1], 1, None)
     return packed
