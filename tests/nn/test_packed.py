@@ -82,5 +82,5 @@ def test_views_as_input(shape: tuple[int, ...]) -> None:
 
 
 def test_convolutions_of_many_layouts_stay_plain() -> None:
-    """96 channels out are laid out by map size, which packing does not know: the wrong layout would cost twenty times what packing saves."""
+    """96 channels out are laid out by map size, which packing does not know: the wrong layout costs twenty times what packing saves."""
     assert not Conv2d(32, 96, 3).pack("weight", torch.randn(96, 32, 3, 3)).is_mkldnn

@@ -22,7 +22,7 @@ DETERMINISTIC = (
     "euler", "heun", "heunpp2", "dpm_2", "lms", "dpm_fast", "dpm_adaptive", "dpmpp_2m", "ipndm", "ipndm_v", "deis", "res_multistep",
     "gradient_estimation", "ddim", "uni_pc", "uni_pc_bh2",
 )  # fmt: skip
-AGREEMENT = 25.0
+AGREEMENT = 40.0
 """Decibels."""
 
 

@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".cache/tiny"), help="where pictures, latents and checkpoints are kept")
     parser.add_argument("--target", type=Path, default=TARGET)
     parser.add_argument("--vae-minutes", type=float, default=20)
-    parser.add_argument("--minutes", type=float, default=55, help="for the denoiser")
+    parser.add_argument("--minutes", type=float, default=49, help="for the denoiser")
     parser.add_argument("--polish-minutes", type=float, default=10, help="for the decoder of the autoencoder, at the end")
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

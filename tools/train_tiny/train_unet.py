@@ -136,7 +136,7 @@ class Trainer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path(".cache/tiny"))
-    parser.add_argument("--minutes", type=float, default=55, help="in all, counting what a resumed run had")
+    parser.add_argument("--minutes", type=float, default=49, help="in all, counting what a resumed run had")
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--resume", action="store_true")
