@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from backend.encoders.clip.vocabulary import SIZE
+from backend.weights.save import save_safetensors
 from tools.train_tiny.model import load
 from tools.train_tiny.settings import LATENT_SCALE
 
@@ -61,7 +61,7 @@ def write(work: Path, target: Path) -> int:
     """Write the file and return its size in bytes. Raises ValueError where it is larger than LIMIT."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(".part")
-    save_file(tensors(work), part, metadata={"format": "pt", "title": "Emulsion tiny", "license": "Apache-2.0"})
+    save_safetensors(part, tensors(work), {"format": "pt", "title": "Emulsion tiny", "license": "Apache-2.0"})
     size = part.stat().st_size
     if size > LIMIT:
         raise ValueError(f"{part} has {size} bytes, more than the {LIMIT} allowed")
