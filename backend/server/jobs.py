@@ -202,13 +202,14 @@ class Jobs:
         if self.worker is not None:
             self.worker.ended(job.id)
         written = self.history.finish(job.id, _ending(run), time.time())
-        self.queue.forget_running(job.id)
+        self.queue.close(job.id)
         self._running = self._wire = None
         following = self._start_next()
         try:
             await asyncio.wrap_future(written)
         except sqlite3.Error as error:
             self._say(f"The history entry of job {job.id} could not be written: {error}.")
+        self.queue.closed(job.id)
         self.hub.status(job.client)
         self._flush_soon()
         self.hub.send(job.client, wire.end_of_run(job.id), self.log.append(job.id, job.client, [_END]))

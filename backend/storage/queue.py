@@ -53,9 +53,10 @@ class Queue:
         self._heap: list[tuple[int | float, str]] = []
         self.pending: dict[str, QueuedJob] = {}
         self.running: dict[str, QueuedJob] = {}
+        self._closing: set[str] = set()
 
     def __len__(self) -> int:
-        return len(self.pending) + len(self.running)
+        return len(self.pending) + len(self.running) + len(self._closing)
 
     def submit(self, job: QueuedJob, replace: bool = False) -> Future[None]:
         """Write the job; call `enqueue` once the future is done. It carries Duplicate when the id is known.
@@ -106,9 +107,15 @@ class Queue:
         self.enqueue(job)
         return self._database.write(self._state(job, "pending"))
 
-    def forget_running(self, id: str) -> None:
-        """The job has ended; the history has its row."""
-        self.running.pop(id, None)
+    def close(self, id: str) -> None:
+        """The job has ended and gives its place to the next. It counts until `closed`, so that who sees an empty queue finds every job
+        in the history."""
+        if self.running.pop(id, None) is not None:
+            self._closing.add(id)
+
+    def closed(self, id: str) -> None:
+        """The history has the job's row."""
+        self._closing.discard(id)
 
     def delete(self, ids: list[str]) -> bool:
         """Drop waiting jobs; unknown and running ids are ignored. True when something was dropped."""

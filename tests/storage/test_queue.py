@@ -80,7 +80,10 @@ def test_same_id_twice(db: Database) -> None:
         queue.submit(job("a"))
     queue.take()
     end(history, "a")
-    queue.forget_running("a")
+    queue.close("a")
+    assert (list(queue.running), len(queue)) == ([], 1)
+    queue.closed("a")
+    assert len(queue) == 0
     with pytest.raises(Duplicate):
         queue.submit(job("a")).result(5)
     queue.submit(job("a"), replace=True).result(5)
