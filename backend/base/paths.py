@@ -13,7 +13,6 @@ from typing import Any
 from backend.base.errors import BadInput, MissingFile, Refused
 
 MODEL_EXTENSIONS = frozenset({".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft"})
-ANY_FILE: frozenset[str] = frozenset()
 FOLDERS_ONLY = frozenset({"folder"})
 
 # kind -> (directories below models/, extensions)

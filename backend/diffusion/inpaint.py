@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,8 +10,6 @@ from torch.nn import functional as F
 from backend.diffusion.batching import repeated
 from backend.diffusion.handle import ModelHandle
 from backend.diffusion.samplers.solver import Guided
-
-MaskTap = Callable[[Tensor, Tensor, dict[str, Any]], Tensor]
 
 _MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -48,12 +48,6 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` atomically."""
     with atomic(path) as file:
         file.write(data)
-
-
-def write_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill the file, atomically."""
-    with atomic(path) as file:
-        write(file)
 
 
 def explain(error: OSError, path: Path) -> BadFile:

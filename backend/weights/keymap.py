@@ -6,7 +6,7 @@ A keymap is a list of rules; the first rule that knows a key decides. Keys that 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -88,17 +88,6 @@ class Drop:
 
     def __call__(self, key: str) -> Mapping[str, Part] | None:
         return {} if re.fullmatch(self.pattern, key) else None
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """Names given by a function of the key, for rules that are easier said in code."""
-
-    name: Callable[[str], str | None]
-
-    def __call__(self, key: str) -> Mapping[str, Part] | None:
-        found = self.name(key)
-        return {found: Part(key)} if found is not None else None
 
 
 @dataclass(frozen=True, slots=True)

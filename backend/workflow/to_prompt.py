@@ -55,7 +55,6 @@ class _Conversion:
     def run(self) -> Converted:
         scopes = self._unfold()
         emitted: dict[str, Json] = {}
-        self._scopes = scopes
         for scope in scopes:
             for node in scope.graph.nodes:
                 if node.type in VIRTUAL or node.id in scope.children or node.mode in (MUTED, BYPASSED):

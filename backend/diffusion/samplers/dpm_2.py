@@ -9,7 +9,7 @@ from torch import Tensor
 
 from backend.diffusion.path import VARIANCE_EXPLODING, Path
 from backend.diffusion.randomness import NoiseSource
-from backend.diffusion.samplers.solver import Denoise, OnStep, Step, at, churned, quiet, renoise
+from backend.diffusion.samplers.solver import Churn, Denoise, OnStep, Step, at, quiet, renoise
 
 
 def _midpoint(model: Denoise, x: Tensor, x0: Tensor, sigma: float, down: float) -> Tensor:
@@ -25,11 +25,9 @@ def dpm_2(
 ) -> Tensor:  # fmt: skip
     """Second order, two evaluations a step."""
     grid = sigmas.tolist()
-    draw = noise.gaussian(x) if s_churn > 0 else None
+    churn = Churn(noise, x, len(grid) - 1, s_churn, s_tmin, s_tmax, s_noise)
     for i, (s, s_next) in enumerate(pairwise(grid)):
-        s_hat = churned(s, len(grid) - 1, s_churn, s_tmin, s_tmax)
-        if draw is not None and s_hat > s:
-            x = x + draw(s, s_hat) * (s_noise * math.sqrt(s_hat**2 - s**2))
+        x, s_hat = churn(x, s)
         x0 = at(model, x, s_hat)
         on_step(Step(i, s, s_hat, x, x0))
         x = x0 if s_next == 0 else _midpoint(model, x, x0, s_hat, s_next)

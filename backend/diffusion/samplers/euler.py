@@ -9,7 +9,7 @@ from torch import Tensor
 
 from backend.diffusion.path import VARIANCE_EXPLODING, Path
 from backend.diffusion.randomness import NoiseSource
-from backend.diffusion.samplers.solver import Denoise, OnStep, Step, ancestral, at, churned, pair_at, quiet, renoise
+from backend.diffusion.samplers.solver import Churn, Denoise, OnStep, Step, ancestral, at, pair_at, quiet, renoise
 
 
 def euler(
@@ -18,11 +18,9 @@ def euler(
 ) -> Tensor:  # fmt: skip
     """One evaluation a step (Karras et al. 2022, algorithm 2 without the correction)."""
     grid = sigmas.tolist()
-    draw = noise.gaussian(x) if s_churn > 0 else None
+    churn = Churn(noise, x, len(grid) - 1, s_churn, s_tmin, s_tmax, s_noise)
     for i, (s, s_next) in enumerate(pairwise(grid)):
-        s_hat = churned(s, len(grid) - 1, s_churn, s_tmin, s_tmax)
-        if draw is not None and s_hat > s:
-            x = x + draw(s, s_hat) * (s_noise * math.sqrt(s_hat**2 - s**2))
+        x, s_hat = churn(x, s)
         x0 = at(model, x, s_hat)
         on_step(Step(i, s, s_hat, x, x0))
         x = x0 if s_next == 0 else x + (x - x0) * ((s_next - s_hat) / s_hat)

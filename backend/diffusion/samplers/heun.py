@@ -9,7 +9,7 @@ from torch import Tensor
 
 from backend.diffusion.path import VARIANCE_EXPLODING, Path
 from backend.diffusion.randomness import NoiseSource
-from backend.diffusion.samplers.solver import Denoise, OnStep, Step, at, churned, quiet
+from backend.diffusion.samplers.solver import Churn, Denoise, OnStep, Step, at, quiet
 
 
 def heun(
@@ -17,7 +17,8 @@ def heun(
     s_churn: float = 0.0, s_tmin: float = 0.0, s_tmax: float = math.inf, s_noise: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """Second order, two evaluations a step (Karras et al. 2022, algorithm 2)."""
-    return _corrected(model, x, sigmas, noise, on_step, (s_churn, s_tmin, s_tmax, s_noise), ahead=1)
+    churn = Churn(noise, x, len(sigmas) - 1, s_churn, s_tmin, s_tmax, s_noise)
+    return _corrected(model, x, sigmas, churn, on_step, ahead=1)
 
 
 def heunpp2(
@@ -25,21 +26,16 @@ def heunpp2(
     s_churn: float = 0.0, s_tmin: float = 0.0, s_tmax: float = math.inf, s_noise: float = 1.0,
 ) -> Tensor:  # fmt: skip
     """Heun++: up to three slopes, each weighted by its sigma over the first sigma of the schedule (Luo & Zhou 2024)."""
-    return _corrected(model, x, sigmas, noise, on_step, (s_churn, s_tmin, s_tmax, s_noise), ahead=2)
+    churn = Churn(noise, x, len(sigmas) - 1, s_churn, s_tmin, s_tmax, s_noise)
+    return _corrected(model, x, sigmas, churn, on_step, ahead=2)
 
 
-def _corrected(
-    model: Denoise, x: Tensor, sigmas: Tensor, noise: NoiseSource, on_step: OnStep, churn: tuple[float, float, float, float], ahead: int
-) -> Tensor:
+def _corrected(model: Denoise, x: Tensor, sigmas: Tensor, churn: Churn, on_step: OnStep, ahead: int) -> Tensor:
     """Euler steps corrected by the slopes at up to `ahead` further sigmas, none of which may be the schedule's last."""
-    s_churn, s_tmin, s_tmax, s_noise = churn
     grid = sigmas.tolist()
-    draw = noise.gaussian(x) if s_churn > 0 else None
     last = grid[-1]
     for i, (s, s_next) in enumerate(pairwise(grid)):
-        s_hat = churned(s, len(grid) - 1, s_churn, s_tmin, s_tmax)
-        if draw is not None and s_hat > s:
-            x = x + draw(s, s_hat) * (s_noise * math.sqrt(s_hat**2 - s**2))
+        x, s_hat = churn(x, s)
         x0 = at(model, x, s_hat)
         on_step(Step(i, s, s_hat, x, x0))
         slopes = [(x - x0) / s_hat]

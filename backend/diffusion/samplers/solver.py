@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from backend.diffusion.path import Path
+from backend.diffusion.randomness import NoiseSource
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x [B, ...], sigma [B] on the CPU) -> x0 [B, ...]; all that a solver knows of a model."""
@@ -89,11 +90,22 @@ def renoise(path: Path, sigma: float, sigma_next: float, eta: float) -> tuple[fl
     return down, scale, root(sigma_next**2 - (scale * down) ** 2)
 
 
-def churned(sigma: float, steps: int, s_churn: float, s_tmin: float, s_tmax: float) -> float:
-    """The sigma to churn up to before a step (Karras et al. 2022, algorithm 2)."""
-    if s_churn <= 0 or not s_tmin <= sigma <= s_tmax:
-        return sigma
-    return sigma * (1 + min(s_churn / steps, math.sqrt(2) - 1))
+class Churn:
+    """Noise put back before each step of `steps` (Karras et al. 2022, algorithm 2). Draws nothing at `s_churn` 0."""
+
+    def __init__(self, noise: NoiseSource, x: Tensor, steps: int, s_churn: float, s_tmin: float, s_tmax: float, s_noise: float) -> None:
+        self._gamma = min(s_churn / max(steps, 1), math.sqrt(2) - 1) if s_churn > 0 else 0.0
+        self._draw = noise.gaussian(x) if s_churn > 0 else None
+        self._low, self._high, self._s_noise = s_tmin, s_tmax, s_noise
+
+    def __call__(self, x: Tensor, sigma: float) -> tuple[Tensor, float]:
+        """(x, sigma) raised, where sigma lies in the range that is churned; else as they are."""
+        if self._draw is None or not self._low <= sigma <= self._high:
+            return x, sigma
+        raised = sigma * (1 + self._gamma)
+        if raised > sigma:
+            x = x + self._draw(sigma, raised) * (self._s_noise * math.sqrt(raised**2 - sigma**2))
+        return x, raised
 
 
 def span(sigmas: list[float]) -> tuple[float, float]:
