@@ -9,13 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from backend.diffusion.handle import ModelHandle
+from backend.families.sd import SD1_FAMILY
 from backend.families.sd.unet import UNet, UNetSizes
 from backend.memory.device import probe
 from backend.memory.heap import trim
@@ -23,26 +24,11 @@ from backend.memory.pool import Loadable, Pool
 from backend.weights.file import Views
 from backend.weights.lora import apply
 from backend.weights.open import open_weights
-from backend.weights.patch import Patch, by_key, fingerprint
 from backend.weights.save import save_safetensors
 from benchmarks.table import Row, report
 
 RANK = 16
 PEER = 1.0  # CPU seconds another application takes to patch the same on one thread of such a machine; it keeps 1.2 GB more
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model handle with nothing but weights."""
-
-    loadable: Loadable
-    patches: tuple[Patch, ...] = ()
-
-    def patched(self, *patches: Patch) -> Self:
-        return replace(self, patches=self.patches + patches)
-
-    def leasable(self) -> Loadable:
-        return replace(self.loadable, deltas=by_key(self.patches), fingerprint=fingerprint(self.patches))
 
 
 def main() -> None:
@@ -91,7 +77,8 @@ def measure(unet: Path, lora: Path) -> list[Row]:
     """Rows: patch, switch, remove."""
     dtype = probe().compute_dtype("unet")
     pool = Pool("cpu")
-    model = Model(Loadable("unet", lambda: UNet(UNetSizes()), Views(open_weights(unet)), dtype=dtype))
+    loadable = Loadable("unet", lambda: UNet(UNetSizes()), Views(open_weights(unet)), dtype=dtype)
+    model = ModelHandle(loadable, SD1_FAMILY, UNetSizes(), SD1_FAMILY.noise({}))
     lease(pool, model.leasable())
     trim()  # the load leaves holes of its own in the heap; without this the base would count them and flatter what follows
     base = anonymous()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -33,6 +33,10 @@ class FamilyLike(Protocol):
         passes a list of one. `shape` is the latent's [B, C, ...]. Tensors come out with batch 1 or n in front; they are repeated,
         cast and cropped to areas by the caller. Anything with the latent's own spatial size (an inpainting condition) is cropped too.
         """
+        ...
+
+    def to_diffusers(self, sizes: Any, keys: Iterable[str]) -> dict[str, str]:
+        """Net parameter name -> its name in diffusers, for those of `keys` that have one; adapter files use either."""
         ...
 
     def working_bytes(self, shape: Sequence[int], sizes: Any) -> int:
@@ -67,6 +71,10 @@ class ModelHandle:
     def with_tap(self, name: str, tap: Any) -> ModelHandle:
         """The same model with `tap` called after those that have this name already."""
         return replace(self, taps={**self.taps, name: (*self.taps.get(name, ()), tap)})
+
+    def spellings(self) -> dict[str, str]:
+        """Parameter name -> the other published name of the same weight."""
+        return self.family.to_diffusers(self.sizes, self.loadable.source)
 
     def leasable(self) -> Loadable:
         """What the pool is asked for: the weights with this handle's patches as deltas."""

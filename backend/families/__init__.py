@@ -37,6 +37,8 @@ class Family:
     working_bytes: Callable[[Sequence[int], Any], int]
     from_diffusers: Callable[[Iterable[str]], dict[str, str]]
     """Net name -> diffusers name, for the keys of a diffusers file."""
+    to_diffusers: Callable[[Any, Iterable[str]], dict[str, str]]
+    """The same for the keys of a net of given sizes."""
 
 
 def shelf() -> tuple[Family, ...]:

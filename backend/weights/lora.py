@@ -35,7 +35,13 @@ class Patchable(Protocol):
     def patched(self, *patches: Patch) -> Self: ...
 
 
-Model = TypeVar("Model", bound=Patchable)
+class Spelled(Patchable, Protocol):
+    """A model, which knows the other published names of its weights."""
+
+    def spellings(self) -> Mapping[str, str]: ...
+
+
+Model = TypeVar("Model", bound=Spelled)
 Clip = TypeVar("Clip", bound=Patchable)
 
 
@@ -98,12 +104,14 @@ class Sides:
     adapters: Adapters
 
     @classmethod
-    def of(cls, model: Patchable | None, clip: Patchable | None, adapters: Adapters) -> Sides:
+    def of(cls, model: Spelled | None, clip: Patchable | None, adapters: Adapters) -> Sides:
         """Find the weight of every adapter. Only the shapes of weights that are meant are looked at."""
-        nets: list[tuple[Mapping[str, Tensor], Aliases, dict[str, tuple[Target, Adapter]]]] = []
-        for handle, aliases in ((model, unet_aliases), (clip, text_aliases)):
-            source = handle.loadable.source if handle is not None else {}
-            nets.append((source, aliases(source), {}))
+        unet: Mapping[str, Tensor] = model.loadable.source if model is not None else {}
+        text: Mapping[str, Tensor] = clip.loadable.source if clip is not None else {}
+        nets: list[tuple[Mapping[str, Tensor], Aliases, dict[str, tuple[Target, Adapter]]]] = [
+            (unet, unet_aliases(unet, model.spellings() if model is not None else {}), {}),
+            (text, text_aliases(text), {}),
+        ]
         homeless: list[Target] = []
         misfits: list[tuple[Target, Adapter, tuple[int, ...]]] = []
         for target, adapter in adapters.by_target.items():

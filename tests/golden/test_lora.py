@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import torch
@@ -15,9 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from backend.base.errors import BadFile, BadInput
+from backend.diffusion.handle import ModelHandle
 from backend.encoders.clip.handle import ClipHandle
 from backend.encoders.clip.net import ClipSizes, ClipText
 from backend.encoders.clip.spec import from_checkpoint
+from backend.families.sd import SD1_FAMILY
 from backend.families.sd.names import from_diffusers, to_diffusers
 from backend.families.sd.unet import UNet, UNetSizes
 from backend.memory.pool import Loadable, Pool
@@ -28,26 +29,11 @@ from backend.weights.adapters.read import Target, read_adapters
 from backend.weights.file import Entry
 from backend.weights.lora import apply
 from backend.weights.open import open_weights
-from backend.weights.patch import Patch, by_key, fingerprint
 from backend.weights.save import save_safetensors
 
 SIZES = UNetSizes(channels=(32, 64), res_blocks=(1, 1), depth_in=(1, 1), depth_middle=1, depth_out=(1, 1, 1, 1), context=24, heads=8)
 BLOCK = "input_blocks.1.1.transformer_blocks.0"
 RANK = 3
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model handle with nothing but weights."""
-
-    loadable: Loadable
-    patches: tuple[Patch, ...] = ()
-
-    def patched(self, *patches: Patch) -> Self:
-        return replace(self, patches=self.patches + patches)
-
-    def leasable(self) -> Loadable:
-        return replace(self.loadable, deltas=by_key(self.patches), fingerprint=fingerprint(self.patches))
 
 
 @functools.cache
@@ -56,8 +42,8 @@ def weights() -> dict[str, Tensor]:
     return {name: value.clone() for name, value in init_weights(UNet(SIZES)).state_dict().items()}
 
 
-def model() -> Model:
-    return Model(Loadable("unet", lambda: UNet(SIZES), weights()))
+def model() -> ModelHandle:
+    return ModelHandle(Loadable("unet", lambda: UNet(SIZES), weights()), SD1_FAMILY, SIZES, SD1_FAMILY.noise({}))
 
 
 @functools.cache
@@ -406,9 +392,9 @@ def test_kohya_names_mean_what_diffusers_makes_of_them(tmp_path: Path) -> None:
     for module, (up, down) in factors().items():
         ours |= styles()["kohya, diffusers names"](module, up, down)
     found = read_adapters(saved(tmp_path, ours))
-    names = {resolve(t, unet_aliases(weights()), weights()): adapter for t, adapter in found.by_target.items()}
+    names = {resolve(t, unet_aliases(weights(), DIFFUSERS), weights()): adapter for t, adapter in found.by_target.items()}
     theirs = read_adapters(saved(tmp_path, convert(dict(ours))[0]))
-    told = {resolve(t, unet_aliases(weights()), weights()): adapter for t, adapter in theirs.by_target.items()}
+    told = {resolve(t, unet_aliases(weights(), DIFFUSERS), weights()): adapter for t, adapter in theirs.by_target.items()}
     assert len(names) == len(factors()) and names.keys() == told.keys()
     for name, adapter in names.items():
         other = told[name]

@@ -8,7 +8,7 @@ from backend.diffusion.latent import SD1
 from backend.diffusion.noise import DiscreteNoise, NoiseModel, betas, eps, v
 from backend.families import Family
 from backend.families.sd.conditions import forward, inputs, working_bytes
-from backend.families.sd.names import from_diffusers
+from backend.families.sd.names import from_diffusers, to_diffusers
 from backend.families.sd.sizes import sizes_sd1, uses_convolutions
 from backend.families.sd.unet import UNet
 from backend.weights.detect import Signature
@@ -37,6 +37,7 @@ SD1_FAMILY = Family(
     forward=forward,
     working_bytes=working_bytes,
     from_diffusers=from_diffusers,
+    to_diffusers=to_diffusers,
 )
 
 FAMILIES = (SD1_FAMILY,)

@@ -63,44 +63,36 @@ def from_diffusers(keys: Iterable[str]) -> dict[str, str]:
     down = _counts(keys, "down_blocks", "resnets")
     up = _counts(keys, "up_blocks", "resnets")
     attends = [bool(count) for count in _counts(keys, "up_blocks", "attentions", len(up))]
-    return _table(dict(part_names(down, up, attends)), keys)
+    names = _renamed(dict(part_names(down, up, attends)), RES, keys)
+    return {single: diffusers for diffusers, single in names.items()}
 
 
 def to_diffusers(sizes: UNetSizes, keys: Iterable[str]) -> dict[str, str]:
-    """Single-file name -> diffusers name for every single-file key of a net of these sizes."""
+    """Single-file name -> diffusers name for every known single-file key of a net of these sizes; unknown keys are left out."""
     up_counts = [count + 1 for count in reversed(sizes.res_blocks)]
     attends, start = [], 0
     for count in up_counts:
         attends.append(any(sizes.depth_out[start : start + count]))
         start += count
     parts = {single: diffusers for diffusers, single in part_names(list(sizes.res_blocks), up_counts, attends)}
-    inside = {single: diffusers for diffusers, single in RES.items()}
+    return _renamed(parts, {single: diffusers for diffusers, single in RES.items()}, keys)
+
+
+def _renamed(parts: dict[str, str], inside: dict[str, str], keys: Iterable[str]) -> dict[str, str]:
+    """Key -> its name in the other spelling: the longest part it begins with is replaced, and what a residual block has inside."""
     table = {}
     for key in keys:
         for cut in reversed([m.start() for m in re.finditer(r"\.", key)]):
             part, rest = key[:cut], key[cut + 1 :]
-            if part in parts:
-                if ".resnets." in parts[part]:
-                    name, _, leaf = rest.rpartition(".")
-                    rest = f"{inside[name]}.{leaf}"
-                table[key] = f"{parts[part]}.{rest}"
-                break
-    return table
-
-
-def _table(parts: dict[str, str], keys: list[str]) -> dict[str, str]:
-    table = {}
-    for key in keys:
-        for cut in reversed([m.start() for m in re.finditer(r"\.", key)]):
-            part, rest = key[:cut], key[cut + 1 :]
-            if part in parts:
+            if part not in parts:
+                continue
+            if ".resnets." in part or ".resnets." in parts[part]:
                 name, _, leaf = rest.rpartition(".")
-                if ".resnets." in part:
-                    if name not in RES:
-                        break
-                    rest = f"{RES[name]}.{leaf}"
-                table[f"{parts[part]}.{rest}"] = key
-                break
+                if name not in inside:
+                    break
+                rest = f"{inside[name]}.{leaf}"
+            table[key] = f"{parts[part]}.{rest}"
+            break
     return table
 
 
