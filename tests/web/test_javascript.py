@@ -42,10 +42,11 @@ def test_there_are_tests() -> None:
     assert {"document.test.mjs", "random_edits.test.mjs", "corpus.test.mjs"} <= {path.name for path in TESTS}
 
 
-def test_types() -> None:
+@pytest.mark.parametrize("project", ["tsconfig.json", "tsconfig.page.json"])
+def test_types(project: str) -> None:
     if not TSC.exists():
         pytest.skip("TypeScript is not installed; `make check-web` installs it and checks the types of the editor")
-    done = subprocess.run([node(), str(TSC), "--noEmit", "-p", "tsconfig.json"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([node(), str(TSC), "--noEmit", "-p", project], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
