@@ -16,6 +16,7 @@ FLOORS = [  # top to bottom; rooms on one floor do not know each other
     {"front", "worker"},
     {"packs", "server", "workers"},
     {"nodes"},
+    {"control", "adapters"},
     {"families"},
     {"codecs", "encoders", "engine"},
     {"diffusion", "imaging"},

@@ -40,7 +40,9 @@ def _together(a: Entry, b: Entry) -> bool:
     """Whether two entries can be in one batch: same size of latent, same control and hooks, tensors that can be stacked."""
     sizes_a = None if a.area is None else a.area[: len(a.area) // 2]
     sizes_b = None if b.area is None else b.area[: len(b.area) // 2]
-    if sizes_a != sizes_b or a.control is not b.control or a.cond.get("hooks") is not b.cond.get("hooks"):
+    if sizes_a != sizes_b or a.control is not b.control or a.grounding is not b.grounding:
+        return False
+    if a.cond.get("hooks") is not b.cond.get("hooks"):
         return False
     return a.inputs.keys() == b.inputs.keys() and all(stackable(a.inputs[k], b.inputs[k]) for k in a.inputs)
 
@@ -117,4 +119,3 @@ def merge(roles: int, work: Sequence[Work], predictions: Sequence[Tensor], like:
             item.entry.crop(count).add_(weight)
         out.append(total / count)
     return out
-

@@ -46,6 +46,11 @@ class Entry:
     def control(self) -> Any:
         return self.cond.get("control")
 
+    @property
+    def grounding(self) -> Any:
+        """("position", model, boxes) of GLIGEN, or None."""
+        return self.cond.get("gligen")
+
     def active(self, sigma: float) -> bool:
         return self.end <= sigma <= self.start
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from backend.base.errors import OutOfMemory
 from backend.diffusion.batching import Work, batch_inputs, group, merge, with_defaults
+from backend.diffusion.companions import Companions
 from backend.diffusion.conditioning import Entry
 from backend.diffusion.handle import ModelHandle
 
@@ -24,9 +25,12 @@ class Denoiser:
     one batch; when the device runs out of memory the batch is halved, for the rest of this sampling too.
     """
 
-    def __init__(self, model: ModelHandle, net: nn.Module, roles: Mapping[str, list[Entry]], sigmas: Tensor | None = None) -> None:
+    def __init__(
+        self, model: ModelHandle, net: nn.Module, roles: Mapping[str, list[Entry]], sigmas: Tensor | None = None,
+        companions: Companions | None = None,
+    ) -> None:  # fmt: skip
         self.model, self.net, self.roles = model, net, roles
-        self._taps = model.net_taps()
+        self._companions = companions or Companions(model.net_taps())
         self._facts: dict[str, Any] = {"sample_sigmas": sigmas}
         self._most: int | None = None
 
@@ -62,11 +66,12 @@ class Denoiser:
         sigmas = sigma.repeat(len(members))
         inputs: dict[str, Any] = dict(batch_inputs(members, x))
         roles = [item.role for item in members]
-        control = members[0].entry.control
+        control = self._companions.control(members[0].entry)
         if control is not None:
             inputs["control"] = control.get_control(many, sigmas, inputs, len(members), self._told(roles, sigmas))
-        if self._taps:
-            inputs["taps"], inputs["facts"] = self._taps, self._told(roles, sigmas)
+        taps = self._companions.taps_for(members[0].entry)
+        if taps:
+            inputs["taps"], inputs["facts"] = taps, self._told(roles, sigmas)
         run: Apply = self.apply
         for tap in self.model.taps.get("apply", ()):
             run = _wrapped(tap, run, roles)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from backend.base.errors import BadInput
+from backend.diffusion.companions import together
 from backend.diffusion.conditioning import Conditioning, Entry, mirror_areas, resolve, spread
 from backend.diffusion.denoiser import Denoiser, cast
 from backend.diffusion.guiders import Guider
@@ -94,18 +94,19 @@ def sample(
     working = model.family.working_bytes((len(guider.conds) * latent.shape[0], *latent.shape[1:]), model.sizes)
     with torch.inference_mode():
         roles = prepare_conds(model, guider.conds, latent.shape, device)
-        with _controls(model, roles), pool.lease(model.leasable(), working) as net:
-            result = _solve(guider, net, roles, noise, clean, solver, sigmas, mask, on_step, source or SeededNoise(seed), seed)
+        with together(model, roles, pool) as companions, pool.lease(model.leasable(), working) as net:
+            denoiser = Denoiser(model, net, roles, sigmas, companions)
+            result = _solve(guider, denoiser, noise, clean, solver, sigmas, mask, on_step, source or SeededNoise(seed), seed)
         result = model.family.latent.process_out(model.noise.unscaled(result, float(sigmas[-1]))).float().cpu()
     return result.clone()  # outside inference mode, so that others may edit it in place
 
 
 def _solve(
-    guider: Guider, net: nn.Module, roles: Mapping[str, list[Entry]], noise: Tensor, clean: Tensor, solver: Solver, sigmas: Tensor,
-    mask: Tensor | None, on_step: OnStep, source: NoiseSource, seed: int,
+    guider: Guider, denoiser: Denoiser, noise: Tensor, clean: Tensor, solver: Solver, sigmas: Tensor, mask: Tensor | None,
+    on_step: OnStep, source: NoiseSource, seed: int,
 ) -> Tensor:  # fmt: skip
     model = guider.model
-    bound = Bound(guider, Denoiser(model, net, roles, sigmas))
+    bound = Bound(guider, denoiser)
     denoise: Bound | Masked = bound
     if mask is not None:
         kept = noise
@@ -114,23 +115,3 @@ def _solve(
         denoise = Masked(bound, model, fit_noise_mask(mask, clean.shape).to(clean), clean, kept, sigmas)
     x = model.noise.noised(clean, noise, float(sigmas[0]))
     return solver.run(denoise, x, sigmas, noise=source, on_step=on_step, path=model.noise.path, **solver.options)
-
-
-class _controls:
-    """Control nets are told when a sampling begins and ends."""
-
-    def __init__(self, model: ModelHandle, roles: Mapping[str, list[Entry]]) -> None:
-        self.model = model
-        self.controls: list[Any] = []
-        for entries in roles.values():
-            for entry in entries:
-                if entry.control is not None and not any(entry.control is c for c in self.controls):
-                    self.controls.append(entry.control)
-
-    def __enter__(self) -> None:
-        for control in self.controls:
-            control.pre_run(self.model, self.model.noise.percent_to_sigma)
-
-    def __exit__(self, *error: object) -> None:
-        for control in self.controls:
-            control.cleanup()
