@@ -13,6 +13,7 @@ from backend.diffusion.batching import Work, batch_inputs, group, merge, with_de
 from backend.diffusion.companions import Companions
 from backend.diffusion.conditioning import Entry
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.noise import NoiseModel
 
 Apply = Callable[[Tensor, Tensor, dict[str, Any]], Tensor]
 """(x, sigma [B], keyword inputs) -> x0."""
@@ -82,15 +83,20 @@ class Denoiser:
 
     def apply(self, x: Tensor, sigma: Tensor, inputs: dict[str, Any]) -> Tensor:
         """One run of the net as x0, fp32. x [N, C, ...], sigma [N]."""
-        noise, dtype = self.model.noise, self.model.loadable.dtype
-        host = sigma.float().cpu()
-        even = bool((host == host[0]).all())
-        s = host[0] if even else host.to(x.device)
-        t = noise.timestep(host).float()
-        t = x.new_full((x.shape[0],), float(t[0]), dtype=torch.float32) if even else t.to(x.device)
-        shown = noise.prediction.net_input(x, s).to(dtype)
+        noise = self.model.noise
+        shown, t, s = as_net_sees(noise, x, sigma, self.model.loadable.dtype)
         output = self.model.family.forward(self.net, shown, t, inputs)
         return noise.prediction.denoised(x, output.float(), s)
+
+
+def as_net_sees(noise: NoiseModel, x: Tensor, sigma: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """x scaled for a net and in its dtype, its timesteps [N], and the sigmas. Those stay on the host where all are equal."""
+    host = sigma.float().cpu()
+    even = bool((host == host[0]).all())
+    s = host[0] if even else host.to(x.device)
+    t = noise.timestep(host).float()
+    t = x.new_full((x.shape[0],), float(t[0]), dtype=torch.float32) if even else t.to(x.device)
+    return noise.prediction.net_input(x, s).to(dtype), t, s
 
 
 def _wrapped(tap: Any, inner: Apply, roles: list[int]) -> Apply:

@@ -19,6 +19,16 @@ def sizes_sd1(header: Header) -> UNetSizes:
 
 def sizes_of(header: Header) -> UNetSizes:
     """All sizes but the head rule, which is left at SD 1's. Raises KeyError for a missing weight, ValueError for a contradiction."""
+    outputs = count(header, "output_blocks")
+    return replace(
+        sizes_down(header),
+        out_channels=header["out.2.weight"].shape[0],
+        depth_out=tuple(count(header, f"output_blocks.{n}.1.transformer_blocks") for n in range(outputs)),
+    )
+
+
+def sizes_down(header: Header) -> UNetSizes:
+    """The sizes that the way down and the middle tell: all there is in a control net. No transformers are supposed on the way up."""
     channels: list[int] = []
     res_blocks: list[int] = [0]
     depth_in: list[int] = []
@@ -32,17 +42,15 @@ def sizes_of(header: Header) -> UNetSizes:
             channels.append(width)
         res_blocks[-1] += 1
         depth_in.append(count(header, f"{block}.1.transformer_blocks"))
-    outputs = count(header, "output_blocks")
     projection = next((entry for key, entry in header.items() if key.endswith(".proj_in.weight")), None)
     context = next((entry for key, entry in header.items() if key.endswith(".attn2.to_k.weight")), None)
     return UNetSizes(
         in_channels=header["input_blocks.0.0.weight"].shape[1],
-        out_channels=header["out.2.weight"].shape[0],
         channels=tuple(channels),
         res_blocks=tuple(res_blocks),
         depth_in=tuple(depth_in),
         depth_middle=_middle(header),
-        depth_out=tuple(count(header, f"output_blocks.{n}.1.transformer_blocks") for n in range(outputs)),
+        depth_out=(0,) * (sum(res_blocks) + len(res_blocks)),
         context=context.shape[1] if context else 0,
         linear=projection is not None and len(projection.shape) == 2,
         adm=header["label_emb.0.0.weight"].shape[1] if "label_emb.0.0.weight" in header else None,
