@@ -12,11 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from backend.base.errors import BadInput
 from backend.encoders.clip.handle import ClipHandle
-from backend.encoders.clip.spec import from_checkpoint
+from backend.encoders.clip.joint import JointClip
+from backend.encoders.clip.spec import all_of, from_checkpoint, joined
 from backend.encoders.clip.vocabulary import byte_pairs, locate, read_merges, vocabulary
 from backend.memory.pool import Pool
 from backend.weights.file import Entry
+from backend.weights.patch import Patch
+from tests.families.published import openclip, rooted
 
 transformers = pytest.importorskip("transformers")
 
@@ -120,7 +124,7 @@ def published(key: str) -> str:
 
 
 def ids(handle: ClipHandle, text: str) -> Tensor:
-    return torch.tensor([[entry[0] for entry in chunk] for chunk in handle.tokenize(text)["l"]])
+    return torch.tensor([[entry[0] for entry in chunk] for chunk in handle.tokenize(text)[handle.branch]])
 
 
 @pytest.mark.parametrize("prefix", ["cond_stage_model.transformer.", "", "text_encoders.clip_l.transformer."])
@@ -193,3 +197,46 @@ def test_token_vectors_stand_for_embeddings() -> None:
     assert torch.equal(cond, plain) and torch.equal(pooled, plain_pooled)
     tokens[0][2] = (torch.zeros(WIDTH), 1.0)
     assert not torch.allclose(clip.encode({"l": tokens}, pool)[0], plain)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "branch", "layer_norm"), [("cond_stage_model.model.", "h", True), ("conditioner.embedders.0.model.", "g", False)]
+)
+def test_openclip_names_pad_and_the_last_layer_but_one(prefix: str, branch: str, layer_norm: bool) -> None:
+    net = random(transformers.CLIPTextModelWithProjection(config("gelu")))
+    source = {prefix + key: value for key, value in openclip(net.state_dict()).items()}
+    clip = from_checkpoint(source, {key: Entry(tuple(value.shape), value.dtype, value.nbytes) for key, value in source.items()})
+    assert clip is not None and clip.branch == branch
+    tokens = ids(clip, "a red cat")
+    assert tokens[0, 5:].eq(0).all(), "OpenCLIP fills up with zeros"
+    cond, pooled = clip.encode(clip.tokenize("a red cat"), Pool("cpu"))
+    with torch.no_grad():
+        want = net(tokens, output_hidden_states=True)
+        norm = dict(net.named_modules())[next(n for n, _ in net.named_modules() if n.endswith("final_layer_norm"))]
+        hidden = norm(want.hidden_states[-2]) if layer_norm else want.hidden_states[-2]
+    assert (cond - hidden).abs().max() < 1e-5
+    assert (pooled - want.text_embeds).abs().max() < 1e-5
+
+
+def test_sdxl_pair_is_one_value() -> None:
+    small, big = random(transformers.CLIPTextModel(config())), random(transformers.CLIPTextModelWithProjection(config("gelu", 192)))
+    source = {f"conditioner.embedders.0.transformer.{key}": value for key, value in rooted(small.state_dict()).items()}
+    source |= {f"conditioner.embedders.1.model.{key}": value for key, value in openclip(big.state_dict()).items()}
+    header = {key: Entry(tuple(value.shape), value.dtype, value.nbytes) for key, value in source.items()}
+    clip = joined(all_of(source, header))
+    assert isinstance(clip, JointClip) and clip.branches == ("l", "g")
+    tokens = clip.tokenize("a red cat")
+    cond, pooled = clip.encode(tokens, Pool("cpu"))
+    with torch.no_grad():
+        l, g = (torch.tensor([[entry[0] for entry in chunk] for chunk in tokens[branch]]) for branch in clip.branches)
+        first, second = small(l, output_hidden_states=True), big(g, output_hidden_states=True)
+    assert (cond - torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)).abs().max() < 1e-5
+    assert (pooled - second.text_embeds).abs().max() < 1e-5
+    with pytest.raises(BadInput, match="l and g"):
+        clip.encode({"l": tokens["l"]}, Pool("cpu"))
+    key = "clip_g.text_model.final_layer_norm.bias"
+    assert key in clip.loadable.source and len(clip.loadable.source) == len(list(clip.loadable.source))
+    shifted = clip.patched(Patch(key, 1.0, "shift", lambda w: w + 1))
+    assert (shifted.encode(tokens, Pool("cpu"))[1] - pooled).abs().max() > 1e-3 and not shifted.parts[0].patches
+    long = clip.encode({"l": tokens["l"] * 2, "g": tokens["g"]}, Pool("cpu"))[0]
+    assert long.shape == cond.shape, "cut to the shortest"

@@ -20,7 +20,7 @@ from backend.weights.patch import Patch, by_key, fingerprint
 Chunk = Sequence[Sequence[Any]]
 """77 of (token, weight) or (token, weight, word number); a token is an id or a vector [width]."""
 Tokens = Mapping[str, Sequence[Chunk]]
-"""Chunks by branch: "l" for CLIP-L."""
+"""Chunks by branch: "l" for CLIP-L, "h" and "g" for the OpenCLIP towers."""
 
 AT_ONCE = 16
 """Chunks encoded in one pass."""
@@ -53,6 +53,8 @@ class ClipHandle:
     branch: str = "l"
     layer: int | None = None
     """Which layer's hidden states are the encoding, from the end: None or -1 the last, -2 the one before."""
+    norm: bool = True
+    """Whether these go through the final norm; SDXL's do not."""
     patches: tuple[Patch, ...] = ()
     empties: Empties = field(default_factory=Empties, compare=False, repr=False)
 
@@ -105,7 +107,7 @@ class ClipHandle:
         """The encoding [length, width] of a prompt without words."""
         tokens = [START, END, *[self.tokenizer.pad] * (length - 2)]
         loadable = self.leasable()
-        key = (loadable.key, loadable.fingerprint, loadable.dtype, self.layer, tuple(tokens))
+        key = (loadable.key, loadable.fingerprint, loadable.dtype, self.layer, self.norm, tuple(tokens))
         return self.empties.get(key, lambda: self._run([tokens], pool)[0][0])
 
     @torch.no_grad()
@@ -118,7 +120,7 @@ class ClipHandle:
             for start in range(0, len(chunks), AT_ONCE):
                 part = ids[start : start + AT_ONCE].to(pool.device)
                 here = [(chunk - start, at, vector) for chunk, at, vector in vectors if start <= chunk < start + AT_ONCE]
-                h, p = net(part, loadable.dtype, here, self.layer)
+                h, p = net(part, loadable.dtype, here, self.layer, self.norm)
                 hidden.append(h.float().cpu())
                 pooled.append(p.float().cpu())
         return torch.cat(hidden), torch.cat(pooled)

@@ -48,13 +48,16 @@ class ClipText(nn.Module):
         self.text_model = TextModel(sizes)
         self.text_projection = Linear(sizes.width, sizes.projection, bias=False) if sizes.projection is not None else None
 
-    def forward(self, tokens: Tensor, dtype: torch.dtype, vectors: Vectors = (), layer: int | None = None) -> tuple[Tensor, Tensor]:
-        """Returns hidden states [B, T, width] of `layer`, normed, and pooled [B, projection or width].
+    def forward(
+        self, tokens: Tensor, dtype: torch.dtype, vectors: Vectors = (), layer: int | None = None, norm: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Returns hidden states [B, T, width] of `layer` and pooled [B, projection or width].
 
-        `layer` counts from the end: None and -1 are the last, -2 the one before (clip skip); layers the net lacks mean the last. The
-        pooled vector is always that of the last layer, at the first end token.
+        `layer` counts from the end: None and -1 are the last, -2 the one before (clip skip); layers the net lacks mean the last. `norm`
+        says whether the hidden states go through the final norm. The pooled vector is always that of the last layer, normed, at the
+        first end token.
         """
-        hidden, last = self.text_model(tokens, dtype, vectors, layer)
+        hidden, last = self.text_model(tokens, dtype, vectors, layer, norm)
         ends = (tokens == self.sizes.end).to(torch.uint8).argmax(dim=1)
         pooled = last[torch.arange(len(tokens), device=tokens.device), ends]
         return hidden, pooled if self.text_projection is None else self.text_projection(pooled)
@@ -70,7 +73,7 @@ class TextModel(nn.Module):
         self.encoder = Encoder(sizes)
         self.final_layer_norm = LayerNorm(sizes.width)
 
-    def forward(self, tokens: Tensor, dtype: torch.dtype, vectors: Vectors, layer: int | None) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, dtype: torch.dtype, vectors: Vectors, layer: int | None, norm: bool) -> tuple[Tensor, Tensor]:
         x = self.embeddings(tokens, dtype, vectors)
         mask = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool, device=tokens.device).tril()
         wanted = self.layers - 1 if layer is None or not -self.layers <= layer < 0 else self.layers + layer
@@ -80,6 +83,8 @@ class TextModel(nn.Module):
             if i == wanted:
                 kept = x
         last = self.final_layer_norm(x)
+        if not norm:
+            return kept, last
         return (last if kept is x else self.final_layer_norm(kept)), last
 
 

@@ -1,11 +1,11 @@
-"""Which CLIP text encoder a file holds, read from key names and shapes alone."""
+"""Which CLIP text encoders a file holds, read from key names and shapes alone."""
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,63 +14,120 @@ from backend.base.errors import BadFile
 from backend.base.paths import Folders
 from backend.encoders.clip.handle import ClipHandle
 from backend.encoders.clip.inversion import Inversions
+from backend.encoders.clip.joint import JointClip
 from backend.encoders.clip.net import ClipSizes, ClipText
+from backend.encoders.clip.openclip import from_openclip
 from backend.encoders.clip.tokenizer import ClipTokenizer
 from backend.encoders.clip.vocabulary import END
 from backend.memory.pool import Loadable
-from backend.weights.file import Header, Renamed, Views, WeightFile, identity
+from backend.weights.file import Header, Views, WeightFile, identity
+from backend.weights.keymap import MappedNames, Part
 
 HEAD_WIDTH = 64
-QUICK_WIDTHS_BELOW = 1024
-"""OpenAI's towers (L is 768 wide) use the quick GELU; the OpenCLIP towers H (1024) and bigG (1280) the exact one."""
+H_WIDTH, G_WIDTH = 1024, 1280
+
+
+@dataclass(frozen=True)
+class Tower:
+    """What shapes do not say of a text encoder: how it was trained, and which of its layers its diffusion models read."""
+
+    branch: str
+    quick: bool
+    """x sigmoid(1.702 x) rather than the exact GELU."""
+    pad: int
+    """The token that fills a prompt up."""
+    layer: int | None
+    norm: bool
+
+
+L = Tower("l", quick=True, pad=END, layer=None, norm=True)
+"""OpenAI's CLIP ViT-L/14 (SD 1): the last layer."""
+H = Tower("h", quick=False, pad=0, layer=-2, norm=True)
+"""OpenCLIP ViT-H/14 (SD 2): the last layer but one, normed."""
+G = Tower("g", quick=False, pad=0, layer=-2, norm=False)
+"""OpenCLIP ViT-bigG/14 (SDXL): the last layer but one as it is."""
+H_CUT = replace(H, layer=None)
+"""H as diffusers keeps it: the layer that is not read was cut off."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a kind of file keeps a text encoder. `prefix` is what stands before `text_model.` or, with `bare`, before its parts."""
+    """Where a kind of file keeps a text encoder. `prefix` is what stands before `text_model.` or, with `bare`, before its parts; before
+    OpenCLIP's own names with `open`. `tower` is what is known to lie there; None: its width tells."""
 
     name: str
     prefix: str
     bare: bool = False
+    open: bool = False
+    tower: Tower | None = None
 
 
 PLACES = (
     Place("checkpoint", "cond_stage_model.transformer."),
     Place("checkpoint of the first trainers", "cond_stage_model.transformer.", bare=True),
-    Place("checkpoint with named encoders", "text_encoders.clip_l.transformer."),
+    Place("checkpoint with an OpenCLIP encoder", "cond_stage_model.model.", open=True, tower=H),
+    Place("SDXL checkpoint, first encoder", "conditioner.embedders.0.transformer.", tower=L),
+    Place("SDXL checkpoint, second encoder", "conditioner.embedders.1.model.", open=True, tower=G),
+    Place("SDXL refiner checkpoint", "conditioner.embedders.0.model.", open=True, tower=G),
+    Place("checkpoint with named encoders", "text_encoders.clip_l.transformer.", tower=L),
+    Place("checkpoint with named encoders", "text_encoders.clip_g.transformer.", tower=G),
     Place("stand-alone file", ""),
     Place("stand-alone file without its root", "", bare=True),
+    Place("stand-alone OpenCLIP file", "", open=True),
 )
 PARTS = ("embeddings.", "encoder.", "final_layer_norm.")
 
 
-def names_at(place: Place, header: Header) -> dict[str, str]:
-    """Net parameter name -> file key, for all keys at this place; empty when the encoder is not there."""
+def parts_at(place: Place, header: Header) -> dict[str, Part]:
+    """Net parameter name -> part of the file, for all keys at this place; empty when the encoder is not there."""
+    if place.open:
+        if place.prefix + "ln_final.weight" not in header:
+            return {}
+        inside = (key[len(place.prefix) :] for key in header if key.startswith(place.prefix))
+        return {name: replace(part, key=place.prefix + part.key) for name, part in from_openclip(inside).items()}
     root = place.prefix if place.bare else place.prefix + "text_model."
     if root + "embeddings.token_embedding.weight" not in header:
         return {}
-    names = {"text_model." + key[len(root) :]: key for key in header if key.startswith(tuple(root + part for part in PARTS))}
-    names = {name: key for name, key in names.items() if not name.endswith("position_ids")}
+    starts = tuple(root + part for part in PARTS)
+    parts = {"text_model." + key[len(root) :]: Part(key) for key in header if key.startswith(starts) and not key.endswith("position_ids")}
     projection = place.prefix + "text_projection.weight"
-    return names | ({"text_projection.weight": projection} if projection in header else {})
+    return parts | ({"text_projection.weight": Part(projection)} if projection in header else {})
 
 
-def sizes_of(shapes: Mapping[str, tuple[int, ...]]) -> ClipSizes:
-    """Sizes from shapes by net parameter name. Raises KeyError naming a parameter that is missing."""
+def sizes_of(shapes: Mapping[str, tuple[int, ...]], quick: bool | None = None) -> ClipSizes:
+    """Sizes from shapes by net parameter name; `quick` None: the width tells. Raises KeyError naming a parameter that is missing."""
     vocabulary, width = shapes["text_model.embeddings.token_embedding.weight"]
-    numbered = (re.match(r"text_model\.encoder\.layers\.(\d+)\.", name) for name in shapes)
     projection = shapes.get("text_projection.weight")
     return ClipSizes(
         width=width,
-        layers=1 + max((int(found[1]) for found in numbered if found), default=-1),
+        layers=_layers(shapes),
         heads=max(1, width // HEAD_WIDTH),
         mlp=shapes["text_model.encoder.layers.0.mlp.fc1.weight"][0],
         vocabulary=vocabulary,
         positions=shapes["text_model.embeddings.position_embedding.weight"][0],
         projection=projection[0] if projection else None,
-        quick=width < QUICK_WIDTHS_BELOW,
+        quick=width < H_WIDTH if quick is None else quick,
         end=END,
     )
+
+
+def _layers(names: Mapping[str, object]) -> int:
+    numbered = (re.match(r"text_model\.encoder\.layers\.(\d+)\.", name) for name in names)
+    return 1 + max((int(found[1]) for found in numbered if found), default=-1)
+
+
+def tower_of(place: Place, shapes: Mapping[str, tuple[int, ...]], quick: bool | None) -> Tower:
+    """Which tower lies at a place that does not say: `quick` is what a configuration beside the file says of its activation."""
+    width = shapes["text_model.embeddings.token_embedding.weight"][1]
+    if place.tower is not None:
+        return place.tower
+    if quick is None:
+        quick = width < H_WIDTH and not place.open
+    if quick:
+        return L
+    if "text_projection.weight" in shapes and width != H_WIDTH:
+        return G
+    return H if place.open or _layers(shapes) >= 24 else H_CUT
 
 
 def check(sizes: ClipSizes, shapes: Mapping[str, tuple[int, ...]], where: str) -> None:
@@ -95,34 +152,71 @@ def from_checkpoint(
     key: str | None = None,
     dtype: torch.dtype = torch.float32,
     folders: Folders | None = None,
+    quick: bool | None = None,
 ) -> ClipHandle | None:
-    """The text encoder of a file, or None where it holds none of this kind. Reads no weight.
+    """The first text encoder of a file, or None where it holds none of this kind. Reads no weight.
 
     `source` gives tensors by file key and `header` their shapes. `key` is the identity for the pool (default: the file and its time),
-    `folders` says where `embedding:name` is looked up. Raises BadFile for an encoder that is incomplete.
+    `folders` says where `embedding:name` is looked up, `quick` what is known of the activation. Raises BadFile for an encoder that is
+    incomplete.
     """
-    names: dict[str, str] = next(filter(None, (names_at(place, header) for place in PLACES)), {})
-    if not names:
-        return None
-    where = path_of(source)
-    shapes = {name: tuple(header[old].shape) for name, old in names.items()}
-    try:
-        sizes = sizes_of(shapes)
-    except KeyError as error:
-        raise BadFile(
-            f"{where} holds a CLIP text encoder without the weight {error.args[0]}.", hint="The file is incomplete; fetch it again."
-        ) from error
-    check(sizes, shapes, where)
-    loadable = Loadable(key or f"{identity_of(source)}#clip", functools.partial(ClipText, sizes), renamed(source, names), dtype=dtype)
-    lookup = Inversions(folders, "l", sizes.width) if folders else None
-    return ClipHandle(loadable, sizes, ClipTokenizer(pad=END, lookup=lookup))
+    found = all_of(source, header, key=key, dtype=dtype, folders=folders, quick=quick)
+    return found[0] if found else None
+
+
+def all_of(
+    source: Mapping[str, Tensor],
+    header: Header,
+    *,
+    key: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    folders: Folders | None = None,
+    quick: bool | None = None,
+) -> list[ClipHandle]:
+    """As `from_checkpoint`: every text encoder of the file, in order of PLACES, one for each tower."""
+    found: dict[str, ClipHandle] = {}
+    for place in PLACES:
+        parts = parts_at(place, header)
+        if not parts:
+            continue
+        where = path_of(source)
+        shapes = {name: part.shape(tuple(header[part.key].shape)) for name, part in parts.items()}
+        try:
+            tower = tower_of(place, shapes, quick)
+            sizes = sizes_of(shapes, tower.quick)
+        except KeyError as error:
+            raise BadFile(
+                f"{where} holds a CLIP text encoder without the weight {error.args[0]}.", hint="The file is incomplete; fetch it again."
+            ) from error
+        if tower.branch in found:
+            continue
+        check(sizes, shapes, where)
+        identified = f"{key or identity_of(source) + '#clip'}{'' if not found else '_' + tower.branch}"
+        loadable = Loadable(identified, functools.partial(ClipText, sizes), renamed(source, parts), dtype=dtype)
+        lookup = Inversions(folders, tower.branch, sizes.width) if folders else None
+        tokenizer = ClipTokenizer(pad=tower.pad, lookup=lookup)
+        found[tower.branch] = ClipHandle(loadable, sizes, tokenizer, tower.branch, tower.layer, tower.norm)
+    return list(found.values())
+
+
+def joined(handles: Sequence[ClipHandle]) -> ClipHandle | JointClip | None:
+    """What travels on a CLIP wire: one encoder, SDXL's pair of L and bigG, or None for none."""
+    by_branch = {handle.branch: handle for handle in handles}
+    if {"l", "g"} <= by_branch.keys():
+        return JointClip.sdxl(by_branch["l"], by_branch["g"])
+    return handles[0] if handles else None
 
 
 def from_file(
-    file: WeightFile, *, key: str | None = None, dtype: torch.dtype = torch.float32, folders: Folders | None = None
+    file: WeightFile,
+    *,
+    key: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    folders: Folders | None = None,
+    quick: bool | None = None,
 ) -> ClipHandle | None:
     """As `from_checkpoint`, for a stand-alone text encoder or a diffusers folder's `text_encoder` opened by backend.weights.open."""
-    return from_checkpoint(Views(file), file, key=key, dtype=dtype, folders=folders)
+    return from_checkpoint(Views(file), file, key=key, dtype=dtype, folders=folders, quick=quick)
 
 
 def path_of(source: Mapping[str, Tensor]) -> str:
@@ -135,8 +229,8 @@ def identity_of(source: Mapping[str, Tensor]) -> str:
     return identity(source.file) if isinstance(source, Views) else f"weights at {id(source):x}"
 
 
-def renamed(source: Mapping[str, Tensor], names: Mapping[str, str]) -> Mapping[str, Tensor]:
+def renamed(source: Mapping[str, Tensor], parts: Mapping[str, Part]) -> Mapping[str, Tensor]:
     """The source under net parameter names. A file stays a file, so that the pool can read ahead in it."""
     if isinstance(source, Views):
-        return Views(Renamed(source.file, names))
-    return {name: source[old] for name, old in names.items()}
+        return Views(MappedNames(source.file, parts))
+    return {name: part.tensor(source[part.key]) for name, part in parts.items()}
