@@ -17,7 +17,7 @@ SCREENSHOT = "EMULSION_SCREENSHOT"  # set to 1 to renew docs/screenshot.png
 
 
 def ready(page: Any, server: Running) -> None:
-    page.goto(server.url)
+    page.goto(server.url + "/form")
     page.wait_for_selector("select[name=model] option", state="attached")
     page.wait_for_function("document.getElementById('connection').textContent === 'Connected'")
 
@@ -57,7 +57,7 @@ def test_the_page_obeys_its_own_content_policy(browser: Any, server: Running) ->
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
-    page.goto(server.url)
+    page.goto(server.url + "/form")
     page.fill("input[name=steps]", "2")
     page.click("#run")
     page.wait_for_selector("#gallery img", timeout=60_000)
@@ -112,7 +112,7 @@ GRAPH = {
 
 @pytest.mark.parametrize("module", MODULES)
 def test_the_pure_modules(page: Any, server: Running, module: str) -> None:
-    page.goto(server.url)
+    page.goto(server.url + "/form")
     for expression, expected in MODULES[module]:
         call = f"import('/{module}').then((m) => {expression.replace('@', json.dumps(GRAPH))})"
         assert page.evaluate(call) == expected, expression

@@ -20,6 +20,12 @@ async def index(request: web.Request) -> web.StreamResponse:
     return _file(state_of(request).web_root, "index.html")
 
 
+@routes.get("/form")
+async def form(request: web.Request) -> web.StreamResponse:
+    """The plain page: one form for a graph, for small screens and for those who do not want to see the graph."""
+    return _file(state_of(request).web_root, "form.html")
+
+
 @routes.get("/extensions/{pack}/{file:.*}")
 async def pack_file(request: web.Request) -> web.StreamResponse:
     state, name = state_of(request), request.match_info["pack"]

@@ -1,14 +1,14 @@
 // The page: wires the server's events to the parts, and holds the one thing that changes, the graph.
-import { newId, Refused, Server } from "./core/api.js";
-import { caption, get, handles, isGraph, set, title } from "./core/graph.js";
-import { format, parse, text } from "./core/json.js";
-import { ofFailure, ofNodeErrors, ofRefusal } from "./core/sentences.js";
-import { byId, make } from "./ui/dom.js";
-import { drawForm, randomSeed } from "./ui/form.js";
-import { Jobs } from "./ui/jobs.js";
-import { Progress } from "./ui/progress.js";
-import { Stage } from "./ui/stage.js";
-import { themed } from "./ui/theme.js";
+import { newId, Refused, Server } from "../core/api.js";
+import { caption, get, handles, isGraph, set, title } from "../core/graph.js";
+import { format, parse, text } from "../core/json.js";
+import { ofFailure, ofNodeErrors, ofRefusal } from "../core/sentences.js";
+import { byId, make } from "../ui/dom.js";
+import { drawForm, randomSeed } from "../ui/form.js";
+import { Jobs } from "../ui/jobs.js";
+import { Progress } from "../ui/progress.js";
+import { Stage } from "../ui/stage.js";
+import { themed } from "../ui/theme.js";
 
 const server = new Server();
 const stage = new Stage(server);
