@@ -11,6 +11,7 @@ import { ROOT, freeze } from "./records.js";
 /** @typedef {import("./graphview.js").Tables} Tables */
 /** @typedef {"edit" | "undo" | "redo" | "apply"} Origin */
 /** @typedef {{label: string, origin: Origin, patches: readonly Patch[]}} Change */
+/** @typedef {{records: readonly Patch[], done: readonly import("./history.js").Entry[], undone: readonly import("./history.js").Entry[], saved: number}} Kept */
 /**
  * @typedef {object} EditOptions
  * @property {string | null} [merge]  edits in a row with the same key are one step of the history (a drag, typing); `seal` ends the row
@@ -211,6 +212,32 @@ export class Document {
     for (const patch of applied) this.#write(patch);
     this.#history.clear();
     this.#announce({ label, origin: "apply", patches: applied });
+  }
+
+  /**
+   * All there is to know, as plain data that can be kept outside (an autosave): the records, and the last `most` steps.
+   * @param {number} [most]
+   * @returns {Kept}
+   */
+  keep(most = 200) {
+    const records = [...this.#graphs].flatMap(([graph, { tables }]) =>
+      Object.entries(tables).flatMap(([table, rows]) => [...rows.values()].map((after) => ({ graph, table: /** @type {Table} */ (table), id: after.id, before: undefined, after }))),
+    );
+    return { records, ...this.#history.kept(most) };
+  }
+
+  /**
+   * A document as it was kept, its steps included.
+   * @param {Kept} kept
+   * @returns {Document}
+   */
+  static resume({ records, done, undone, saved }) {
+    const document = new Document();
+    document.apply(records, "Open");
+    /** @param {import("./history.js").Entry} entry */
+    const frozen = (entry) => ({ ...entry, patches: entry.patches.map((patch) => ({ ...patch, before: freeze(patch.before), after: freeze(patch.after) })) });
+    document.#history.resume({ done: done.map(frozen), undone: undone.map(frozen), saved });
+    return document;
   }
 
   /**

@@ -91,6 +91,22 @@ export class History {
     return entry;
   }
 
+  /** Everything there is to keep beside the document, the last `most` steps of it. @param {number} most */
+  kept(most) {
+    const done = this.#done.slice(-most);
+    const saved = this.#saved === undefined ? -1 : this.#saved === null ? (done.length === this.#done.length ? 0 : -1) : done.indexOf(this.#saved) + 1 || -1;
+    return { done, undone: this.#undone.slice(-most), saved };
+  }
+
+  /** Take up what was kept; `saved`: how many steps there were when the document was saved, -1 when that is out of reach.
+   * @param {{done: readonly Entry[], undone: readonly Entry[], saved: number}} kept */
+  resume({ done, undone, saved }) {
+    this.#done = [...done];
+    this.#undone = [...undone];
+    this.#saved = saved < 0 ? undefined : (this.#done[saved - 1] ?? null);
+    this.seal();
+  }
+
   /** Forget every step; the state is then no saved one. */
   clear() {
     this.#done.length = 0;
