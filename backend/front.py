@@ -12,21 +12,25 @@ import sys
 import time
 import webbrowser
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
 
-from backend.base.config import ROOT, Settings
+from backend.base.config import ROOT, Settings, without_secrets
 from backend.base.errors import Refused
 from backend.base.paths import Folders
 from backend.graph.choices import FolderChoices
 from backend.server import wire
+from backend.server.access import SHORTEST_TOKEN, Accounts, new_token
 from backend.server.app import build
 from backend.server.catalogue import Catalogue
 from backend.server.hub import Hub
 from backend.server.jobs import Jobs
 from backend.server.logs import LogRing
+from backend.server.security import is_loopback
 from backend.server.state import State
+from backend.storage.audit import Audit
 from backend.storage.db import Database
 from backend.storage.events import EventLog
 from backend.storage.history import History
@@ -38,22 +42,43 @@ from backend.workers.local import LocalWorker
 from backend.workers.protocol import Frame
 
 DRAIN_S = 3.0
+TOKEN_VARIABLE = "EMULSION_TOKEN"
 _BACKLOG = 1024
 
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C; the process's exit status. Raises Problem when it cannot start."""
-    return asyncio.run(_serve(settings))
+    return asyncio.run(_serve(guarded(settings, os.environ)))
+
+
+def guarded(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """The settings with their token filled in. Raises Refused when everybody on the network could use the server unasked."""
+    token = settings.token if settings.token is not None else environ.get(TOKEN_VARIABLE) or None
+    if token == "":
+        token = new_token()
+        print(f"Token of this start (shown once): {token}", file=sys.stderr, flush=True)
+    if token is not None and len(token) < SHORTEST_TOKEN:
+        raise Refused(f"A token of {len(token)} characters can be guessed.", hint="Use --token without a value to have a good one made.")
+    beyond = [address for address in settings.listen if not is_loopback(address)]
+    if beyond and token is None and settings.users_file is None:
+        raise Refused(
+            f"The server does not start: everybody who reaches {' or '.join(beyond)} could run graphs and read pictures.",
+            hint="Add --token (one is made and printed), --token WORD, or --users-file FILE; or listen on 127.0.0.1 only.",
+        )
+    if beyond and len(token or "x" * 16) < 16:
+        print("Warning: the token is short. Others can reach this server; use 16 characters or more.", file=sys.stderr, flush=True)
+    return replace(settings, token=token)
 
 
 def worker_command(settings: Settings) -> list[str]:
     """How the worker process is started: the same flags, read again there."""
-    return [sys.executable, "-P", "-m", "backend.worker", *settings.argv]
+    return [sys.executable, "-P", "-m", "backend.worker", *without_secrets(settings.argv)]
 
 
 def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """The worker's environment: what its libraries read before any code of ours runs there."""
-    env = {**environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), environ.get("PYTHONPATH", "")]))}
+    inherited = {name: value for name, value in environ.items() if name != TOKEN_VARIABLE}
+    env = {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), environ.get("PYTHONPATH", "")]))}
     if settings.cuda_device is not None:
         env |= dict.fromkeys(("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES"), settings.cuda_device)
     if settings.deterministic:
@@ -75,7 +100,19 @@ class Front:
         catalogue = Catalogue(FolderChoices(folders), logs.write)
         root = settings.front_end_root or ROOT / "web"
         self.state = State(
-            settings, folders, queue, history, jobs, hub, catalogue, SettingsStore(database), UserStore(database), logs, root
+            settings,
+            folders,
+            queue,
+            history,
+            jobs,
+            hub,
+            catalogue,
+            SettingsStore(database),
+            UserStore(database),
+            logs,
+            root,
+            Accounts.of(settings, folders),
+            Audit(folders.user / "audit.jsonl"),
         )
         self.worker = LocalWorker(
             worker_command(settings),
@@ -165,7 +202,7 @@ async def _serve(settings: Settings) -> int:
         _wipe(folders.temp)
         front = Front(settings, folders, database, logs, stop)
         await front.recover()
-        runner = web.AppRunner(build(front.state), access_log=None, handle_signals=False, keepalive_timeout=75.0)
+        runner = web.AppRunner(build(front.state), access_log=None, handle_signals=False, keepalive_timeout=settings.request_timeout)
         await runner.setup()
         url = await _listen(runner, settings)
         front.worker.start()
@@ -173,7 +210,6 @@ async def _serve(settings: Settings) -> int:
         logs.write(f"Front ready after {time.monotonic() - started:.2f} s.")
         if not settings.dont_print_server:
             logs.write(f"To see the GUI go to: {url}")
-        _warn_if_open(settings, logs)
         if settings.auto_launch:
             webbrowser.open(url)
         status: int = await stopped
@@ -244,13 +280,3 @@ def _on_signals(stop: Callable[[int], None]) -> None:
             loop.add_signal_handler(name, stop, 0)
         except NotImplementedError:  # Windows: Ctrl-C raises KeyboardInterrupt in the loop instead
             return
-
-
-def _warn_if_open(settings: Settings, logs: LogRing) -> None:
-    from backend.server.security import is_loopback
-
-    if settings.token is None and not all(is_loopback(a) for a in settings.listen):
-        logs.write(
-            "Warning: everybody who can reach this machine can run graphs on it and read its pictures. "
-            "Use --token, or listen on 127.0.0.1 only."
-        )

@@ -16,6 +16,7 @@ MemoryMode = Literal["auto", "gpu-only", "high", "normal", "low", "none", "cpu"]
 CachePolicy = Literal["classic", "lru", "none", "ram"]
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30
+_SECRET = ("--token", "--users-file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,11 @@ class Settings:
     cors_origin: str | None = None
     max_upload: int = 100 * 2**20
     compress_response: bool = False
-    token: str | None = None
+    token: str | None = None  # "" asks for a generated one
+    users_file: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
+    rate_limit: int = 0
+    request_timeout: float = 30.0
     # directories
     base_directory: Path = ROOT
     output_directory: Path | None = None
@@ -136,7 +141,11 @@ def _network(p: _Parser) -> None:
     g.add_argument("--enable-cors-header", dest="cors_origin", nargs="?", const="*", metavar="ORIGIN")
     g.add_argument("--max-upload-size", dest="max_upload", type=lambda t: int(float(t) * 2**20), metavar="MB")
     _flag(g, "--enable-compress-response-body", "compress_response")
-    g.add_argument("--token", help="clients must send this token")
+    g.add_argument("--token", nargs="?", const="", help="clients must send this token; without a value one is made and printed")
+    g.add_argument("--users-file", type=_path, metavar="FILE", help="users with tokens and roles, see docs/security.md")
+    g.add_argument("--allow-host", dest="allowed_hosts", nargs="+", action="extend", metavar="NAME", help="names this server answers to")
+    g.add_argument("--rate-limit", type=int, metavar="N", help="changes per minute each client may make; 0 for no limit")
+    g.add_argument("--request-timeout", type=float, metavar="SECONDS", help="a request that stops arriving for longer is dropped")
 
 
 def _directories(p: _Parser) -> None:
@@ -224,6 +233,20 @@ def parser(prog: str = "emulsion") -> argparse.ArgumentParser:
     for part in (_network, _directories, _device, _runs, _process):
         part(p)
     return p
+
+
+def without_secrets(argv: Sequence[str]) -> list[str]:
+    """The command line without what only the front may know: tokens and where they are kept."""
+    kept: list[str] = []
+    skip = False
+    for word in argv:
+        if skip and not word.startswith("-"):
+            skip = False
+            continue
+        skip = word in _SECRET
+        if not skip and word.split("=", 1)[0] not in _SECRET:
+            kept.append(word)
+    return kept
 
 
 def parse(argv: Sequence[str] = ()) -> Settings:

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,10 @@ class Folders:
         for file in extra:
             made.read_extra(file)
         return made
+
+    def of_user(self, name: str) -> Folders:
+        """The same models, with input, output and temp directories of a user's own."""
+        return replace(self, input=self.input / name, output=self.output / name, temp=self.temp / name)
 
     def create(self) -> None:
         """Make the directories that are written to."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -20,7 +23,8 @@ _HEADER_LIMIT = 16 << 10
 def build(state: State) -> web.Application:
     """The application of a front."""
     settings = state.settings
-    app = web.Application(client_max_size=settings.max_upload, middlewares=[security.guard(settings), _errors])
+    guard = security.Guard(settings, state.accounts, state.audit)
+    app = web.Application(client_max_size=settings.max_upload, middlewares=[guard.middleware(), _errors])
     app[STATE] = state
     for room in DOUBLED:
         app.add_routes(room.routes)
@@ -39,7 +43,8 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         if (request.content_length or 0) > most:  # known before anything is read
             return _too_large(most)
-        return await handler(request)
+        with drop_when_stalled(request, request.app[STATE].settings.request_timeout):
+            return await handler(request)
     except UnknownUser as problem:
         return problem_reply(problem, 401)
     except Problem as problem:
@@ -58,6 +63,31 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
             state.logs.write(line)
         message = f"The server failed to answer: {type(error).__name__}."
         return json_reply(error_body("internal_error", message, "The log has the details."), 500)
+
+
+@contextmanager
+def drop_when_stalled(request: web.Request, patience_s: float) -> Iterator[None]:
+    """Cut the connection of a request whose body stops arriving. One that has arrived, as most have, costs nothing."""
+    content = request.content
+    if not request.body_exists or content.is_eof():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    watch: list[asyncio.TimerHandle] = []
+
+    def look(seen: int) -> None:
+        if content.is_eof() or request.transport is None:
+            return
+        if content.total_bytes == seen:
+            request.transport.abort()
+        else:
+            watch[:] = [loop.call_later(patience_s, look, content.total_bytes)]
+
+    watch.append(loop.call_later(patience_s, look, content.total_bytes))
+    try:
+        yield
+    finally:
+        watch[0].cancel()
 
 
 def _too_large(most: int) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ from aiohttp import web
 from backend.base.config import Settings
 from backend.base.errors import BadInput
 from backend.base.paths import Folders
+from backend.server.access import OWNER, Accounts, Identity, Role
 from backend.server.catalogue import Catalogue
 from backend.server.hub import Hub
 from backend.server.jobs import Jobs
 from backend.server.logs import LogRing
+from backend.server.security import IDENTITY
+from backend.storage.audit import Audit
 from backend.storage.history import History
 from backend.storage.queue import Queue
 from backend.storage.settings import SettingsStore, UserStore
@@ -40,13 +44,42 @@ class State:
     users: UserStore
     logs: LogRing
     web_root: Path
+    accounts: Accounts = field(default_factory=Accounts)
+    audit: Audit = field(default_factory=lambda: Audit(Path(os.devnull)))
     counter: int = 0
     hello: dict[str, Any] = field(default_factory=dict)
     beat: dict[str, Any] = field(default_factory=dict)
     stopping: bool = False
+    _folders: dict[str, Folders] = field(default_factory=dict)
+
+    def identity(self, request: web.Request) -> Identity:
+        """Who is asking, as the guard found out."""
+        found: Identity = request.get(IDENTITY, OWNER)
+        return found
+
+    def owner(self, request: web.Request) -> str | None:
+        """The user whose jobs and pictures a request is about; None on a server without users."""
+        return self.identity(request).user if self.accounts.users else None
+
+    def sees(self, request: web.Request, owner: str | None) -> bool:
+        """Whether a job of `owner` may be looked at and changed: it is the asker's own, or the asker is an admin."""
+        identity = self.identity(request)
+        return not self.accounts.users or owner == identity.user or identity.role is Role.ADMIN
+
+    def folders_of(self, owner: str | None) -> Folders:
+        """The directories of a user: input, output and temp are their own, models are everybody's."""
+        if owner is None:
+            return self.folders
+        found = self._folders.get(owner)
+        if found is None:
+            found = self._folders[owner] = self.folders.of_user(owner)
+            found.create()
+        return found
 
     def user(self, request: web.Request) -> str:
         """The user a request speaks for. Raises UnknownUser in multi-user mode."""
+        if (owner := self.owner(request)) is not None:
+            return owner
         if not self.settings.multi_user:
             return "default"
         id = request.headers.get("comfy-user", "")

