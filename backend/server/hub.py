@@ -30,6 +30,7 @@ class Client:
         self.sid = sid
         self.metadata_previews = False
         self.numbered = False
+        self.watching = False
         self.told_remaining: int | None = None
         self.held: list[tuple[bytes, WSMsgType]] | None = None
         self._line: deque[tuple[bytes, WSMsgType]] = deque()
@@ -108,6 +109,7 @@ class Hub:
     def __init__(self, remaining: Callable[[], int]) -> None:
         self._remaining = remaining
         self._by_sid: dict[str, list[Client]] = {}
+        self._watching: list[Client] = []
         self._status_due: asyncio.TimerHandle | None = None
         self._status_last = -1.0
         self.on_audience: Callable[[bool], None] = lambda someone: None
@@ -119,6 +121,8 @@ class Hub:
         """From now on this socket gets the frames of its client id; an older one with the same id gets nothing while this lives."""
         first = not self._by_sid
         self._by_sid.setdefault(client.sid, []).append(client)
+        if client.watching:
+            self._watching.append(client)
         if first:
             self.on_audience(True)
 
@@ -127,6 +131,8 @@ class Hub:
         same = self._by_sid.get(client.sid, [])
         if client in same:
             same.remove(client)
+        if client in self._watching:
+            self._watching.remove(client)
         if not same:
             self._by_sid.pop(client.sid, None)
         if not self._by_sid:
@@ -142,11 +148,15 @@ class Hub:
         return [same[-1] for same in self._by_sid.values()]
 
     def audience(self, sid: str | None, to: str) -> Iterable[Client]:
-        """Who gets a frame of a job whose client is `sid`."""
+        """Who gets a frame of a job whose client is `sid`: besides that client those who watch every run."""
+        if sid is not None and sid.endswith("\0"):  # a user's job without a client: that user's sockets alone
+            return [same[-1] for name, same in self._by_sid.items() if name.startswith(sid)] if to == wire.CLIENT_OR_EVERYONE else ()
         if to == wire.EVERYONE or (to == wire.CLIENT_OR_EVERYONE and sid is None):
             return self.everyone()
         client = self.find(sid)
-        return () if client is None else (client,)
+        if not self._watching or to == wire.CLIENT_ALONE:
+            return () if client is None else (client,)
+        return [*self._watching] if client is None or client.watching else [client, *self._watching]
 
     def send(self, sid: str | None, message: Message, seq: int | None = None) -> None:
         """Queue a JSON frame for its audience."""

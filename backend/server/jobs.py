@@ -29,7 +29,7 @@ class Worker(Protocol):
 
     ready: asyncio.Event
 
-    def run(self, job: bytes) -> None: ...
+    def run(self, about: str, prompt: str) -> None: ...
     def cancel(self, id: str) -> None: ...
     def ended(self, id: str) -> None: ...
     def free(self, unload_models: bool, free_memory: bool) -> None: ...
@@ -49,6 +49,7 @@ class Jobs:
         self._idle = asyncio.Event()
         self._idle.set()
         self._paused = False
+        self.held = False
 
     @property
     def running(self) -> QueuedJob | None:
@@ -73,6 +74,11 @@ class Jobs:
         self.hub.status(job.client)
         self.kick()
 
+    def hold(self, held: bool) -> None:
+        """Start no further job until it is called with False; the running one goes on."""
+        self.held = held
+        self.kick()
+
     def kick(self) -> None:
         """Give the worker its next job, if it is free."""
         if (job := self._start_next()) is not None:
@@ -80,7 +86,7 @@ class Jobs:
 
     def _start_next(self) -> QueuedJob | None:
         worker = self.worker
-        if self._paused or self._running is not None or worker is None or not worker.ready.is_set():
+        if self._paused or self.held or self._running is not None or worker is None or not worker.ready.is_set():
             return None
         job = self.queue.take()
         if job is None:
@@ -90,7 +96,7 @@ class Jobs:
         self._idle.clear()
         extra = job.extra if not job.secrets else json.dumps({**json.loads(job.extra), **job.secrets})
         try:
-            worker.run(f'{{"id":{json.dumps(job.id)},"prompt":{job.prompt},"targets":{job.targets},"extra":{extra}}}'.encode())
+            worker.run(f'{{"id":{json.dumps(job.id)},"targets":{job.targets},"extra":{extra}}}', job.prompt)
         except Problem:  # it has just died: on_death is on its way and decides
             self._say(f"The worker went away before job {job.id} reached it.")
         return job
@@ -218,8 +224,8 @@ class Jobs:
         elif self._running is None:
             self._idle.set()
 
-    def replay(self, since: int, client: str) -> list[tuple[int, bytes]]:
-        """Numbered frames a client missed. Reads the disk: call it in a thread."""
+    def replay(self, since: int, client: str | None) -> list[tuple[int, bytes]]:
+        """Numbered frames a client missed; with None those of every run. Reads the disk: call it in a thread."""
         if since > self.log.last:
             since = 0  # numbers of a database that is no more
         frames: list[tuple[int, bytes]] = []

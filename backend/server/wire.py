@@ -19,8 +19,9 @@ _BYTES_PER_CHANGE = 400
 _BYTES_PER_SECOND = 100_000
 _ONE, _TWO = struct.Struct(">I"), struct.Struct(">II")
 
-CLIENT, EVERYONE, CLIENT_OR_EVERYONE = "client", "everyone", "client or everyone"
-"""Who gets a frame: the job's client only; that client, and everyone when the job has none, for `CLIENT_OR_EVERYONE`."""
+CLIENT, EVERYONE, CLIENT_OR_EVERYONE, CLIENT_ALONE = "client", "everyone", "client or everyone", "client alone"
+"""Who gets a frame: the job's client (and who watches every run); everyone, too, when the job has no client, for `CLIENT_OR_EVERYONE`;
+`CLIENT_ALONE` is what a pack says to one page, which must not reach another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,22 @@ class RunWire:
             f'{{"type":"executed","data":{{"node":{quote(e.node)},"display_node":{quote(display)},"output":{output},"prompt_id":{self._job}}}'
         )
 
+    def _again(self, e: ev.NodesAgain) -> Iterator[Message]:
+        """One map for all of them: they change together, so that telling it after each would say the same many times."""
+        for node, shown in zip(e.nodes, e.outputs, strict=True):
+            output = "null"
+            if shown is not None:
+                self.outputs[node] = shown
+                self.meta[node] = {"node_id": node, "display_node": node, "parent_node": None, "real_node_id": node}
+                output = dump(shown)
+            name = quote(node)
+            self._note(node, 1, 1, "finished")
+            yield Message(f'{{"type":"executed","data":{{"node":{name},"display_node":{name},"output":{output},"prompt_id":{self._job}}}')
+        if len(self._states) > _SMALL_GRAPH:
+            self._unsent = True
+        else:
+            yield self._map()
+
     def _finished(self, e: ev.NodeFinished) -> Iterator[Message]:
         yield from self._state(e.node, 1, 1, "finished")
 
@@ -237,7 +254,7 @@ class RunWire:
         yield text_frame(e.node, e.text)
 
     def _pack(self, e: ev.PackEvent) -> Iterator[Message]:
-        yield message(e.type, e.data, EVERYONE if e.client is None else CLIENT, lasting=False)
+        yield message(e.type, e.data, EVERYONE if e.client is None else CLIENT_ALONE, lasting=False)
 
     def _said(self, type: str, data: dict[str, Any], to: str = CLIENT) -> Message:
         self.messages.append([type, data])
@@ -249,6 +266,17 @@ class RunWire:
         The map grows with the graph, so sending it on every change would cost the square of the nodes. Small graphs get it always;
         larger ones whenever the changes and the time since the last one have earned its size.
         """
+        self._note(node, value, total, state)
+        if len(self._states) > _SMALL_GRAPH:
+            now = self._clock()
+            self._credit += _BYTES_PER_CHANGE + (now - self._last) * _BYTES_PER_SECOND
+            self._last = now
+            if self._credit < self._bytes:
+                self._unsent = True
+                return
+        yield self._map()
+
+    def _note(self, node: str, value: float, total: float, state: str) -> None:
         display, parent, real = self.place(node)
         above = "null" if parent is None else quote(parent)
         text = (
@@ -258,14 +286,6 @@ class RunWire:
         states = self._states
         self._bytes += len(text) - len(states.get(node, ""))
         states[node] = text
-        if len(states) > _SMALL_GRAPH:
-            now = self._clock()
-            self._credit += _BYTES_PER_CHANGE + (now - self._last) * _BYTES_PER_SECOND
-            self._last = now
-            if self._credit < self._bytes:
-                self._unsent = True
-                return
-        yield self._map()
 
     def _rest(self) -> Iterator[Message]:
         if self._unsent:
@@ -287,6 +307,7 @@ _HANDLERS: Mapping[type[ev.Event], Callable[[RunWire, Any], Iterator[Message | b
     ev.NodeStarted: RunWire._started,
     ev.Progress: RunWire._progress,
     ev.NodeShown: RunWire._shown,
+    ev.NodesAgain: RunWire._again,
     ev.NodeFinished: RunWire._finished,
     ev.NodeBlocked: RunWire._blocked,
     ev.NodeText: RunWire._text,

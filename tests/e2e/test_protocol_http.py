@@ -621,3 +621,22 @@ def test_cors_header_replaces_the_guard(tmp_path: Path) -> None:
         assert "PUT" in answer.headers["Access-Control-Allow-Methods"]
         assert other.ask("/features?token=let-me-in").status == 200
         assert other.ask("/features?token=no").status == 401
+
+
+def test_a_file_that_changed_meanwhile_is_not_overwritten(server: Server) -> None:
+    def put(text: str, **headers: str) -> Answer:
+        given = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        return server.ask("/userdata/workflows%2Fshared.json", "POST", text.encode(), headers=given)
+
+    first = put("1", If_None_Match="*")
+    assert first.status == 200
+    assert put("2", If_None_Match="*").status == 412
+    read = server.ask("/userdata/workflows%2Fshared.json")
+    assert read.headers["ETag"] == first.headers["ETag"]
+    second = put("22", If_Match=read.headers["ETag"])
+    assert second.status == 200
+    stale = put("3", If_Match=read.headers["ETag"])
+    assert stale.status == 412
+    assert "changed" in stale.json()["error"]["message"]
+    assert server.ask("/userdata/workflows%2Fshared.json").body == b"22"
+    assert put("4").status == 200, "who does not ask for it overwrites as ever"

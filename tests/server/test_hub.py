@@ -156,3 +156,21 @@ async def test_frames_wait_while_older_ones_are_told() -> None:
         client.release()
         assert [f["type"] for f in await received(socket)] == ["old", "live"]
         await socket.close()
+
+
+async def test_who_watches_hears_of_the_runs_of_others_but_not_what_a_pack_says_to_one_page() -> None:
+    async with hub_server() as (hub, url), aiohttp.ClientSession() as session:
+        owner, watcher = await session.ws_connect(url + "owner"), await session.ws_connect(url + "watcher")
+        await settled(hub, 2)
+        watching = hub.find("watcher")
+        assert watching is not None
+        hub.remove(watching)
+        watching.watching = True
+        hub.add(watching)
+        hub.send("owner", wire.message("executed", {"node": "1"}))
+        hub.send("owner", wire.message("pack.says", {}, wire.CLIENT_ALONE))
+        assert [m["type"] for m in await received(owner)] == ["executed", "pack.says"]
+        assert [m["type"] for m in await received(watcher)] == ["executed"]
+        hub.send("watcher", wire.message("executed", {"node": "2"}))
+        assert len(await received(watcher)) == 1, "its own frames come once"
+        assert await received(owner) == []

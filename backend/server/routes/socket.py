@@ -24,7 +24,7 @@ _REPLAY_PIECE = 200
 
 @routes.get("/ws")
 async def connect(request: web.Request) -> web.WebSocketResponse:
-    """A socket. `since=N` asks for the numbered events after N that its client id has missed."""
+    """A socket. `since=N` asks for the numbered events after N that its client id has missed; `watch=1` for other clients' runs."""
     state = state_of(request)
     since = int_query(request, "since")
     sid = request.query.get("clientId") or uuid.uuid4().hex
@@ -32,9 +32,10 @@ async def connect(request: web.Request) -> web.WebSocketResponse:
         raise BadInput("The clientId is too long.", hint="Use at most 256 characters.")
     socket = web.WebSocketResponse(max_msg_size=MOST_INBOUND, compress=False, timeout=2.0)
     await socket.prepare(request)
-    client = Client(socket, request.transport, sid)
+    client = Client(socket, request.transport, state.client_id(request, sid) or sid)
     client.put(wire.status(len(state.queue), sid).frame())
     client.numbered = since is not None
+    client.watching = request.query.get("watch") == "1" and not state.settings.multi_user
     if since is not None:
         client.held = []
     state.hub.add(client)
@@ -46,7 +47,7 @@ async def connect(request: web.Request) -> web.WebSocketResponse:
         if replaying is not None:
             replaying.cancel()
         state.hub.remove(client)
-        state.logs.subscribers.discard(sid)
+        state.logs.subscribers.discard(client.sid)
         await client.close()
     return socket
 
@@ -86,7 +87,7 @@ def _flags(text: str) -> dict[str, Any] | None:
 async def _replay(state: State, client: Client, since: int) -> None:
     """Old frames go out before the live ones that were held back meanwhile."""
     upto = state.jobs.log.last
-    frames = await asyncio.to_thread(state.jobs.replay, since, client.sid)
+    frames = await asyncio.to_thread(state.jobs.replay, since, None if client.watching else client.sid)
     held, client.held = client.held or [], None
     for at, (seq, frame) in enumerate(frames):
         if seq <= upto:

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from backend.base.errors import BadInput
-from backend.server.replies import flag_query, json_reply
+from backend.base.errors import BadInput, Refused
+from backend.server.replies import flag_query, json_reply, problem_reply
 from backend.server.state import state_of
 from backend.storage.userdata import Info
 
 routes = web.RouteTableDef()
+_writing = threading.Lock()
+
+
+class Changed(Refused):
+    """The file is no longer what the client has read."""
+
+
+def _version(path: Path) -> str | None:
+    """The entity tag that a read of this file answers with; None when there is no file."""
+    if not path.is_file():
+        return None
+    stat = path.stat()
+    return f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
 
 
 @routes.get("/userdata")
@@ -50,8 +65,26 @@ async def write(request: web.Request) -> web.Response:
     name = request.match_info["file"]
     files.path(name)
     data = await request.read()
-    info = await asyncio.to_thread(files.write, name, data, flag_query(request, "overwrite", True))
-    return _reply(request, info)
+    expected, absent = request.headers.get("If-Match"), request.headers.get("If-None-Match") == "*"
+
+    def save() -> tuple[Info, str]:
+        with _writing:  # nobody writes between the look and the deed
+            there = _version(files.path(name))
+            if (absent and there is not None) or (expected not in (None, "*") and expected != there):
+                raise Changed(
+                    f"{name!r} {'exists already' if absent else 'was changed or removed since it was read'}.",
+                    hint="Read it again, or save under another name.",
+                )
+            info = files.write(name, data, flag_query(request, "overwrite", True))
+            return info, _version(files.path(name)) or ""
+
+    try:
+        info, version = await asyncio.to_thread(save)
+    except Changed as problem:
+        return problem_reply(problem, 412)
+    reply = _reply(request, info)
+    reply.headers["ETag"] = version
+    return reply
 
 
 @routes.delete("/userdata/{file}")
