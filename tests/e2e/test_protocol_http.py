@@ -626,7 +626,7 @@ def test_cors_header_replaces_the_guard(tmp_path: Path) -> None:
 def test_a_file_that_changed_meanwhile_is_not_overwritten(server: Server) -> None:
     def put(text: str, **headers: str) -> Answer:
         given = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
-        return server.ask("/userdata/workflows%2Fshared.json", "POST", text.encode(), headers=given)
+        return server.ask("/userdata/workflows%2Fshared.json", text.encode(), headers=given)
 
     first = put("1", If_None_Match="*")
     assert first.status == 200
