@@ -27,6 +27,7 @@ from backend.workers.protocol import Outbox, binary_frame, read_frame_blocking, 
 
 if TYPE_CHECKING:
     from backend.engine.executor import Executor
+    from backend.graph.reader import Reader
     from backend.graph.registry import Registry
     from backend.memory.device import DeviceFacts
     from backend.memory.pool import Pool
@@ -39,7 +40,7 @@ class Pipe:
     """The process's side of the pipe: the control thread, and the outbox for everything that is said."""
 
     def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
-        self.tasks: queue.SimpleQueue[Mapping[str, Any]] = queue.SimpleQueue()
+        self.tasks: queue.SimpleQueue[tuple[Mapping[str, Any], bytes]] = queue.SimpleQueue()
         self.answers: dict[str, Callable[[Any], Any]] = {}
         self.figures: Callable[[], dict[str, Any]] = dict
         self._watched = False
@@ -70,7 +71,7 @@ class Pipe:
             elif op == "stop":
                 break
             else:
-                self.tasks.put(message)
+                self.tasks.put((message, frame.payload))
         os._exit(0)  # the front is gone or wants this process gone; results on disk are complete files
 
     def _answer(self, message: Mapping[str, Any]) -> None:
@@ -107,6 +108,7 @@ class Worker:
         self.executor: Executor
         self.device: DeviceFacts
         self.pool: Pool
+        self._reader: Reader
         self._described: dict[str, Any] = {}
         self._job = ""
         self._beacon = Beacon.inherited()
@@ -123,6 +125,7 @@ class Worker:
         from backend.engine.context import Services
         from backend.engine.executor import Executor
         from backend.graph.describe import to_wire
+        from backend.graph.reader import Reader
         from backend.graph.registry import Registry
         from backend.memory.device import probe
         from backend.memory.pool import Pool
@@ -142,6 +145,7 @@ class Worker:
             around=torch.inference_mode,
             on_out_of_memory=self._unload,
         )
+        self._reader = Reader()
         self._described = {id: to_wire(t) for id, t in self.registry.items()}
         self.pipe.answers.update(validate=self._validate, refresh=self._refresh, memory=self._memory)
         self.pipe.figures = self._figures
@@ -165,18 +169,17 @@ class Worker:
     def work(self) -> None:
         """Run jobs as they come; never returns (the control thread ends the process)."""
         while True:
-            message = self.pipe.tasks.get()
+            message, payload = self.pipe.tasks.get()
             if message["op"] == "run":
-                self._run(message["job"])
+                self._run(message["job"], payload)
             elif message["op"] == "free":
                 self._free(message["unload_models"], message["free_memory"])
 
-    def _run(self, job: Mapping[str, Any]) -> None:
+    def _run(self, job: Mapping[str, Any], document: bytes) -> None:
         from backend.engine.executor import Job
-        from backend.graph.document import Prompt
 
         id = self._job = job["id"]
-        prompt = Prompt.parse(job["prompt"])
+        prompt = self._reader.read(document)
         outcome = self.executor.run(Job(id, prompt, tuple(job["targets"]), job["extra"]), lambda: self.pipe.is_cancelled(id))
         self.pipe.forget(id)
         self.pipe.outbox.message({"op": "done", "id": id, "outcome": outcome.to_json()})

@@ -90,6 +90,15 @@ class NodeShown(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NodesAgain(Event):
+    """Output nodes of the prompt whose results exist already, and what each showed when it ran (None: nothing)."""
+
+    code: ClassVar[str] = "again"
+    nodes: tuple[str, ...]
+    outputs: tuple[Mapping[str, Any] | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFinished(Event):
     """A node has its result. `seconds`: time spent in the node's own code (0 for a cached one)."""
 
@@ -186,6 +195,7 @@ KINDS: Mapping[str, type[Event]] = {
         NodeStarted,
         Progress,
         NodeShown,
+        NodesAgain,
         NodeFinished,
         NodeBlocked,
         NodeText,

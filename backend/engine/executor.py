@@ -124,7 +124,7 @@ class Executor:
         finally:
             run.loop.close()
         if run.digests:
-            self._trace = Trace(job.prompt.nodes, run.digests, run.prints)
+            self._trace = Trace(job.prompt.nodes, run.digests, run.prints, run.signed, run.personal)
         return Outcome(status, failure, time.perf_counter() - began, len(run.executed), run.cached)
 
     def _node(self, run: Run) -> str:

@@ -28,11 +28,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What an earlier run knew of its nodes; kept to say why a node runs again."""
+    """What an earlier run knew of its nodes; kept to say why a node runs again, and to digest only what changed.
+
+    `digests` holds those of expansions too, `signed` the document's alone, sources first; `personal` are the types of `personal_types`.
+    """
 
     nodes: Mapping[str, Node] = field(default_factory=dict)
     digests: Mapping[str, bytes] = field(default_factory=dict)
     prints: Mapping[str, bytes] = field(default_factory=dict)
+    signed: Mapping[str, bytes] = field(default_factory=dict)
+    personal: frozenset[str] = frozenset()
 
 
 class Instances:

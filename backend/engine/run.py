@@ -17,7 +17,7 @@ from backend.engine.expand import Pending, RunGraph
 from backend.engine.job import Instances, Job, Trace, now
 from backend.engine.loop import Loop
 from backend.engine.schedule import Schedule
-from backend.engine.signature import encode, signatures, unique, why
+from backend.engine.signature import again, encode, personal_types, signatures, unique, why
 from backend.graph.document import Link, Node
 from backend.graph.registry import Registry
 from backend.graph.schema import NodeType
@@ -60,6 +60,8 @@ class Run:
         self.graph = RunGraph(job.prompt)
         self.prints: dict[str, bytes] = {}
         self.digests: dict[str, bytes] = {}
+        self.signed: dict[str, bytes] = {}  # the digests of the document's own nodes
+        self.personal: frozenset[str] = frozenset()
         self.schedule = Schedule(self._sources, self._is_output, self._is_urgent, self._is_done)
 
     # -- before the first node
@@ -68,7 +70,7 @@ class Run:
         """Digests, what is cached, and what to run."""
         nodes = self.graph.nodes
         self._fingerprints()
-        digests = self.digests = signatures(nodes, self.registry, self.prints)
+        digests = self.digests = self.signed = self._sign()
         self.cache.begin(dict.fromkeys(digests.values()))
         if len(self.cache):
             get = self.cache.get
@@ -78,11 +80,23 @@ class Run:
                     self.results[id] = found
         self.cached = len(self.results)
         self.emit(ev.NodesCached(tuple(self.results), now()))
+        told = [target for target in self.job.targets if target in self.results]
+        if told:
+            self.emit(ev.NodesAgain(tuple(told), tuple([self.results[id].shown for id in told])))
+            self.executed.update(dict.fromkeys(told))
         for target in self.job.targets:
-            if target in self.results:
-                self._again(target)
-            else:
+            if target not in self.results:
                 self._wanted(self.schedule.want(target))
+
+    def _sign(self) -> dict[str, bytes]:
+        """A digest for every node of the document; those of an earlier run stand where nothing they depend on has changed."""
+        nodes, before = self.job.prompt.nodes, self.before
+        self.personal = personal_types(nodes, self.registry)
+        if before.personal == self.personal:
+            made = again(nodes, self.personal, self.prints, before.nodes, before.prints, before.signed)
+            if made is not None:
+                return made
+        return signatures(nodes, self.registry, self.prints)
 
     def _fingerprints(self) -> None:
         """Ask the types that have one for a fingerprint of what they read; the document given to nodes carries the answers."""

@@ -8,16 +8,19 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-from backend.graph.document import Link, Node
+from backend.graph.document import Link, Node, difference
 from backend.graph.registry import Registry
 
 # Version 2 of the format writes values without references to earlier ones, so that equal values give equal bytes.
 _FORMAT = 2
 
 
+_DIGEST, _UNIQUE = 16, 17  # bytes; their lengths tell digests from what stands for "equals nothing"
+
+
 def unique() -> bytes:
     """A digest that equals no other."""
-    return os.urandom(16)
+    return os.urandom(_UNIQUE)
 
 
 def _canonical(value: Any) -> Any:
@@ -62,7 +65,7 @@ def digest(node: Node, personal: bool, changed: Any, known: Mapping[str, bytes])
                 return unique()
             parts.append(encoded)
     try:
-        return blake2b(marshal.dumps(parts, _FORMAT), digest_size=16).digest()
+        return blake2b(marshal.dumps(parts, _FORMAT), digest_size=_DIGEST).digest()
     except ValueError:  # a subclass of str or int, or a fingerprint that is no plain value
         return unique()
 
@@ -104,6 +107,46 @@ def signatures(
             done[id] = made
             stack.pop()
     return done
+
+
+def personal_types(nodes: Mapping[str, Node], registry: Registry) -> frozenset[str]:
+    """The types among `nodes` whose results depend on the node's id too."""
+    return frozenset(id for id in {n.type for n in nodes.values()} if (t := registry.get(id)) is not None and t.is_personal)
+
+
+def again(
+    nodes: Mapping[str, Node],
+    personal: frozenset[str],
+    prints: Mapping[str, bytes],
+    old_nodes: Mapping[str, Node],
+    old_prints: Mapping[str, bytes],
+    old: Mapping[str, bytes],
+) -> dict[str, bytes] | None:
+    """The digests of a document that differs from an earlier one in constants and fingerprints only; None where more differs.
+
+    `old` are the digests of `old_nodes` as `signatures` made them, sources first: only what changed and what depends on it is digested.
+    The same types must be personal in both.
+    """
+    changed = difference(old_nodes, nodes)
+    if changed is None or len(old) != len(nodes):
+        return None
+    stale = {id for id, d in old.items() if len(d) == _UNIQUE}
+    stale.update(changed)
+    if prints or old_prints:
+        stale.update(id for id in {**prints, **old_prints} if prints.get(id) != old_prints.get(id))
+    made = dict(old)
+    if not stale:
+        return made
+    fresh = stale.isdisjoint
+    for id in old:
+        node = nodes[id]
+        if id in stale or not fresh(node.sources):
+            stale.add(id)
+            try:
+                made[id] = digest(node, node.type in personal, prints.get(id), made)
+            except KeyError:
+                made[id] = unique()
+    return made
 
 
 def why(

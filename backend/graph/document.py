@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -26,13 +27,15 @@ class BadLink(NamedTuple):
 class Node:
     """One node of a prompt. `inputs` holds constants, `Link`s and (before validation) `BadLink`s; treat it as frozen."""
 
-    __slots__ = ("id", "inputs", "raw", "type")
+    __slots__ = ("id", "inputs", "raw", "sources", "type")
 
     def __init__(self, id: str, type: str, inputs: dict[str, Any], raw: Mapping[str, Any]) -> None:
         self.id = id
         self.type = type
         self.inputs = inputs
         self.raw = raw
+        self.sources = tuple([v.node for v in inputs.values() if v.__class__ is Link])
+        """The nodes its links come from, one for each link."""
 
     @property
     def title(self) -> str:
@@ -98,20 +101,32 @@ def read_inputs(raw: Mapping[str, Any]) -> dict[str, Any]:
 class Prompt:
     """A parsed API document. `nodes` keeps the order of the document; `raw` is the document itself (never written to)."""
 
-    __slots__ = ("nodes", "raw")
+    __slots__ = ("_forms", "nodes", "raw")
 
-    def __init__(self, nodes: dict[str, Node], raw: Mapping[str, Any]) -> None:
+    def __init__(self, nodes: dict[str, Node], raw: Mapping[str, Any], forms: Mapping[str, bytes | None] | None = None) -> None:
         self.nodes = nodes
         self.raw = raw
+        self._forms = forms if forms is not None else {}
 
     @classmethod
-    def parse(cls, raw: Any) -> Prompt:
-        """Read a document that came from JSON. Raises InvalidPrompt naming the first node whose form is wrong."""
+    def parse(cls, raw: Any, before: Prompt | None = None) -> Prompt:
+        """Read a document that came from JSON. Raises InvalidPrompt naming the first node whose form is wrong.
+
+        `before`: an earlier document. Nodes that are written alike in both become the same `Node` object, so that whoever looks at
+        both can tell at once what differs (`difference`).
+        """
         if not isinstance(raw, Mapping):
             hint = "Send the API form of the workflow."
             raise InvalidPrompt(f"The prompt must be an object of nodes by id, not {_word(raw)}.", hint=hint)
         nodes: dict[str, Node] = {}
+        forms: dict[str, bytes | None] = {}
+        old_forms: Mapping[str, bytes | None] = before._forms if before is not None else {}
+        old_nodes: Mapping[str, Node] = before.nodes if before is not None else {}
         for id, body in raw.items():
+            form = forms[id] = _form(body)
+            if form is not None and form == old_forms.get(id):
+                nodes[id] = old_nodes[id]
+                continue
             if body.__class__ is not dict and not isinstance(body, Mapping):
                 raise _invalid(id, f"Cannot execute because node {_short(id)} is {_word(body)}, not an object.")
             type = body.get("class_type")
@@ -125,7 +140,7 @@ class Prompt:
             elif inputs.__class__ is not dict and not isinstance(inputs, Mapping):
                 raise _invalid(id, f"The inputs of node {_short(id)} are {_word(inputs)}, not an object.")
             nodes[id] = Node(id, type, read_inputs(inputs), body)
-        return cls(nodes, raw)
+        return cls(nodes, raw, forms)
 
     def with_inputs(self, changed: Mapping[str, Mapping[str, Any]]) -> Prompt:
         """A prompt in which the constants in `changed` (node id -> input -> value) replace those of the document."""
@@ -142,6 +157,32 @@ class Prompt:
     def to_json(self) -> Mapping[str, Any]:
         """The document."""
         return self.raw
+
+
+def _form(body: Any) -> bytes | None:
+    """Bytes that are equal only for nodes written alike: 1, 1.0 and true differ. None for what is not plain JSON."""
+    try:
+        return marshal.dumps(body, 2)
+    except ValueError:
+        return None
+
+
+def difference(old: Mapping[str, Node], new: Mapping[str, Node]) -> list[str] | None:
+    """The ids of nodes whose constants differ, where everything else is equal: ids, their order, types and links. None where more differs.
+
+    Looks at identity, so documents must have been read with `Prompt.parse(raw, before)`; others just differ everywhere.
+    """
+    if old is new:
+        return []
+    if len(old) != len(new) or list(old) != list(new):
+        return None
+    get = old.get
+    changed = [id for id, node in new.items() if get(id) is not node]
+    for id in changed:
+        before, now = get(id), new[id]
+        if before is None or before.type != now.type or before.links() != now.links():
+            return None
+    return changed
 
 
 def _written(value: Any) -> Any:

@@ -180,6 +180,11 @@ class NodeType:
         return tuple(Check(i) for i in self.inputs if i.hidden is None)
 
     @cached_property
+    def is_volatile(self) -> bool:
+        """Whether a constant that was accepted once may be refused later: names of files, and what the type checks itself."""
+        return self.has_validate or any(c.is_prefix or isinstance(c.choices, Files) for c in self.checks)
+
+    @cached_property
     def is_personal(self) -> bool:
         """Whether the node id is part of what the result depends on."""
         return self.not_idempotent or any(h == "UNIQUE_ID" for h in self.hidden.values())

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backend.graph import complaint, custom
 from backend.graph.choices import Choices
 from backend.graph.complaint import Complaint
-from backend.graph.document import BadLink, InvalidPrompt, Link, Node, Prompt
+from backend.graph.document import BadLink, InvalidPrompt, Link, Node, Prompt, difference
 from backend.graph.registry import Registry
 from backend.graph.schema import Check, Files, NodeType, Output, fits
 
@@ -29,6 +29,18 @@ class Checked:
     node_errors: dict[str, dict[str, Any]]
     error: dict[str, Any] | None
     prompt: Prompt
+    basis: Basis | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a clean verdict rests on, so that the next document, if it is nearly the same, need not be checked as a whole."""
+
+    given: Prompt
+    registry: Registry
+    wanted: frozenset[str] | None
+    casts: Mapping[str, dict[str, Any]]
+    seen: Mapping[str, None]
 
 
 def error_json(type: str, message: str, details: str = "", extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -47,11 +59,21 @@ def validate(
     targets: Collection[str] | None = None,
     choices: Choices | None = None,
     ask: custom.Ask | None = None,
+    before: Checked | None = None,
 ) -> Checked:
     """Check a prompt. `targets`: run only these outputs. `choices`: what file inputs offer (None: any text is a file name).
 
     `ask` answers the checks that node types do themselves (all in one call); the default asks the types in this process.
+    `before`: an earlier verdict. Where only constants differ from its document (see `Prompt.parse`), only those nodes are checked, and
+    those whose types look at something outside the document. The same verdict object comes back when nothing differs.
     """
+    wanted = None if targets is None else frozenset(targets)
+    if before is not None and before.basis is not None and before.basis.registry is registry and before.basis.wanted == wanted:
+        changed = difference(before.basis.given.nodes, prompt.nodes)
+        if changed is not None:
+            amended = _Validation(prompt, registry, choices).amend(before, before.basis, changed, ask)
+            if amended is not None:
+                return amended
     for node in prompt.nodes.values():
         if registry.get(node.type) is None:
             message = f"Cannot execute because node {node.type[:200]} does not exist."
@@ -60,7 +82,7 @@ def validate(
     roots = [n.id for n in prompt.nodes.values() if registry[n.type].is_output and (targets is None or n.id in targets)]
     if not roots:
         return Checked((), {}, error_json("prompt_no_outputs", "Prompt has no outputs"), prompt)
-    return _Validation(prompt, registry, choices).run(roots, ask)
+    return _Validation(prompt, registry, choices).run(roots, ask, wanted)
 
 
 class _Validation:
@@ -80,7 +102,24 @@ class _Validation:
         self.consumers: dict[str, tuple[Node, str, Link]] | None = None  # node -> an input that reads it; made when a message needs it
         self.questions: list[custom.Question] = []
 
-    def run(self, roots: list[str], ask: custom.Ask | None) -> Checked:
+    def amend(self, before: Checked, basis: Basis, changed: list[str], ask: custom.Ask | None) -> Checked | None:
+        """The verdict where only the constants of `changed` differ from a document without faults; None when there are faults now."""
+        volatile = {id for id in {n.type for n in self.nodes.values()} if self.registry[id].is_volatile}
+        look = dict.fromkeys(id for id in changed if id in basis.seen)
+        if volatile:
+            look.update((id, None) for id in basis.seen if self.nodes[id].type in volatile)
+        for id in look:
+            self._check(self.nodes[id])
+        if not self.faults:
+            self._ask(ask)
+        if self.faults:
+            return None
+        if not changed and all(self.changed.get(id) == basis.casts.get(id) for id in look):
+            return before
+        casts = {id: values for id, values in basis.casts.items() if id not in look} | self.changed
+        return Checked(before.targets, {}, None, self.prompt.with_inputs(casts), replace(basis, given=self.prompt, casts=casts))
+
+    def run(self, roots: list[str], ask: custom.Ask | None, wanted: frozenset[str] | None) -> Checked:
         self.roots = frozenset(roots)
         for root in roots:
             self._visit(root)
@@ -92,7 +131,9 @@ class _Validation:
         error = None
         if not good:
             error = self._error(failed)
-        return Checked(good, errors, error, self.prompt.with_inputs(self.changed))
+        prompt = self.prompt.with_inputs(self.changed)
+        clean = error is None and not errors
+        return Checked(good, errors, error, prompt, Basis(self.prompt, self.registry, wanted, self.changed, self.done) if clean else None)
 
     def _visit(self, root: str) -> None:
         """Every node that `root` depends on is checked once, after its own sources."""

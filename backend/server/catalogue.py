@@ -50,6 +50,7 @@ class Catalogue:
         self._built: tuple[tuple[tuple[str, ...], ...], Document] | None = None
         self._refreshed = -REFRESH_EVERY_S
         self._building = asyncio.Lock()
+        self._checked: Checked | None = None
 
     def update(self, nodes: list[Mapping[str, Any]], complete: bool = True) -> None:
         """Take over descriptions; `complete` says that types missing in them are gone."""
@@ -72,18 +73,23 @@ class Catalogue:
             ) from None
 
     async def check(self, prompt: Prompt, targets: list[str] | None, large: bool) -> Checked:
-        """Validate. In a thread where it takes long or where node types must be asked."""
+        """Validate. In a thread where it takes long or where node types must be asked. What was found right a moment ago is looked at
+        again only where it may have changed."""
         await self.wait()
-        registry = self.registry
-        asks = any((t := registry.get(n.type)) is not None and t.has_validate for n in prompt.nodes.values())
+        registry, before = self.registry, self._checked
+        asks = any((t := registry.get(id)) is not None and t.has_validate for id in {n.type for n in prompt.nodes.values()})
         if not asks and not large:
-            return validate(prompt, registry, targets, self.choices)
-        loop = asyncio.get_running_loop()
+            checked = validate(prompt, registry, targets, self.choices, before=before)
+        else:
+            loop = asyncio.get_running_loop()
 
-        def ask(questions: Any) -> list[Answer]:
-            return asyncio.run_coroutine_threadsafe(self._ask(questions), loop).result()
+            def ask(questions: Any) -> list[Answer]:
+                return asyncio.run_coroutine_threadsafe(self._ask(questions), loop).result()
 
-        return await asyncio.to_thread(validate, prompt, registry, targets, self.choices, ask)
+            checked = await asyncio.to_thread(validate, prompt, registry, targets, self.choices, ask, before)
+        if checked.basis is not None:
+            self._checked = checked
+        return checked
 
     async def _ask(self, questions: list[Question]) -> list[Answer]:
         assert self.worker is not None

@@ -17,6 +17,7 @@ from backend.server.catalogue import Catalogue
 from backend.server.hub import Hub
 from backend.server.jobs import Jobs
 from backend.server.logs import LogRing
+from backend.server.recent import Submissions
 from backend.server.security import IDENTITY
 from backend.storage.audit import Audit
 from backend.storage.history import History
@@ -50,6 +51,7 @@ class State:
     hello: dict[str, Any] = field(default_factory=dict)
     beat: dict[str, Any] = field(default_factory=dict)
     stopping: bool = False
+    submissions: Submissions = field(default_factory=Submissions)
     _folders: dict[str, Folders] = field(default_factory=dict)
 
     def identity(self, request: web.Request) -> Identity:

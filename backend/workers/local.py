@@ -18,7 +18,7 @@ from typing import Any
 from backend.base.errors import NotInstalled, Problem
 from backend.workers.beacon import VARIABLE, Beacon
 from backend.workers.death import Death, explain, hang, not_cancelled
-from backend.workers.protocol import Frame, json_frame, message_frame, read_frame
+from backend.workers.protocol import Frame, job_frame, message_frame, read_frame
 
 _PIPE_LIMIT = 1 << 20
 _MOST_LINE = 16 << 10
@@ -68,9 +68,9 @@ class LocalWorker:
         """Begin supervising; returns at once. `ready` is set after the child's hello."""
         self._task = asyncio.create_task(self._supervise(), name="worker-supervisor")
 
-    def run(self, job: bytes) -> None:
-        """Start a job; `job` is the JSON text of `{id, prompt, targets, extra}`. Raises WorkerAway."""
-        self._send(json_frame(b'{"op":"run","job":' + job + b"}"))
+    def run(self, about: str, prompt: str) -> None:
+        """Start a job; `about` is the JSON text of `{id, targets, extra}`, `prompt` that of the document. Raises WorkerAway."""
+        self._send(job_frame(about, prompt))
 
     def cancel(self, id: str) -> None:
         """Ask the job to stop, and end the process if it is still running after the grace period."""

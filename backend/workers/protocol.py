@@ -3,7 +3,8 @@
 `u32 length | u8 kind | body`, little-endian, `length` counts kind and body. Kind 0 is a JSON message `{"op": ...}`; kind 1 is
 binary: `u32 n | JSON header[n] | payload`.
 
-Front → worker: `run {job}`, `cancel {id}`, `free {unload_models, free_memory}`, `call {rid, method, args}`, `stop`.
+Front → worker: `run {job}` (binary, its payload is the prompt), `cancel {id}`, `free {unload_models, free_memory}`,
+`call {rid, method, args}`, `stop`.
 Worker → front: `hello {...}`, `events {id, batch}`, preview (binary), `done {id, outcome}`, `reply {rid, ok, value}`, `beat {...}`.
 """
 
@@ -50,6 +51,13 @@ def message_frame(message: dict[str, Any]) -> bytes:
 def binary_frame(header: dict[str, Any], payload: bytes) -> bytes:
     """Wrap a payload with its header."""
     head = json.dumps(header, separators=(",", ":")).encode()
+    return _HEAD.pack(1 + 4 + len(head) + len(payload), BINARY) + _LENGTH.pack(len(head)) + head + payload
+
+
+def job_frame(about: str, prompt: str) -> bytes:
+    """Wrap a job: `about` is the JSON text of `{id, targets, extra}`; the prompt travels as it is, so that only who needs it reads it."""
+    head = f'{{"op":"run","job":{about}}}'.encode()
+    payload = prompt.encode()
     return _HEAD.pack(1 + 4 + len(head) + len(payload), BINARY) + _LENGTH.pack(len(head)) + head + payload
 
 

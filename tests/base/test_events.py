@@ -16,6 +16,7 @@ EXAMPLES = [
     ev.NodeShown("1", {"images": [{"filename": "a"}]}),
     ev.NodeShown("1", None, True),
     ev.NodeShown("1.0.0.1", None, False, "1", "1", "1"),
+    ev.NodesAgain(("1", "2"), ({"images": [{"filename": "a"}]}, None)),
     ev.NodeFinished("1", 0.5),
     ev.NodeFinished("1"),
     ev.NodeBlocked("1", "T", "Execution Blocked: x", ("0",), {}, ()),

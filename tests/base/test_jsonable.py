@@ -37,6 +37,9 @@ def test_what_is_plain_comes_back_equal(value: Any) -> None:
         ("[Infinity]", "Infinity"),
         ("[-Infinity]", "-Infinity"),
         ("[1e999]", "too large"),
+        ('{"a": [1.5, -1e999]}', "too large"),
+        ("-1e999", "too large"),
+        ('{"a" : ' * 201 + "1" + "}" * 201, "nested deeper"),
         ('{"a": 1, "b": {"c": 1, "c": 2}}', "'c' more than once"),
         ("[" * 100_000 + "]" * 100_000, "nested deeper"),
         ('{"a":' * 100_000 + "1" + "}" * 100_000, "nested deeper"),
@@ -48,6 +51,16 @@ def test_what_is_plain_comes_back_equal(value: Any) -> None:
 def test_what_is_refused_is_named(text: str, word: str) -> None:
     with pytest.raises(BadInput, match=word):
         loads(text)
+
+
+@given(st.sampled_from(["", " ", "\n", "\t\r "]), st.sampled_from(["", " ", "\n"]), st.text(), st.text())
+def test_a_key_twice_is_found_however_the_text_is_spaced(before: str, after: str, key: str, value: str) -> None:
+    name, colon = json.dumps(key), f"{before}:{after}"
+    text = json.dumps(value)
+    assert loads(f"[{{{name}{colon}{text}}},{{{name}:{text}}}]") == [{key: value}, {key: value}]
+    for twice in (f"{{{name}{colon}{text},{name}:1}}", f"[{{{name}:{text},{name}{colon}2}},{text}]"):
+        with pytest.raises(BadInput, match="more than once"):
+            loads(twice)
 
 
 def test_bytes_must_be_utf8() -> None:

@@ -69,7 +69,10 @@ class Bench:
         return [e for e in self.events if type(e) is kind]
 
     def shown(self) -> dict[str, Any]:
-        return {e.node: e.output for e in self.of(ev.NodeShown)}
+        return {e.node: e.output for e in self.of(ev.NodeShown)} | self.again()
+
+    def again(self) -> dict[str, Any]:
+        return {id: output for e in self.of(ev.NodesAgain) for id, output in zip(e.nodes, e.outputs)}
 
     def story(self) -> list[str]:
         """The events in short: code and node."""

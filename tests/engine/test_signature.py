@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.engine.signature import encode, signatures, why
+from backend.engine.signature import again, encode, personal_types, signatures, unique, why
 from backend.graph.document import Prompt
 from tests.graph.toys import REGISTRY, n
 
@@ -148,3 +148,35 @@ def test_the_reason_is_in_words() -> None:
     for change, id, words in cases:
         assert reason(base, base | change, id) == words
     assert reason(base, base, "1", (b"x", b"y")) == "what it reads changed"
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents(), st.data())
+def test_digests_of_a_similar_document_are_those_of_it_alone(raw: dict[str, Any], data: st.DataObject) -> None:
+    new = {id: {**node, "inputs": dict(node["inputs"])} for id, node in raw.items()}
+    for id in data.draw(st.lists(st.sampled_from(list(raw)), max_size=3)):
+        new[id]["inputs"]["e"] = {"__value__": data.draw(CONSTANTS)}
+    prints = [data.draw(st.dictionaries(st.sampled_from(list(raw)), st.sampled_from([b"x", b"y"]), max_size=2)) for _ in range(2)]
+    old = Prompt.parse(raw)
+    prompt = Prompt.parse(new, old)
+    personal = personal_types(prompt.nodes, REGISTRY)
+    was = signatures(old.nodes, REGISTRY, prints[0])
+    made = again(prompt.nodes, personal, prints[1], old.nodes, prints[0], was)
+    assert made == signatures(prompt.nodes, REGISTRY, prints[1])
+
+
+def test_what_equals_nothing_equals_nothing_the_next_time_either() -> None:
+    prompt = Prompt.parse({"1": n("Add", a=0, b=0), "2": n("Add", a=["1", 0], b=0), "3": n("Add", a=1, b=0)})
+    prompt.nodes["1"].inputs["b"] = object()
+    old = signatures(prompt.nodes, REGISTRY)
+    made = again(prompt.nodes, frozenset(), {}, prompt.nodes, {}, old)
+    assert made is not None and {id for id in made if made[id] != old[id]} == {"1", "2"}
+    assert len(unique()) != len(old["3"])
+
+
+def test_other_links_or_types_mean_a_new_start() -> None:
+    base = {"1": n("Add", a=0, b=0), "2": n("Add", a=["1", 0], b=0)}
+    old = Prompt.parse(base)
+    was = signatures(old.nodes, REGISTRY)
+    for change in ({"2": n("Add", a=["1", 1], b=0)}, {"2": n("Add", a=1, b=0)}, {"1": n("Join", a=0, b=0)}, {"3": n("Add", a=0, b=0)}):
+        assert again(Prompt.parse(base | change, old).nodes, frozenset(), {}, old.nodes, {}, was) is None

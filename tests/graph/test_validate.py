@@ -435,3 +435,41 @@ def test_the_verdict_is_that_of_the_plain_rule(raw: dict[str, Any]) -> None:
     assert (checked.error is None) == bool(checked.targets)
     named = {o for e in checked.node_errors.values() for o in e["dependent_outputs"]}
     assert named <= set(outputs) - set(checked.targets)
+
+
+def amended(old: dict[str, Any], new: dict[str, Any], **more: Any) -> tuple[Checked, Checked, Checked]:
+    """The verdict on `old`, that on `new` after it, and that on `new` alone."""
+    first = Prompt.parse(old)
+    before = validate(first, REGISTRY, **more)
+    return before, validate(Prompt.parse(new, first), REGISTRY, before=before, **more), validate(Prompt.parse(new), REGISTRY, **more)
+
+
+@settings(max_examples=80, deadline=None)
+@given(graphs(), st.data())
+def test_the_verdict_on_a_similar_document_is_that_on_it_alone(raw: dict[str, Any], data: st.DataObject) -> None:
+    new = {id: {**node, "inputs": dict(node["inputs"])} for id, node in raw.items()}
+    for id in data.draw(st.lists(st.sampled_from(list(raw)), max_size=3)):
+        inputs = new[id]["inputs"]
+        name = data.draw(st.sampled_from(list(inputs)))
+        inputs[name] = data.draw(st.sampled_from([0, 1, 1.0, "1", True, -5, ["0", 0], ["gone", 0], "x"]))
+    _, after, alone = amended(raw, new)
+    assert (after.targets, after.node_errors, after.error) == (alone.targets, alone.node_errors, alone.error)
+    assert dumps(after.prompt.to_json()) == dumps(alone.prompt.to_json())
+    assert (after.basis is None) == (alone.basis is None)
+
+
+def test_the_same_document_gets_the_same_verdict_object_unless_a_file_went(tmp_path: Path) -> None:
+    raw = {"1": n("Source", seed="3", size=1.0), "2": n("Show", image=["1", 0])}
+    before, after, _ = amended(raw, raw)
+    assert after is before and after.prompt.nodes["1"].inputs["seed"] == 3
+    folders = Folders.of(tmp_path)
+    model = folders.models / "checkpoints" / "a.safetensors"
+    model.parent.mkdir(parents=True)
+    model.touch()
+    raw = {"1": n("Load", name="a.safetensors"), "2": n("Show", image=["1", 0])}
+    first = Prompt.parse(raw)
+    choices = FolderChoices(folders)
+    before = validate(first, REGISTRY, choices=choices)
+    assert before.error is None and validate(Prompt.parse(raw, first), REGISTRY, choices=choices, before=before) is before
+    model.unlink()
+    assert validate(Prompt.parse(raw, first), REGISTRY, choices=choices, before=before).error is not None

@@ -171,7 +171,9 @@ class Bench:
         outcome = self.executor.run(Job("j", checked.prompt, checked.targets, extra))
         if outcome.error is not None:
             return outcome.error
-        return {e.node: e.output["text"] if e.output else None for e in self.events if isinstance(e, ev.NodeShown)}
+        shown = [(e.node, e.output) for e in self.events if isinstance(e, ev.NodeShown)]
+        shown += [pair for e in self.events if isinstance(e, ev.NodesAgain) for pair in zip(e.nodes, e.outputs)]
+        return {id: output["text"] if output else None for id, output in shown}
 
 
 def check(raw: dict[str, Any]) -> Checked:

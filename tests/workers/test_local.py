@@ -56,8 +56,8 @@ async def worker(*flags: str, **options: Any) -> AsyncIterator[tuple[LocalWorker
         await local.stop()
 
 
-def job(id: str, does: str) -> bytes:
-    return json.dumps({"id": id, "does": does}).encode()
+def job(id: str, does: str) -> tuple[str, str]:
+    return json.dumps({"id": id, "does": does}), "{}"
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def job(id: str, does: str) -> bytes:
 async def test_death_is_named_and_the_next_worker_works(does: str, kind: str, words: str) -> None:
     async with worker() as (local, owner):
         await asyncio.wait_for(local.ready.wait(), 20)
-        local.run(job("a", does))
+        local.run(*job("a", does))
         death = await asyncio.wait_for(owner.deaths.get(), 20)
         assert death.kind == kind
         assert words in death.cause
         await asyncio.sleep(0)
         await asyncio.wait_for(local.ready.wait(), 20)
-        local.run(job("b", "well"))
+        local.run(*job("b", "well"))
         await asyncio.wait_for(owner.done.wait(), 20)
         assert local.restarts == 1
 
@@ -88,7 +88,7 @@ async def test_hang_is_ended_and_named() -> None:
         await asyncio.wait_for(local.ready.wait(), 20)
         await asyncio.sleep(1.0)
         assert owner.deaths.empty(), "a worker that beats is not hanging"
-        local.run(job("a", "hang"))
+        local.run(*job("a", "hang"))
         death = await asyncio.wait_for(owner.deaths.get(), 20)
         assert death.kind == "hang"
         assert "no sign of life" in death.cause
@@ -97,7 +97,7 @@ async def test_hang_is_ended_and_named() -> None:
 async def test_cancel_that_is_ignored_ends_the_process() -> None:
     async with worker(grace_s=0.2) as (local, owner):
         await asyncio.wait_for(local.ready.wait(), 20)
-        local.run(job("a", "busy"))
+        local.run(*job("a", "busy"))
         local.cancel("a")
         death = await asyncio.wait_for(owner.deaths.get(), 20)
         assert death.kind == "cancel"
@@ -128,7 +128,7 @@ async def test_call_ends_with_its_worker() -> None:
         await asyncio.wait_for(local.ready.wait(), 20)
         waiting = asyncio.create_task(local.call("silence", None, 30))
         await asyncio.sleep(0.05)
-        local.run(job("a", "segv"))
+        local.run(*job("a", "segv"))
         with pytest.raises(WorkerAway, match="ended before"):
             await asyncio.wait_for(waiting, 10)
 
@@ -136,7 +136,7 @@ async def test_call_ends_with_its_worker() -> None:
 async def test_prints_go_to_the_log_without_end_of_line() -> None:
     async with worker() as (local, owner):
         await asyncio.wait_for(local.ready.wait(), 20)
-        local.run(job("a", "print"))
+        local.run(*job("a", "print"))
         await asyncio.wait_for(owner.done.wait(), 20)
         for _ in range(100):
             if "last words" in owner.log:
@@ -153,15 +153,15 @@ async def test_worker_that_cannot_start_is_tried_again_slowly() -> None:
         assert not local.ready.is_set()
         assert "cannot import a pack" in owner.log
         with pytest.raises(WorkerAway):
-            local.run(job("a", "well"))
+            local.run(*job("a", "well"))
 
 
 async def test_what_it_was_doing_is_known_after_its_death() -> None:
     async with worker() as (local, owner):
         await asyncio.wait_for(local.ready.wait(), 20)
-        local.run(job("a", "well"))
+        local.run(*job("a", "well"))
         await asyncio.wait_for(owner.done.wait(), 20)
-        local.run(job("b", "segv"))
+        local.run(*job("b", "segv"))
         assert (await asyncio.wait_for(owner.deaths.get(), 20)).doing == ("b", "segv")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from backend.base.errors import BadInput, Problem
-from backend.graph.document import MAX_ID, InvalidPrompt, Prompt
+from backend.graph.document import MAX_ID, InvalidPrompt
 from backend.graph.validate import refused
 from backend.server.replies import LARGE_BODY, error_body, json_reply, json_text, problem_reply, read_object
 from backend.server.routes.workflow import unfolded
@@ -34,7 +34,11 @@ async def submit(request: web.Request) -> web.Response:
     state = state_of(request)
     if state.stopping:
         return json_reply(error_body("stopping", "The server is stopping and takes no new jobs.", "Try again in a moment."), 503)
-    body = await read_object(request)
+    sent = await request.read()
+    body = state.submissions.body(sent)
+    if body is None:
+        body = await read_object(request)
+        state.submissions.keep(sent, body)
     number = _number(state, body)
     large = (request.content_length or 0) > LARGE_BODY
     if "prompt" not in body:
@@ -49,7 +53,7 @@ async def submit(request: web.Request) -> web.Response:
         extra.setdefault("extra_pnginfo", {"workflow": graph})
         graph = (await unfolded(state, graph)).prompt
     try:
-        parsed = Prompt.parse(graph)
+        parsed = state.submissions.prompt(graph)
     except InvalidPrompt as problem:
         return json_reply({"error": refused(problem), "node_errors": {}}, 400)
     checked = await state.catalogue.check(parsed, targets, large)
@@ -61,7 +65,7 @@ async def submit(request: web.Request) -> web.Response:
         id=id,
         number=number,
         client=client if isinstance(client, str) else None,
-        prompt=dump(checked.prompt.to_json()),
+        prompt=state.submissions.text(checked),
         extra=dump(extra),
         targets=dump(list(checked.targets)),
         created=time.time(),
