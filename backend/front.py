@@ -33,7 +33,7 @@ from backend.server.state import State
 from backend.storage.audit import Audit
 from backend.storage.db import Database
 from backend.storage.events import EventLog
-from backend.storage.history import History
+from backend.storage.history import History, Kept
 from backend.storage.lock import DirectoryLock
 from backend.storage.queue import Queue
 from backend.storage.settings import SettingsStore, UserStore
@@ -95,7 +95,7 @@ class Front:
         self.settings, self.logs, self._stop = settings, logs, stop
         queue = Queue(database)
         hub = Hub(lambda: len(queue))
-        history = History(database)
+        history = History(database, Kept(settings.history_entries, settings.history_days, settings.history_bytes))
         jobs = Jobs(queue, history, EventLog(database), hub, logs.write)
         catalogue = Catalogue(FolderChoices(folders), logs.write)
         root = settings.front_end_root or ROOT / "web"
@@ -135,6 +135,10 @@ class Front:
                 self.logs.write(f"Job {job.id} was running when the server ended; it is queued again (attempt {job.attempts + 1}).")
             else:
                 await state.jobs.give_up(job, "The server ended while this job ran.", "It may have exhausted the machine; see the log.")
+        state.jobs.held = bool(state.preferences.get("", "queue.paused"))
+        if state.jobs.held:
+            self.logs.write("The queue is paused, as it was when the server ended; POST /queue/resume lets it go on.")
+        await asyncio.wrap_future(state.history.prune(time.time()))
         numbers = [job.number for job in state.queue.pending.values()]
         state.counter = max([int(n) + 1 for n in numbers] + [0])
 

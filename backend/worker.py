@@ -111,6 +111,7 @@ class Worker:
         self._reader: Reader
         self._described: dict[str, Any] = {}
         self._job = ""
+        self._owner: str | None = None
         self._beacon = Beacon.inherited()
 
     def start(self) -> None:
@@ -179,10 +180,21 @@ class Worker:
         from backend.engine.executor import Job
 
         id = self._job = job["id"]
+        self._serve_user(job["extra"].get("owner"))
         prompt = self._reader.read(document)
         outcome = self.executor.run(Job(id, prompt, tuple(job["targets"]), job["extra"]), lambda: self.pipe.is_cancelled(id))
         self.pipe.forget(id)
         self.pipe.outbox.message({"op": "done", "id": id, "outcome": outcome.to_json()})
+
+    def _serve_user(self, owner: str | None) -> None:
+        """Nodes read and write in the directories of the job's user; results of another user are forgotten, for they name other files."""
+        if owner == self._owner:
+            return
+        self._owner = owner
+        self.executor.forget()
+        services = self.executor.services
+        services.folders = self.folders if owner is None else self.folders.of_user(owner)
+        services.folders.create()
 
     def _free(self, unload_models: bool, free_memory: bool) -> None:
         if free_memory:

@@ -77,6 +77,9 @@ class Settings:
     workers: int = 1
     hang_timeout: float = 120.0
     cancel_grace: float = 5.0
+    history_entries: int = 10_000
+    history_days: float = 0.0
+    history_bytes: int = 0
     # node packs
     custom_nodes: bool = True
     whitelist: tuple[str, ...] = ()
@@ -208,6 +211,9 @@ def _runs(p: _Parser) -> None:
     g.add_argument("--workers", type=int, help="worker processes, one per device")
     g.add_argument("--hang-timeout", type=float, metavar="SECONDS", help="a worker that is silent for longer is restarted")
     g.add_argument("--cancel-grace", type=float, metavar="SECONDS", help="a cancelled run that goes on for longer is killed")
+    g.add_argument("--history-entries", type=int, metavar="N", help="finished jobs to keep (10000)")
+    g.add_argument("--history-days", type=float, metavar="DAYS", help="forget finished jobs after this time; 0 for never")
+    g.add_argument("--history-size", dest="history_bytes", type=lambda t: int(float(t) * 2**20), metavar="MB", help="of JSON to keep")
 
 
 def _process(p: _Parser) -> None:

@@ -13,10 +13,24 @@ from aiohttp.typedefs import Handler
 from backend.base.errors import BadInput, Problem
 from backend.server import security
 from backend.server.replies import error_body, json_reply, problem_reply
-from backend.server.routes import core, extensions, files, internal, models, page, preferences, prompt, socket, system, userdata, workflow
+from backend.server.routes import (
+    core,
+    extensions,
+    files,
+    internal,
+    models,
+    page,
+    preferences,
+    prompt,
+    queue,
+    socket,
+    system,
+    userdata,
+    workflow,
+)
 from backend.server.state import STATE, State, UnknownUser
 
-DOUBLED = (core, extensions, files, models, preferences, prompt, socket, system, userdata, workflow)
+DOUBLED = (core, extensions, files, models, preferences, prompt, queue, socket, system, userdata, workflow)
 _HEADER_LIMIT = 16 << 10
 
 

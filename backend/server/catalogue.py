@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.base.errors import NotInstalled, Problem
-from backend.graph.choices import FolderChoices
+from backend.graph.choices import Choices, FolderChoices
 from backend.graph.custom import Answer, Question
 from backend.graph.describe import from_wire, object_info
 from backend.graph.document import Prompt
@@ -72,10 +72,12 @@ class Catalogue:
                 "The worker has not started yet, so the node types are unknown.", hint="See the log for the reason."
             ) from None
 
-    async def check(self, prompt: Prompt, targets: list[str] | None, large: bool) -> Checked:
+    async def check(self, prompt: Prompt, targets: list[str] | None, large: bool, choices: Choices | None = None) -> Checked:
         """Validate. In a thread where it takes long or where node types must be asked. What was found right a moment ago is looked at
         again only where it may have changed."""
         await self.wait()
+        if choices is not None:
+            return await self._check_among(prompt, targets, choices)
         registry, before = self.registry, self._checked
         asks = any((t := registry.get(id)) is not None and t.has_validate for id in {n.type for n in prompt.nodes.values()})
         if not asks and not large:
@@ -91,27 +93,38 @@ class Catalogue:
             self._checked = checked
         return checked
 
+    async def _check_among(self, prompt: Prompt, targets: list[str] | None, choices: Choices) -> Checked:
+        """Validate against the files of one user."""
+        loop = asyncio.get_running_loop()
+
+        def ask(questions: Any) -> list[Answer]:
+            return asyncio.run_coroutine_threadsafe(self._ask(questions), loop).result()
+
+        return await asyncio.to_thread(validate, prompt, self.registry, targets, choices, ask)
+
     async def _ask(self, questions: list[Question]) -> list[Answer]:
         assert self.worker is not None
         answers: list[Answer] = await self.worker.call("validate", [q.to_json() for q in questions], ASK_WAIT_S)
         return answers
 
-    async def describe(self, id: str) -> str:
-        """JSON text of one type, `{}` when there is none."""
+    async def describe(self, id: str, choices: Choices | None = None) -> str:
+        """JSON text of one type, `{}` when there is none; with `choices` as a user sees it."""
         await self.wait()
         await self._refresh()
         t = self.registry.get(id)
-        return "{}" if t is None else json.dumps({id: object_info(t, self.choices)})
+        return "{}" if t is None else json.dumps({id: object_info(t, choices or self.choices)})
 
     def definitions(self, types: Iterable[str]) -> dict[str, Any]:
         """Descriptions of the types that are known, by id. Lists folders of models, so it belongs in a thread."""
         registry = self.registry
         return {id: object_info(t, self.choices) for id in types if (t := registry.get(id)) is not None}
 
-    async def document(self) -> Document:
-        """All types. Rebuilt only when a type or the files it offers have changed."""
+    async def document(self, choices: Choices | None = None) -> Document:
+        """All types. Rebuilt only when a type or the files it offers have changed; with `choices` as a user sees them, built each time."""
         await self.wait()
         await self._refresh()
+        if choices is not None:
+            return await asyncio.to_thread(self._build, choices)
         async with self._building:
             listing = tuple(tuple(self.choices(f)) for f in self._files)
             if self._built is None or self._built[0] != listing:
@@ -119,8 +132,8 @@ class Catalogue:
                 self._built = (listing, built)
             return self._built[1]
 
-    def _build(self) -> Document:
-        info = {id: object_info(t, self.choices) for id, t in self.registry.items()}
+    def _build(self, choices: Choices | None = None) -> Document:
+        info = {id: object_info(t, choices or self.choices) for id, t in self.registry.items()}
         body = json.dumps(info, separators=(",", ":")).encode()
         return Document(body, gzip.compress(body, 5, mtime=0), f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"')
 

@@ -13,7 +13,7 @@ from backend.base.jsonable import loads
 from backend.server import wire
 from backend.storage.files import NoSpace
 from backend.storage.images import TooLarge
-from backend.storage.queue import Duplicate
+from backend.storage.queue import Duplicate, NotWaiting
 from backend.storage.userdata import AlreadyThere
 
 T = TypeVar("T")
@@ -27,6 +27,7 @@ class NotJson(BadInput):
 
 _STATUS: tuple[tuple[type[Problem], int], ...] = (
     (Duplicate, 409),
+    (NotWaiting, 409),
     (AlreadyThere, 409),
     (NoSpace, 507),
     (TooLarge, 413),

@@ -12,6 +12,9 @@ from aiohttp import web
 from backend.base.config import Settings
 from backend.base.errors import BadInput
 from backend.base.paths import Folders
+from backend.graph.choices import FolderChoices
+from backend.graph.document import Prompt
+from backend.graph.validate import Checked
 from backend.server.access import OWNER, Accounts, Identity, Role
 from backend.server.catalogue import Catalogue
 from backend.server.hub import Hub
@@ -77,6 +80,20 @@ class State:
             found = self._folders[owner] = self.folders.of_user(owner)
             found.create()
         return found
+
+    def client_id(self, request: web.Request, sid: str | None) -> str | None:
+        """The name under which a client's sockets and jobs are kept: with users, nobody can name another's."""
+        owner = self.owner(request)
+        return sid if owner is None else f"{owner}\0{sid or ''}"
+
+    async def check(self, request: web.Request, prompt: Prompt, targets: list[str] | None, large: bool) -> Checked:
+        """Validate a prompt as the asker sees the files."""
+        return await self.catalogue.check(prompt, targets, large, self.choices(request))
+
+    def choices(self, request: web.Request) -> FolderChoices | None:
+        """The files a user may choose; None on a server without users, whose catalogue knows them."""
+        owner = self.owner(request)
+        return None if owner is None else FolderChoices(self.folders_of(owner))
 
     def user(self, request: web.Request) -> str:
         """The user a request speaks for. Raises UnknownUser in multi-user mode."""

@@ -7,6 +7,8 @@ ended are queued again by `recover`, at most `MOST_ATTEMPTS` times.
 from __future__ import annotations
 
 import heapq
+import itertools
+import math
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -33,6 +35,7 @@ class QueuedJob:
     targets: str
     created: float
     attempts: int = 0
+    owner: str | None = None
     secrets: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -43,6 +46,10 @@ class QueuedJob:
 
 class Duplicate(Refused):
     """A job with this id exists already."""
+
+
+class NotWaiting(Refused):
+    """The job has begun or ended, so what only a waiting job allows comes too late."""
 
 
 class Queue:
@@ -71,8 +78,8 @@ class Queue:
                 connection.execute("DELETE FROM jobs WHERE id=? AND finished IS NOT NULL", (job.id,))
             try:
                 connection.execute(
-                    "INSERT INTO jobs(id, number, state, client, prompt, extra, targets, created) VALUES(?,?,'pending',?,?,?,?,?)",
-                    (job.id, job.number, job.client, job.prompt, job.extra, job.targets, job.created),
+                    "INSERT INTO jobs(id, number, state, client, prompt, extra, targets, created, owner) VALUES(?,?,'pending',?,?,?,?,?,?)",
+                    (job.id, job.number, job.client, job.prompt, job.extra, job.targets, job.created, job.owner),
                 )
             except sqlite3.IntegrityError as error:
                 raise _duplicate(job.id) from error
@@ -87,6 +94,10 @@ class Queue:
     def in_heap_order(self) -> list[QueuedJob]:
         """The waiting jobs as the heap holds them (the published order of the queue listing)."""
         return [self.pending[id] for _, id in self._heap]
+
+    def in_line(self) -> list[QueuedJob]:
+        """The waiting jobs in the order in which they will run."""
+        return [self.pending[id] for _, id in sorted(self._heap)]
 
     def take(self) -> QueuedJob | None:
         """The first job in line becomes running and its attempt is counted; None when nothing waits."""
@@ -131,16 +142,69 @@ class Queue:
         """Drop every waiting job. True when there were any."""
         return self.delete(list(self.pending))
 
+    def place(self, ids: list[str], before: str | None = None) -> Future[None] | None:
+        """Put these waiting jobs, in this order, right before another one, or first of all; None when nothing of that waits.
+
+        Their numbers change so that they lie between their new neighbours. Where there is no room every waiting job gets a new one, none
+        above those given out, so that jobs to come still go to the end.
+        """
+        moved = [self.pending[id] for id in dict.fromkeys(ids) if id in self.pending]
+        rest = [job for job in self.in_line() if job.id not in set(ids)]
+        if not moved or (before is not None and all(job.id != before for job in rest)):
+            return None
+        at = 0 if before is None else next(i for i, job in enumerate(rest) if job.id == before)
+        low = rest[at - 1].number if at > 0 else None
+        high = rest[at].number if at < len(rest) else None
+        numbers = _between(low, high, len(moved))
+        if numbers is None:
+            line = [*rest[:at], *moved, *rest[at:]]
+            first = math.floor(min(job.number for job in line)) - len(line)
+            numbers = [first + i for i in range(len(line))]
+            moved = line
+        for job, number in zip(moved, numbers):
+            job.number = number
+        return self._renumbered(moved)
+
+    def renumber(self, id: str, number: int | float) -> Future[None] | None:
+        """Give a waiting job another priority; None when it does not wait."""
+        job = self.pending.get(id)
+        if job is None:
+            return None
+        job.number = number
+        return self._renumbered([job])
+
+    def _renumbered(self, jobs: list[QueuedJob]) -> Future[None]:
+        self._heap = [job.order for job in self.pending.values()]
+        heapq.heapify(self._heap)
+        rows = [(job.number, job.id) for job in jobs]
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany("UPDATE jobs SET number=? WHERE id=? AND finished IS NULL", rows)
+
+        return self._database.write(work)
+
+    def edit(self, id: str, prompt: str, extra: str, targets: str) -> Future[None] | None:
+        """Let a waiting job run another graph; None when it does not wait (any more)."""
+        job = self.pending.get(id)
+        if job is None:
+            return None
+        job.prompt, job.extra, job.targets = prompt, extra, targets
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE jobs SET prompt=?, extra=?, targets=? WHERE id=? AND finished IS NULL", (prompt, extra, targets, id))
+
+        return self._database.write(work)
+
     def recover(self) -> list[tuple[QueuedJob, bool]]:
         """Read the jobs a former process left. Returns those that were running, True where they may run again.
 
         Those that may are in line already; the others must be finished by the caller with an error that says so.
         """
-        columns = "id, number, client, prompt, extra, targets, created, attempts, state"
+        columns = "id, number, client, prompt, extra, targets, created, attempts, owner, state"
 
         def work(connection: sqlite3.Connection) -> list[tuple[QueuedJob, bool]]:
             rows = connection.execute(f"SELECT {columns} FROM jobs WHERE finished IS NULL").fetchall()
-            return [(QueuedJob(*row[:8]), row[8] == "running") for row in rows]
+            return [(QueuedJob(*row[:9]), row[9] == "running") for row in rows]
 
         interrupted = []
         for job, was_running in self._database.read(work):
@@ -163,6 +227,19 @@ class Queue:
             connection.execute("UPDATE jobs SET state=?, attempts=? WHERE id=? AND finished IS NULL", values)
 
         return work
+
+
+def _between(low: int | float | None, high: int | float | None, count: int) -> list[int | float] | None:
+    """`count` rising numbers strictly between two others (None: no bound on that side), or None where there is no room."""
+    if low is None or high is None:
+        if low is not None:
+            return [math.floor(low) + 1 + i for i in range(count)]
+        top = 0 if high is None else math.ceil(high)
+        return [top - count + i for i in range(count)]
+    step = (high - low) / (count + 1)
+    numbers: list[int | float] = [low + step * (i + 1) for i in range(count)]
+    line = [low, *numbers, high]
+    return numbers if all(a < b for a, b in itertools.pairwise(line)) else None
 
 
 def _duplicate(id: str) -> Duplicate:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.storage.db import Database
-from backend.storage.history import KEPT, Ending, History
+from backend.storage.history import KEPT, Ending, History, Kept
 from backend.storage.queue import MOST_ATTEMPTS, Duplicate, Queue, QueuedJob
 
 
@@ -173,9 +173,8 @@ def test_history_pages(db: Database, most: int | None, offset: int, wanted: str)
 
 
 def test_history_is_bounded(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backend.storage.history.KEPT", 5)
     monkeypatch.setattr("backend.storage.history._PRUNE_EVERY", 1)
-    queue, history = Queue(db), History(db)
+    queue, history = Queue(db), History(db, Kept(entries=5))
     for n in range(9):
         put(queue, job(str(n), n))
         end(history, str(n))
@@ -194,3 +193,102 @@ def test_history_delete_and_clear(db: Database) -> None:
     history.clear().result(5)
     assert "".join(history.page()) == "{}"
     assert history.job("waiting")["state"] == "pending"  # type: ignore[index]
+
+
+def test_places_in_line(db: Database) -> None:
+    queue = Queue(db)
+    for n, name in enumerate("abcde"):
+        put(queue, job(name, n))
+    line = lambda: "".join(j.id for j in queue.in_line())  # noqa: E731
+
+    done = queue.place(["e", "d"])
+    assert done is not None
+    done.result(5)
+    assert line() == "edabc"
+    for ids, before, wanted in ((["c"], "a", "edcab"), (["a", "e"], "b", "dcaeb"), (["b", "x"], "d", "bdcae"), (["a", "a"], "b", "abdce")):
+        done = queue.place(ids, before)
+        assert done is not None
+        done.result(5)
+        assert line() == wanted
+    assert queue.place(["x"]) is None
+    assert queue.place(["a"], "x") is None
+    assert queue.place(["a"], "a") is None
+    again = Queue(db)
+    again.recover()
+    assert [j.id for j in again.in_line()] == list("abdce"), "the order is on disk"
+
+
+def test_places_between_equal_numbers(db: Database) -> None:
+    queue = Queue(db)
+    for name in "abcd":
+        put(queue, job(name, 5))
+    done = queue.place(["d"], "b")
+    assert done is not None
+    done.result(5)
+    assert [j.id for j in queue.in_line()] == list("adbc")
+    assert max(j.number for j in queue.pending.values()) <= 5, "what comes later still goes to the end"
+
+
+def test_a_place_can_be_split_many_times(db: Database) -> None:
+    queue = Queue(db)
+    for n, name in enumerate("ab"):
+        put(queue, job(name, n))
+    for n in range(80):
+        put(queue, job(f"n{n}", 100 + n))
+        queue.place([f"n{n}"], "b")
+    assert [j.id for j in queue.in_line()] == ["a", *[f"n{n}" for n in range(80)], "b"]
+
+
+def test_waiting_jobs_are_edited_and_others_not(db: Database) -> None:
+    queue = Queue(db)
+    put(queue, job("a", 1))
+    put(queue, job("b", 2))
+    done = queue.edit("b", '{"1":{}}', "{}", '["1"]')
+    assert done is not None
+    done.result(5)
+    done = queue.renumber("b", 0)
+    assert done is not None
+    done.result(5)
+    again = Queue(db)
+    again.recover()
+    assert next((j.id, j.prompt) for j in again.in_line()) == ("b", '{"1":{}}')
+    taken = queue.take()
+    assert taken is not None
+    assert queue.edit("b", "", "", "") is None
+    assert queue.renumber("b", 5) is None
+
+
+def test_history_is_searched_and_told_apart_by_owner(db: Database) -> None:
+    queue, history = Queue(db), History(db)
+    for n in range(6):
+        one = job(f"id{n}", n)
+        one.owner = "anna" if n % 2 else "ben"
+        one.prompt = json.dumps({"1": {"text": f"a Red fox {n}"}})
+        put(queue, one)
+        end(history, one.id)
+    assert [f.id for f in history.search("red FOX")] == [f"id{n}" for n in (5, 4, 3, 2, 1, 0)]
+    assert [f.id for f in history.search("fox 3")] == ["id3"]
+    assert [f.id for f in history.search(owner="anna", limit=2)] == ["id5", "id3"]
+    first = history.search(limit=2)
+    assert [f.id for f in history.search(limit=2, before=first[-1].position)] == ["id3", "id2"]
+    assert history.search("%") == []
+    assert history.entry("id1", "ben") == "{}"
+    assert list(json.loads("".join(history.page(owner="ben")))) == ["id0", "id2", "id4"]
+    assert list(json.loads("".join(history.page(1, owner="ben")))) == ["id4"]
+    history.delete(["id0", "id1"], "anna").result(5)
+    history.clear("ben").result(5)
+    assert list(json.loads("".join(history.page()))) == ["id3", "id5"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "left"), [(Kept(days=1), ["2", "3"]), (Kept(bytes=150), ["3"]), (Kept(entries=2), ["2", "3"]), (Kept(), list("0123"))]
+)
+def test_history_is_kept_by_count_age_and_bytes(db: Database, kept: Kept, left: list[str]) -> None:
+    queue, history = Queue(db), History(db, kept)
+    for n in range(4):
+        one = job(str(n), n)
+        one.extra = json.dumps({"x": "y" * 100})
+        put(queue, one)
+        history.finish(str(n), Ending("success", "{}", "{}", "{}"), 1e9 + (0 if n < 2 else 86400)).result(5)
+    history.prune(1e9 + 86401).result(5)
+    assert list(json.loads("".join(history.page()))) == left

@@ -10,8 +10,6 @@ from aiohttp import web
 from backend.base.errors import BadInput
 from backend.server.replies import int_query, json_reply, json_text, read_object, strings
 from backend.server.state import State, state_of
-from backend.server.wire import dump, quote
-from backend.storage.queue import QueuedJob
 
 routes = web.RouteTableDef()
 
@@ -26,34 +24,11 @@ async def features(request: web.Request) -> web.Response:
     return json_reply(features_of(state_of(request)))
 
 
-@routes.get("/queue")
-async def queue(request: web.Request) -> web.Response:
-    state = state_of(request)
-    running = ",".join(_item(job) for job in state.queue.running.values())
-    pending = ",".join(_item(job) for job in state.queue.in_heap_order())
-    return json_text(f'{{"queue_running":[{running}],"queue_pending":[{pending}]}}')
-
-
-def _item(job: QueuedJob) -> str:
-    return f"[{dump(job.number)},{quote(job.id)},{job.prompt},{job.extra},{job.targets}]"
-
-
-@routes.post("/queue")
-async def change_queue(request: web.Request) -> web.Response:
-    state = state_of(request)
-    body = await read_object(request)
-    ids = strings(body.get("delete"), "delete")
-    changed = bool(body.get("clear")) and state.queue.clear()
-    if state.queue.delete(ids) or changed:
-        state.hub.status(None)
-    return web.Response()
-
-
 @routes.get("/history")
 async def history(request: web.Request) -> web.StreamResponse:
     state = state_of(request)
     most, offset = int_query(request, "max_items"), int_query(request, "offset")
-    pieces = state.history.page(None if most is None else max(most, 0), -1 if offset is None else offset)
+    pieces = state.history.page(None if most is None else max(most, 0), -1 if offset is None else offset, _whose(request))
     response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
     first = await asyncio.to_thread(next, pieces)
     await response.prepare(request)
@@ -67,7 +42,13 @@ async def history(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/history/{id}")
 async def history_entry(request: web.Request) -> web.Response:
-    return json_text(state_of(request).history.entry(request.match_info["id"]))
+    return json_text(state_of(request).history.entry(request.match_info["id"], _whose(request)))
+
+
+def _whose(request: web.Request) -> str | None:
+    """Whose history the asker sees; None for all of it."""
+    state = state_of(request)
+    return None if state.sees(request, "") else state.owner(request)
 
 
 @routes.post("/history")
@@ -76,9 +57,9 @@ async def change_history(request: web.Request) -> web.Response:
     body = await read_object(request)
     ids = strings(body.get("delete"), "delete")
     if body.get("clear"):
-        await asyncio.wrap_future(state.history.clear())
+        await asyncio.wrap_future(state.history.clear(_whose(request)))
     if ids:
-        await asyncio.wrap_future(state.history.delete(ids))
+        await asyncio.wrap_future(state.history.delete(ids, _whose(request)))
     return web.Response()
 
 
@@ -88,7 +69,10 @@ async def interrupt(request: web.Request) -> web.Response:
     id = body.get("prompt_id")
     if id is not None and not isinstance(id, str):
         raise BadInput("'prompt_id' must be a text.", hint="Leave it out to interrupt whatever runs.")
-    state_of(request).jobs.interrupt(id)
+    state = state_of(request)
+    running = state.jobs.running
+    if running is not None and state.sees(request, running.owner):
+        state.jobs.interrupt(id)
     return web.Response()
 
 
@@ -102,7 +86,7 @@ async def free(request: web.Request) -> web.Response:
 
 @routes.get("/object_info")
 async def object_info(request: web.Request) -> web.Response:
-    document = await state_of(request).catalogue.document()
+    document = await state_of(request).catalogue.document(state_of(request).choices(request))
     headers = {"ETag": document.etag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
     if document.etag in request.headers.get("If-None-Match", ""):
         return web.Response(status=304, headers=headers)
@@ -114,18 +98,4 @@ async def object_info(request: web.Request) -> web.Response:
 
 @routes.get("/object_info/{id}")
 async def one_object_info(request: web.Request) -> web.Response:
-    return json_text(await state_of(request).catalogue.describe(request.match_info["id"]))
-
-
-@routes.get("/jobs/{id}")
-async def job(request: web.Request) -> web.Response:
-    """Ours: state, attempts and error of a job."""
-    found = state_of(request).history.job(request.match_info["id"])
-    return json_reply({}, 404) if found is None else json_reply(found)
-
-
-@routes.get("/jobs/{id}/events")
-async def job_events(request: web.Request) -> web.Response:
-    """Ours: what happened in a job's run, with the reasons why nodes ran and their seconds."""
-    told = await asyncio.to_thread(state_of(request).jobs.story, request.match_info["id"])
-    return json_reply(told)
+    return json_text(await state_of(request).catalogue.describe(request.match_info["id"], state_of(request).choices(request)))

@@ -15,9 +15,9 @@ from aiohttp.web_request import FileField
 
 from backend.base.errors import BadInput, MissingFile, Problem, Refused
 from backend.base.jsonable import loads
-from backend.base.paths import contain
+from backend.base.paths import Folders, contain
 from backend.server.replies import json_reply
-from backend.server.state import State, state_of
+from backend.server.state import state_of
 from backend.storage import images
 from backend.storage.files import atomic, write_bytes
 
@@ -30,7 +30,7 @@ _REF_EXAMPLE = 'For example {"filename":"a.png","subfolder":"","type":"output"}.
 
 @routes.get("/view")
 async def view(request: web.Request) -> web.StreamResponse:
-    path = _requested(state_of(request), request.query)
+    path = _requested(_folders(request), request.query)
     if path is None or not path.is_file():
         return web.Response(status=404)
     if "preview" in request.query:
@@ -44,15 +44,21 @@ async def view(request: web.Request) -> web.StreamResponse:
     return web.FileResponse(path, headers=_typed(path))
 
 
-def _requested(state: State, query: Mapping[str, str]) -> Path | None:
+def _folders(request: web.Request) -> Folders:
+    """The directories of the asker."""
+    state = state_of(request)
+    return state.folders_of(state.owner(request))
+
+
+def _requested(folders: Folders, query: Mapping[str, str]) -> Path | None:
     """The file a query names. Raises BadInput for what can be no name, Refused when it leads outside."""
     name = query.get("filename", "")
     if not name:
         return None
-    name, kind = state.folders.annotated(name, query.get("type", "output"))
+    name, kind = folders.annotated(name, query.get("type", "output"))
     if name.startswith(("/", "\\")) or ".." in name or kind not in ("input", "output", "temp"):
         raise BadInput("The file name or type is not usable.", hint="Name a file below input, output or temp.")
-    root = state.folders.directory(kind)
+    root = folders.directory(kind)
     return contain(contain(root, query.get("subfolder", "")), Path(name).name if "/" not in name else name)
 
 
@@ -84,9 +90,8 @@ def _typed(path: Path) -> dict[str, str]:
 
 @routes.post("/upload/image")
 async def upload_image(request: web.Request) -> web.Response:
-    state = state_of(request)
     form = await _form(request)
-    part, target, subfolder, kind = _target(state, form)
+    part, target, subfolder, kind = _target(_folders(request), form)
 
     def save() -> str:
         place = _place(target, part.file, _overwrite(form))
@@ -104,10 +109,10 @@ async def upload_image(request: web.Request) -> web.Response:
 
 @routes.post("/upload/mask")
 async def upload_mask(request: web.Request) -> web.Response:
-    state = state_of(request)
+    folders = _folders(request)
     form = await _form(request)
-    part, target, subfolder, kind = _target(state, form)
-    original = _original(state, form)
+    part, target, subfolder, kind = _target(folders, form)
+    original = _original(folders, form)
 
     def save() -> str:
         import io
@@ -134,7 +139,7 @@ async def _form(request: web.Request) -> Mapping[str, Any]:
         raise BadInput(f"The multipart body is damaged: {error}.", hint="Send the file as the part 'image'.") from error
 
 
-def _target(state: State, form: Mapping[str, Any]) -> tuple[FileField, Path, str, str]:
+def _target(folders: Folders, form: Mapping[str, Any]) -> tuple[FileField, Path, str, str]:
     """The uploaded part and where it belongs. Raises BadInput."""
     part = form.get("image")
     if not isinstance(part, FileField) or not part.filename:
@@ -146,7 +151,7 @@ def _target(state: State, form: Mapping[str, Any]) -> tuple[FileField, Path, str
     for piece in [*subfolder.split("/"), *name.split("/")]:
         _check_name(piece)
     try:
-        target = contain(contain(state.folders.directory(kind), subfolder), name)
+        target = contain(contain(folders.directory(kind), subfolder), name)
     except Refused as problem:
         raise BadInput(problem.message, hint=problem.hint) from problem
     return part, target, subfolder, kind
@@ -202,7 +207,7 @@ def _digest_path(path: Path) -> bytes:
         return _digest(file)
 
 
-def _original(state: State, form: Mapping[str, Any]) -> Path:
+def _original(folders: Folders, form: Mapping[str, Any]) -> Path:
     """The picture a mask belongs to. Raises BadInput, MissingFile."""
     try:
         named = loads(str(form.get("original_ref", "")))
@@ -211,7 +216,7 @@ def _original(state: State, form: Mapping[str, Any]) -> Path:
     if not isinstance(named, dict) or not all(isinstance(v, str) for v in named.values()):
         raise BadInput("'original_ref' must be an object of texts.", hint=_REF_EXAMPLE)
     try:
-        path = _requested(state, named)
+        path = _requested(folders, named)
     except Problem as problem:
         raise BadInput(f"'original_ref': {problem.message}", hint=problem.hint) from problem
     if path is None or not path.is_file():

@@ -1,4 +1,4 @@
-"""/internal/*: log, folders, files. Registered once, not under /api. (Contract 1.2.)"""
+"""/internal/*: log, folders, files; the audit log. Registered once, not under /api. (Contract 1.2.)"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from aiohttp import web
 
 from backend.base.errors import BadInput
-from backend.server.replies import json_reply, read_object
+from backend.server.replies import int_query, json_reply, read_object
 from backend.server.state import state_of
 
 routes = web.RouteTableDef()
@@ -31,6 +31,7 @@ async def subscribe(request: web.Request) -> web.Response:
     if not isinstance(sid, str) or not isinstance(enabled, bool):
         raise BadInput("The body needs 'clientId' (text) and 'enabled' (true or false).", hint="Use the id your socket was given.")
     state = state_of(request)
+    sid = state.client_id(request, sid) or sid
     if enabled and state.hub.find(sid) is not None:
         state.logs.subscribers.add(sid)
     else:
@@ -57,3 +58,10 @@ def _newest_first(directory: Path) -> list[str]:
         return []
     found = [p for p in directory.iterdir() if p.is_file() and not p.name.startswith(".")]
     return [p.name for p in sorted(found, key=lambda p: p.stat().st_mtime, reverse=True)]
+
+
+@routes.get("/audit")
+async def audit(request: web.Request) -> web.Response:
+    """The newest lines of the audit log, oldest of them first (`limit`, 200 at most 5000)."""
+    limit = min(max(int_query(request, "limit") or 200, 1), 5000)
+    return json_reply(await asyncio.to_thread(state_of(request).audit.last, limit))

@@ -13,7 +13,7 @@ from aiohttp import web
 from backend.base.errors import BadInput, Problem
 from backend.graph.document import MAX_ID, InvalidPrompt
 from backend.graph.validate import refused
-from backend.server.replies import LARGE_BODY, error_body, json_reply, json_text, problem_reply, read_object
+from backend.server.replies import LARGE_BODY, error_body, json_reply, json_text, problem_reply, read_object, require_json
 from backend.server.routes.workflow import unfolded
 from backend.server.state import State, state_of
 from backend.server.wire import dump
@@ -34,6 +34,7 @@ async def submit(request: web.Request) -> web.Response:
     state = state_of(request)
     if state.stopping:
         return json_reply(error_body("stopping", "The server is stopping and takes no new jobs.", "Try again in a moment."), 503)
+    require_json(request, await request.read())
     sent = await request.read()
     body = state.submissions.body(sent)
     if body is None:
@@ -56,20 +57,24 @@ async def submit(request: web.Request) -> web.Response:
         parsed = state.submissions.prompt(graph)
     except InvalidPrompt as problem:
         return json_reply({"error": refused(problem), "node_errors": {}}, 400)
-    checked = await state.catalogue.check(parsed, targets, large)
+    checked = await state.check(request, parsed, targets, large)
     if checked.error is not None:
         return json_reply({"error": checked.error, "node_errors": checked.node_errors}, 400)
     secrets = {name: str(extra.pop(name)) for name in SECRETS if name in extra}
     client = extra.get("client_id")
+    owner = state.owner(request)
+    if owner is not None:
+        extra["owner"] = owner  # the worker gives its nodes this user's directories
     job = QueuedJob(
         id=id,
         number=number,
-        client=client if isinstance(client, str) else None,
+        client=state.client_id(request, client if isinstance(client, str) else None),
         prompt=state.submissions.text(checked),
         extra=dump(extra),
         targets=dump(list(checked.targets)),
         created=time.time(),
         secrets=secrets,
+        owner=owner,
     )
     try:
         await state.jobs.submit(job, replace=again)
@@ -114,7 +119,7 @@ def _extra(body: dict[str, Any]) -> dict[str, Any]:
         extra = {}
     if not isinstance(extra, dict):
         raise BadInput("'extra_data' must be an object.", hint="Leave it out, or send {...}.")
-    extra = dict(extra)
+    extra = {name: value for name, value in extra.items() if name != "owner"}  # who that is nobody says of themselves
     if "client_id" in body:
         extra["client_id"] = body["client_id"]
     return extra

@@ -35,7 +35,7 @@ async def connect(request: web.Request) -> web.WebSocketResponse:
     client = Client(socket, request.transport, state.client_id(request, sid) or sid)
     client.put(wire.status(len(state.queue), sid).frame())
     client.numbered = since is not None
-    client.watching = request.query.get("watch") == "1" and not state.settings.multi_user
+    client.watching = request.query.get("watch") == "1" and not (state.settings.multi_user or state.accounts.users)
     if since is not None:
         client.held = []
     state.hub.add(client)
