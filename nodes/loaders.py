@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from backend.base.errors import NotInstalled, Problem
+from backend.encoders.clip.joint import JointClip
 from backend.engine.context import Blocker, Context
 from backend.families import load
 from backend.families.configs import PUBLISHED, read_config
@@ -129,16 +131,24 @@ def unet_loader(
 
 
 def _text_encoder(ctx: Context, input: str, name: str, type: str, device: str) -> Clip:
-    if type != "stable_diffusion":
+    _check_type(ctx, type, "stable_diffusion")
+    _say_device(ctx, name, device)
+    return open_named(ctx, input, "text_encoders", name, lambda path: load.load_text_encoder(path, ctx.services))
+
+
+def _check_type(ctx: Context, type: str, installed: str) -> None:
+    if type != installed:
         raise NotInstalled(
             f"Text encoders of type {type}: this model family is not installed yet.",
-            hint="Installed is `stable_diffusion` (CLIP-L).",
+            hint=f"Installed is `{installed}`.",
             node=ctx.node,
             input="type",
         )
+
+
+def _say_device(ctx: Context, name: str, device: str) -> None:
     if device == "cpu" and ctx.services.pool.device.type != "cpu":
         ctx.log(f"{name}: the memory planner decides where the text encoder lies; `device` is not needed.")
-    return open_named(ctx, input, "text_encoders", name, lambda path: load.load_text_encoder(path, ctx.services))
 
 
 @loader("CLIPLoader", title="Load CLIP", category="advanced/loaders")
@@ -149,7 +159,7 @@ def clip_loader(
     type: str = Choice(CLIP_TYPES),
     device: str = Choice(["default", "cpu"], optional=True, advanced=True),
 ) -> Clip:
-    """Load a text encoder."""
+    """Load a text encoder: CLIP-L (SD 1), OpenCLIP-H (SD 2) or OpenCLIP-bigG (SDXL refiner); the file tells which."""
     return _text_encoder(ctx, "clip_name", clip_name, type, device)
 
 
@@ -162,8 +172,15 @@ def dual_clip_loader(
     type: str = Choice(DUAL_TYPES),
     device: str = Choice(["default", "cpu"], optional=True, advanced=True),
 ) -> Clip:
-    """Load two text encoders that work together."""
-    return _text_encoder(ctx, "clip_name1", clip_name1, type, device)
+    """Load two text encoders that work together: CLIP-L and OpenCLIP-bigG for SDXL, in either order."""
+    _check_type(ctx, type, "sdxl")
+    _say_device(ctx, clip_name1, device)
+
+    def read(first: Path) -> JointClip:
+        second = open_named(ctx, "clip_name2", "text_encoders", clip_name2, lambda path: path)
+        return load.load_text_encoders(first, second, ctx.services)
+
+    return open_named(ctx, "clip_name1", "text_encoders", clip_name1, read)
 
 
 @loader("VAELoader", title="Load VAE")

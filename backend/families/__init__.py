@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from backend.weights.detect import Signature
 from backend.weights.file import Header
 
 Inputs = Callable[[list[dict[str, Any]], Any, Sequence[int]], dict[str, Tensor]]
+
+Probe = Callable[[Mapping[str, Tensor]], Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Family:
     """Net name -> diffusers name, for the keys of a diffusers file."""
     to_diffusers: Callable[[Any, Iterable[str]], dict[str, str]]
     """The same for the keys of a net of given sizes."""
+    probe: Probe = field(default=lambda weights: {})
+    """What a look at a few weights, by net name, says where nothing else does; in the words that `noise` takes."""
 
 
 def shelf() -> tuple[Family, ...]:

@@ -51,6 +51,7 @@ KNOWN = (
     Known("a LoRA", _any(".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", ".hada_w1_", ".lokr_w1"), family=False),
     Known("a Stable Video Diffusion model", _any(".time_stack.", ".time_mixer.")),
     Known("an AnimateDiff motion module", _any("motion_modules."), family=False),
+    Known("a Kolors model", _any("encoder_hid_proj.")),
     Known("an SDXL model", _context(2048, True)),
     Known("an SDXL refiner", _context(1280, True)),
     Known("an SD 2 unCLIP model", _context(1024, True)),

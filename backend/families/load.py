@@ -15,13 +15,14 @@ from typing import Any, Protocol
 import torch
 
 from backend.base.config import Settings
-from backend.base.errors import BadFile, MissingFile, UnknownModel
+from backend.base.errors import BadFile, BadInput, MissingFile, UnknownModel
 from backend.base.paths import Folders
 from backend.codecs.kl import spec as kl
 from backend.codecs.kl.spec import VaeHandle
 from backend.diffusion.handle import ModelHandle
 from backend.encoders.clip import spec as clip_spec
 from backend.encoders.clip.handle import ClipHandle
+from backend.encoders.clip.joint import JointClip
 from backend.families import Family, shelf
 from backend.families.foreign import PREFIX, name_of
 from backend.memory.device import DeviceFacts
@@ -32,10 +33,10 @@ from backend.weights.folder import read_json
 from backend.weights.open import open_weights
 
 NOT_WEIGHTS = re.compile(
-    r"model_ema\..*|.*position_ids|(alphas_|betas|log_one_minus|one_minus|posterior_|sqrt_|lvlb_|logvar|scale_factor|denoiser\.sigmas).*"
+    r"model_ema\..*|.*position_ids|.*\.logit_scale|logit_scale|depth_model\..*|edm_vpred\..*|(alphas_|betas|log_one_minus|one_minus|posterior_|sqrt_|lvlb_|logvar|scale_factor|denoiser\.sigmas).*"
     r"|v_pred|ztsnr|first_stage_model\.loss\..*|model\.(betas|alphas).*|.*num_batches_tracked"
 )
-"""Keys that checkpoints carry and no net asks for: averaged copies, schedules, training state."""
+"""Keys that checkpoints carry and no net asks for: averaged copies, schedules, training state, a depth estimator of another make."""
 
 
 class Services(Protocol):
@@ -54,7 +55,7 @@ class Loaded:
     """The parts of a checkpoint that were found, and the keys that none of them uses."""
 
     model: ModelHandle | None
-    clip: ClipHandle | None
+    clip: ClipHandle | JointClip | None
     vae: VaeHandle | None
     unmatched: tuple[str, ...] = ()
 
@@ -78,9 +79,9 @@ def load_checkpoint(path: Path | str, services: Services) -> Loaded:
     model = _model(file, services, {})
     settings, device = services.settings, services.device
     dtype = device.compute_dtype("text_encoder", settings)
-    clip = clip_spec.from_checkpoint(Views(file), file, key=f"{identity(file)}#clip", dtype=dtype, folders=services.folders)
+    clips = clip_spec.all_of(Views(file), file, key=f"{identity(file)}#clip", dtype=dtype, folders=services.folders)
     vae = kl.from_file(file, device.compute_dtype("vae", settings))
-    return Loaded(model, clip, vae, _unmatched(file, (model, clip, vae)))
+    return Loaded(model, clip_spec.joined(clips), vae, _unmatched(file, (model, *clips, vae)))
 
 
 def load_diffusion_model(path: Path | str, services: Services) -> ModelHandle:
@@ -97,18 +98,44 @@ def load_vae(path: Path | str, services: Services) -> VaeHandle:
     return vae
 
 
-def load_text_encoder(path: Path | str, services: Services) -> ClipHandle:
-    """The CLIP text encoder of a stand-alone file, a checkpoint or a diffusers folder's `text_encoder`. Raises as `load_vae`."""
-    file = open_weights(path)
-    dtype = services.device.compute_dtype("text_encoder", services.settings)
-    clip = clip_spec.from_file(file, key=f"{identity(file)}#clip", dtype=dtype, folders=services.folders)
-    if clip is None:
-        raise _unknown(file, "text encoder")
+def load_text_encoder(path: Path | str, services: Services) -> ClipHandle | JointClip:
+    """The CLIP text encoder of a stand-alone file or a diffusers folder's `text_encoder`, or all that a checkpoint holds.
+
+    Raises as `load_vae`.
+    """
+    clip = clip_spec.joined(_text_encoders(path, services))
+    assert clip is not None
     return clip
 
 
+def load_text_encoders(first: Path | str, second: Path | str, services: Services) -> JointClip:
+    """SDXL's two text encoders from two files, in either order. Raises as `load_vae`, and BadInput for files that are no such pair."""
+    found = [*_text_encoders(first, services), *_text_encoders(second, services)]
+    clip = clip_spec.joined(found)
+    if not isinstance(clip, JointClip):
+        kinds = " and ".join(f"{clip_spec.TITLES[handle.branch]} ({handle.sizes.width} wide)" for handle in found)
+        raise BadInput(
+            f"{Path(first).name} and {Path(second).name} hold {kinds}; SDXL reads {clip_spec.TITLES['l']} and {clip_spec.TITLES['g']}.",
+            hint="Choose one file of each kind, for example clip_l.safetensors and clip_g.safetensors.",
+        )
+    return clip
+
+
+def _text_encoders(path: Path | str, services: Services) -> list[ClipHandle]:
+    """Every text encoder in a file; at least one. A folder's configuration says which activation was trained."""
+    file = open_weights(path)
+    config = Path(path) / "config.json"
+    activation = read_json(config).get("hidden_act") if config.is_file() else None
+    quick = activation == "quick_gelu" if isinstance(activation, str) else None
+    dtype = services.device.compute_dtype("text_encoder", services.settings)
+    found = clip_spec.all_of(Views(file), file, key=f"{identity(file)}#clip", dtype=dtype, folders=services.folders, quick=quick)
+    if not found:
+        raise _unknown(file, "text encoder")
+    return found
+
+
 def load_diffusers_folder(path: Path | str, services: Services) -> Loaded:
-    """A model in the diffusers layout: `unet`, `vae`, `text_encoder`, and `scheduler` for what shapes cannot tell.
+    """A model in the diffusers layout: `unet`, `vae`, `text_encoder` and `text_encoder_2`, and `scheduler` for what shapes cannot tell.
 
     Raises MissingFile when there is no `unet`, and as `load_checkpoint`.
     """
@@ -116,16 +143,24 @@ def load_diffusers_folder(path: Path | str, services: Services) -> Loaded:
     if not (path / "unet").is_dir():
         has = ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir())) if path.is_dir() else "nothing"
         raise MissingFile(f"There is no folder unet in {path.name} (it has {has}).", hint="Only UNet models are installed yet.", file=path)
-    config = path / "scheduler" / "scheduler_config.json"
+    file = open_weights(path / "unet")
+    model = _model(file, services, _scheduled(path / "scheduler" / "scheduler_config.json"))
+    vae = load_vae(path / "vae", services) if (path / "vae").is_dir() else None
+    clips = [
+        clip for name in ("text_encoder", "text_encoder_2") if (path / name).is_dir() for clip in _text_encoders(path / name, services)
+    ]
+    return Loaded(model, clip_spec.joined(clips), vae, _unmatched(file, (model,)))
+
+
+def _scheduled(config: Path) -> dict[str, str]:
+    """What a folder's scheduler configuration says in the words that a family's `noise` takes."""
     said = read_json(config) if config.is_file() else {}
     facts = {"zero_snr": "true"} if said.get("rescale_betas_zero_snr") is True else {}
     if isinstance(said.get("prediction_type"), str):
         facts["prediction_type"] = said["prediction_type"]
-    file = open_weights(path / "unet")
-    model = _model(file, services, facts)
-    vae = load_vae(path / "vae", services) if (path / "vae").is_dir() else None
-    clip = load_text_encoder(path / "text_encoder", services) if (path / "text_encoder").is_dir() else None
-    return Loaded(model, clip, vae, _unmatched(file, (model,)))
+    if str(said.get("_class_name", "")).startswith("EDM"):
+        facts |= {f"edm_{key}": str(said[key]) for key in ("sigma_min", "sigma_max") if isinstance(said.get(key), int | float)}
+    return facts
 
 
 def _model(file: WeightFile, services: Services, facts: dict[str, str]) -> ModelHandle:
@@ -146,16 +181,19 @@ def _model(file: WeightFile, services: Services, facts: dict[str, str]) -> Model
         raise BadFile(text, hint="The file is damaged or of an unknown variant.", file=file.path) from error
     dtype = services.device.compute_dtype("unet", services.settings)
     loadable = Loadable(f"{identity(file)}#unet", functools.partial(family.build, sizes), Views(named), dtype=dtype)
-    return ModelHandle(loadable, family, sizes, family.noise({**_said(file), **facts}))
+    return ModelHandle(loadable, family, sizes, family.noise({**family.probe(loadable.source), **_said(file), **facts}))
 
 
 def _under_net_names(file: WeightFile, families: Iterable[Family]) -> WeightFile:
-    """The file's diffusion part under the names of our nets."""
-    if any(key.startswith(PREFIX) for key in file):
-        return Renamed(file, {key[len(PREFIX) :]: key for key in file if key.startswith(PREFIX)})
-    for family in families:
-        names = family.from_diffusers(file)
-        if all(key in names for key in family.signature.has):
+    """The file's diffusion part under the names of our nets, and what stands beside it that a signature asks for."""
+    families = tuple(families)
+    names = {key[len(PREFIX) :]: key for key in file if key.startswith(PREFIX)}
+    if names:
+        asked = (key for family in families for key in (*family.signature.has, *family.signature.lacks))
+        return Renamed(file, {key: key for key in asked if key in file} | names)
+    for spelling in dict.fromkeys(family.from_diffusers for family in families):
+        names = spelling(file)
+        if any(family.from_diffusers is spelling and all(key in names for key in family.signature.has) for family in families):
             return Renamed(file, names)
     return file
 
@@ -169,6 +207,9 @@ def _said(file: WeightFile) -> dict[str, str]:
         facts["prediction_type"] = "v"
     if "ztsnr" in file:
         facts["zero_snr"] = "true"
+    for name in ("sigma_min", "sigma_max"):  # CosXL
+        if f"edm_vpred.{name}" in file:
+            facts[f"edm_{name}"] = str(float(file.tensor(f"edm_vpred.{name}")))
     return facts
 
 
@@ -207,5 +248,5 @@ def _unknown(file: WeightFile, wanted: str) -> UnknownModel:
         return UnknownModel(text, hint="Check that the file is of the right kind.", file=file.path)
     if known.family and wanted == "diffusion model":
         text = f"{file.path.name} is {known.what}; this model family is not installed yet."
-        return UnknownModel(text, hint="Use a Stable Diffusion 1.x model.", file=file.path)
+        return UnknownModel(text, hint="Use a model of the Stable Diffusion family.", file=file.path)
     return UnknownModel(f"{file.path.name} is {known.what}, not a {wanted}.", hint="Load it with the node for its kind.", file=file.path)

@@ -66,7 +66,12 @@ class Attention(nn.Module):
         return self.to_out[0](attention(self.to_q(x), self.to_k(context), v, self.heads))
 
     def tapped(self, name: str, x: Tensor, context: Tensor, site: Site) -> Tensor:
-        """As `forward`, with the taps `<name>_patch`, `<name>_replace` and `<name>_output_patch`."""
+        """As `forward`, with the taps `<name>_patch`, `<name>_replace` and `<name>_output_patch`, and `<name>_around` around all of it."""
+        if f"{name}_around" in site.taps:
+            return site.around(f"{name}_around", lambda x, context: self._tapped(name, x, context, site), x, context)
+        return self._tapped(name, x, context, site)
+
+    def _tapped(self, name: str, x: Tensor, context: Tensor, site: Site) -> Tensor:
         x, context, value = site.fold_many(f"{name}_patch", x, context, context)
         instead = site.replacement(f"{name}_replace")
         if instead is None:
@@ -100,12 +105,15 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, cross-attention to the context and a feed-forward, each pre-normed and residual; x [B, T, width]."""
+    """Self-attention, cross-attention to the context and a feed-forward, each pre-normed and residual; x [B, T, width].
 
-    def __init__(self, width: int, context_width: int, heads: int) -> None:
+    With `cross_only` the first attention looks at the context too.
+    """
+
+    def __init__(self, width: int, context_width: int, heads: int, cross_only: bool = False) -> None:
         super().__init__()
-        self.heads, self.head_dim = heads, width // heads
-        self.attn1 = Attention(width, width, heads)
+        self.heads, self.head_dim, self.cross_only = heads, width // heads, cross_only
+        self.attn1 = Attention(width, context_width if cross_only else width, heads)
         self.attn2 = Attention(width, context_width, heads)
         self.ff = FeedForward(width)
         self.norm1, self.norm2, self.norm3 = LayerNorm(width), LayerNorm(width), LayerNorm(width)
@@ -113,12 +121,12 @@ class TransformerBlock(nn.Module):
     def forward(self, x: Tensor, context: Tensor, site: Site | None = None) -> Tensor:
         if site is None:
             n = self.norm1(x)
-            x = x + self.attn1(n, n)
+            x = x + self.attn1(n, context if self.cross_only else n)
             x = x + self.attn2(self.norm2(x), context)
         else:
             site = site.at(n_heads=self.heads, dim_head=self.head_dim)
             n = self.norm1(x)
-            x = x + self.attn1.tapped("attn1", n, n, site)
+            x = x + self.attn1.tapped("attn1", n, context if self.cross_only else n, site)
             x = site.fold("middle_patch", x)
             x = x + self.attn2.tapped("attn2", self.norm2(x), context, site)
         return x + self.ff(self.norm3(x))
@@ -130,12 +138,12 @@ class SpatialTransformer(nn.Module):
     `linear` says that the projections are linear layers (SD 2 and later) rather than 1x1 convolutions (SD 1).
     """
 
-    def __init__(self, channels: int, context_width: int, heads: int, depth: int, linear: bool) -> None:
+    def __init__(self, channels: int, context_width: int, heads: int, depth: int, linear: bool, cross_only: bool = False) -> None:
         super().__init__()
         self.linear = linear
         self.norm = GroupNorm(32, channels, eps=1e-6)
         self.proj_in: nn.Module = Linear(channels, channels) if linear else Conv2d(channels, channels, 1)
-        self.transformer_blocks = nn.ModuleList(TransformerBlock(channels, context_width, heads) for _ in range(depth))
+        self.transformer_blocks = nn.ModuleList(TransformerBlock(channels, context_width, heads, cross_only) for _ in range(depth))
         self.proj_out: nn.Module = Linear(channels, channels) if linear else Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, context: Tensor, site: Site | None = None) -> Tensor:

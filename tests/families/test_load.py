@@ -127,18 +127,12 @@ def header_only(tmp_path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
 
 UNET = {f"model.diffusion_model.{k}": (4,) for k in ("time_embed.0.weight", "output_blocks.0.0.in_layers.0.weight", "out.2.weight")}
 FOREIGN = {
-    "an SDXL model": {
+    "a Kolors model": {
         **UNET,
         "model.diffusion_model.input_blocks.0.0.weight": (32, 4, 3, 3),
         "model.diffusion_model.label_emb.0.0.weight": (8, 4),
-        "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": (64, 2048),
+        "model.diffusion_model.encoder_hid_proj.weight": (64, 4096),
         "first_stage_model.decoder.conv_in.weight": (8, 4, 3, 3),
-    },
-    "an SD 2 model": {
-        **UNET,
-        "model.diffusion_model.input_blocks.0.0.weight": (32, 4, 3, 3),
-        "model.diffusion_model.input_blocks.1.1.proj_in.weight": (32, 32),
-        "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (32, 1024),
     },
     "an SD 3 model": {"model.diffusion_model.joint_blocks.0.context_block.attn.qkv.weight": (3, 3)},
     "a Flux model": {"double_blocks.0.img_attn.norm.key_norm.scale": (3,)},

@@ -151,7 +151,7 @@ def test_lora_that_fits_nothing(bench: Bench) -> None:
         lambda ctx: loaders.unclip_checkpoint_loader(ctx, ckpt_name="a"),
         lambda ctx: loaders.unet_loader(ctx, unet_name="u.safetensors", weight_dtype="fp8_e5m2"),
         lambda ctx: loaders.clip_loader(ctx, clip_name="t.safetensors", type="wan"),
-        lambda ctx: loaders.dual_clip_loader(ctx, clip_name1="a", clip_name2="b", type="sdxl"),
+        lambda ctx: loaders.dual_clip_loader(ctx, clip_name1="a", clip_name2="b", type="sd3"),
         lambda ctx: loaders.vae_loader(ctx, vae_name="pixel_space"),
         lambda ctx: loaders.vae_loader(ctx, vae_name="taesd"),
         lambda ctx: not_installed.control_net_loader(ctx, control_net_name="c"),

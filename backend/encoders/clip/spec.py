@@ -24,7 +24,9 @@ from backend.weights.file import Header, Views, WeightFile, identity
 from backend.weights.keymap import MappedNames, Part
 
 HEAD_WIDTH = 64
-H_WIDTH, G_WIDTH = 1024, 1280
+H_WIDTH = 1024
+TITLES = {"l": "CLIP-L", "h": "OpenCLIP-H", "g": "OpenCLIP-bigG"}
+"""Text encoders in words, by branch."""
 
 
 @dataclass(frozen=True)

@@ -1,42 +1,75 @@
-"""What a Stable Diffusion net is told besides the noisy latent, and how it is run."""
+"""What a Stable Diffusion net is told besides the noisy latent, and how it is run.
+
+A family puts together what its kind of net takes: `told(...)` makes its `inputs`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from backend.base.errors import BadInput
-from backend.diffusion.latent import SD1
+from backend.families import Inputs
 from backend.families.sd.unet import UNetSizes
+from backend.nn.embeddings import timestep_embedding
 
-LATENT = 4
-INPAINT, EDIT = 9, 8
-"""Input channels: latent, mask and masked image (inpainting); latent and image (instruct-pix2pix)."""
-GREY = (0.8223, -0.6876, 0.6364, 0.1380)
-"""A mid-grey image as the net sees it: what an inpainting net is shown where no image was given."""
+Cond = dict[str, Any]
+Shown = Callable[[Cond, Sequence[int]], Tensor]
+"""(one conditioning entry, the latent's shape) -> what is joined to the latents along channels [n, channels, H, W]."""
+Vector = Callable[[Cond, UNetSizes, Sequence[int]], Tensor]
+"""(one conditioning entry, sizes, the latent's shape) -> the vector condition [n, adm] or class labels [n]."""
+
+GUIDANCE = 7.5
+"""What a net that is told the guidance scale assumes where nobody says."""
 
 
-def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dict[str, Tensor]:
-    """Text context, and for nets with more than four input channels the image condition. Raises BadInput for a text of another model."""
-    assert isinstance(sizes, UNetSizes)
-    context = torch.cat([cond["cross_attn"] for cond in conds])
-    if context.shape[-1] != sizes.context:
-        raise BadInput(
-            f"The text encoding is {context.shape[-1]} wide, but this Stable Diffusion 1 model takes {sizes.context}.",
-            hint="Use the text encoder that belongs to the model.",
-        )
-    made = {"context": context}
-    if sizes.in_channels != LATENT:
-        made["concat"] = torch.cat([_image_condition(cond, sizes.in_channels, shape) for cond in conds])
-    return made
+def told(name: str, shown: Shown | None = None, vector: Vector | None = None) -> Inputs:
+    """A family's `inputs`: the text, and whatever else its nets take. `name` is the family's in messages.
+
+    They raise BadInput for a text of another model and where a condition that the net cannot do without is missing.
+    """
+
+    def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dict[str, Tensor]:
+        assert isinstance(sizes, UNetSizes)
+        context = torch.cat([cond["cross_attn"] for cond in conds])
+        if context.shape[-1] != sizes.context:
+            raise BadInput(
+                f"The text encoding is {context.shape[-1]} wide, but this {name} model takes {sizes.context}.",
+                hint="Use the text encoder that belongs to the model.",
+            )
+        made = {"context": context}
+        if shown is not None:
+            made["concat"] = torch.cat([shown(cond, shape) for cond in conds])
+        if vector is not None:
+            made["y"] = torch.cat([vector(cond, sizes, shape) for cond in conds])
+        if sizes.guidance is not None:
+            made["guidance"] = torch.cat([guidance_embedding(float(cond.get("guidance", GUIDANCE)), sizes.guidance) for cond in conds])
+        return made
+
+    return inputs
+
+
+def guidance_embedding(scale: float, width: int) -> Tensor:
+    """[1, width]: sines, then cosines, of a thousand times the guidance scale less one (Luo et al. 2023, arXiv:2310.04378).
+
+    Its scale counts from 1 for no guidance; the net was taught the paper's w, which counts from 0.
+    """
+    half = width // 2
+    frequencies = torch.exp(torch.arange(half) * -(torch.log(torch.tensor(10000.0)) / (half - 1)))
+    angles = (scale - 1) * 1000 * frequencies
+    return torch.nn.functional.pad(torch.cat([angles.sin(), angles.cos()]), (0, width - 2 * half))[None]
+
+
+def numbers_embedding(numbers: Sequence[float], width: int) -> Tensor:
+    """[1, len(numbers) * width]: each number embedded as a timestep is, side by side (Podell et al. 2023, section 2.2)."""
+    return timestep_embedding(torch.tensor([float(n) for n in numbers]), width).reshape(1, -1)
 
 
 def forward(net: nn.Module, x: Tensor, t: Tensor, kwargs: dict[str, Any]) -> Tensor:
-    """Run the net; an image condition is joined to x along channels."""
+    """Run the net; what it is shown is joined to x along channels."""
     rest = dict(kwargs)
     concat = rest.pop("concat", None)
     if concat is not None:
@@ -45,35 +78,15 @@ def forward(net: nn.Module, x: Tensor, t: Tensor, kwargs: dict[str, Any]) -> Ten
     return out
 
 
+def forward_shown_first(net: nn.Module, x: Tensor, t: Tensor, kwargs: dict[str, Any]) -> Tensor:
+    """As `forward`, for nets that take what they are shown before the noisy latent."""
+    rest = dict(kwargs)
+    out: Tensor = net(torch.cat([rest.pop("concat").to(x.dtype), x], dim=1).contiguous(memory_format=torch.channels_last), t, **rest)
+    return out
+
+
 def working_bytes(shape: Sequence[int], sizes: Any) -> int:
     """Peak bytes of one forward in float32: about forty maps at full resolution, counting skips and the feed-forward."""
     assert isinstance(sizes, UNetSizes)
     batch, height, width = shape[0], shape[-2], shape[-1]
     return 40 * batch * height * width * sizes.channels[0] * 4
-
-
-def _image_condition(cond: dict[str, Any], channels: int, shape: Sequence[int]) -> Tensor:
-    size = (shape[-2], shape[-1])
-    image: Tensor | None = cond.get("concat_latent_image")
-    if channels == EDIT:
-        return torch.zeros(1, LATENT, *size) if image is None else _resize(image, size)
-    if channels != INPAINT:
-        text = f"This net takes {channels} input channels; only {LATENT}, {EDIT} and {INPAINT} are known."
-        raise BadInput(text, hint="Use another model.")
-    mask: Tensor | None = cond.get("concat_mask")
-    if image is None:
-        picture = torch.tensor(GREY).reshape(1, LATENT, 1, 1).expand(1, LATENT, *size)
-    else:
-        picture = SD1.process_in(_resize(image, size))
-    hole = torch.ones(1, 1, *size) if mask is None else _resize(mask.reshape(-1, 1, *mask.shape[-2:]), size).round()
-    count = max(len(picture), len(hole))
-    return torch.cat([_repeat(hole, count).to(picture), _repeat(picture, count)], dim=1)
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    x = x.float()
-    return x if tuple(x.shape[-2:]) == size else F.interpolate(x, size=size, mode="bilinear")
-
-
-def _repeat(x: Tensor, count: int) -> Tensor:
-    return x.repeat(-(-count // len(x)), *[1] * (x.ndim - 1))[:count]

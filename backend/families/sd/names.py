@@ -21,10 +21,15 @@ ENDS = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
+    "time_embedding.cond_proj": "cond_proj",
+    "class_embedding.linear_1": "label_emb.0.0",
+    "class_embedding.linear_2": "label_emb.0.2",
+    "class_embedding": "label_emb",
     "add_embedding.linear_1": "label_emb.0.0",
     "add_embedding.linear_2": "label_emb.0.2",
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
+    "encoder_hid_proj": "encoder_hid_proj",
     "mid_block.resnets.0": "middle_block.0",
     "mid_block.attentions.0": "middle_block.1",
     "mid_block.resnets.1": "middle_block.2",
@@ -75,6 +80,8 @@ def to_diffusers(sizes: UNetSizes, keys: Iterable[str]) -> dict[str, str]:
         attends.append(any(sizes.depth_out[start : start + count]))
         start += count
     parts = {single: diffusers for diffusers, single in part_names(list(sizes.res_blocks), up_counts, attends)}
+    if sizes.depth_in and sizes.depth_in[0]:  # unCLIP; SDXL, which has no transformers at its finest level, calls the same layers otherwise
+        parts |= {"label_emb.0.0": "class_embedding.linear_1", "label_emb.0.2": "class_embedding.linear_2"}
     return _renamed(parts, {single: diffusers for diffusers, single in RES.items()}, keys)
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from backend.nn.blocks import Downsample, ResBlock, SpatialTransformer, Upsample
 from backend.nn.embeddings import timestep_embedding
-from backend.nn.layers import Conv2d, GroupNorm, Linear
+from backend.nn.layers import Conv2d, Embedding, GroupNorm, Linear
 from backend.nn.taps import Site, Taps
 
 
@@ -45,6 +45,12 @@ class UNetSizes:
     """Linear projections around the transformers rather than 1x1 convolutions."""
     adm: int | None = None
     """Width of the vector condition `y`, or None."""
+    classes: int | None = None
+    """Number of class labels `y`, or None; never together with `adm`."""
+    guidance: int | None = None
+    """Width of the embedded guidance scale that distilled nets are told (Meng et al. 2023, arXiv:2210.03142), or None."""
+    cross_only: tuple[bool, ...] = ()
+    """By level: whether the first attention of a transformer looks at the text too, instead of at itself. Empty: nowhere."""
 
     def __post_init__(self) -> None:
         if len(self.res_blocks) != len(self.channels):
@@ -73,7 +79,11 @@ class UNet(nn.Module):
         s, embed = sizes, sizes.embed
         self.time_embed = nn.Sequential(Linear(s.channels[0], embed), nn.SiLU(), Linear(embed, embed))
         if s.adm is not None:
-            self.label_emb = nn.Sequential(nn.Sequential(Linear(s.adm, embed), nn.SiLU(), Linear(embed, embed)))
+            self.label_emb: nn.Module = nn.Sequential(nn.Sequential(Linear(s.adm, embed), nn.SiLU(), Linear(embed, embed)))
+        elif s.classes is not None:
+            self.label_emb = Embedding(s.classes, embed)
+        if s.guidance is not None:
+            self.cond_proj = Linear(s.guidance, s.channels[0], bias=False)
         self.input_blocks, skips = input_side(s)
         self.middle_block = middle(s)
         self.output_blocks = output_side(s, skips)
@@ -88,16 +98,18 @@ class UNet(nn.Module):
         control: Mapping[str, Sequence[Tensor | None]] | None = None,
         taps: Taps | None = None,
         facts: Mapping[str, Any] | None = None,
+        guidance: Tensor | None = None,
     ) -> Tensor:
         """Returns [B, out_channels, H, W].
 
-        t may be fractional. `y` [B, adm] for nets with a vector condition. `control` holds residuals under "input", "middle" and
+        t may be fractional. `y` [B, adm] for nets with a vector condition, or whole numbers [B] for nets with classes.
+        `guidance` [B, width] for nets that are told the guidance scale. `control` holds residuals under "input", "middle" and
         "output", each list used from its end: input[-1] is added after input_blocks.0, output[-1] to the skip of output_blocks.0.
         `taps` are hook callables by name, `facts` what they are told (see backend.nn.taps).
         """
         root = Site(taps, {**(facts or {}), "original_shape": list(x.shape)}) if taps else None
         residuals = Residuals(control)
-        emb = self.embedding(t, y, x, root)
+        emb = self.embedding(t, y, x, root, guidance)
         skips: list[Tensor] = []
         transformers = 0
         h = x
@@ -128,16 +140,19 @@ class UNet(nn.Module):
             transformers += count_transformers(block)
         return self.out[2](F.silu(self.out[0](h)))
 
-    def embedding(self, t: Tensor, y: Tensor | None, x: Tensor, site: Site | None = None) -> Tensor:
+    def embedding(self, t: Tensor, y: Tensor | None, x: Tensor, site: Site | None = None, guidance: Tensor | None = None) -> Tensor:
         """The vector [B, 4 * channels[0]] that tells every residual block the timestep and the vector condition."""
-        emb = self.time_embed(timestep_embedding(t, self.sizes.channels[0]).to(x.dtype))
+        time = timestep_embedding(t, self.sizes.channels[0]).to(x.dtype)
+        if self.sizes.guidance is not None and guidance is not None:
+            time = time + self.cond_proj(guidance.to(x.dtype))
+        emb = self.time_embed(time)
         if site is not None:
             emb = site.fold("emb_patch", emb, self.sizes.channels[0])
-        if self.sizes.adm is not None:
-            if y is None:
-                raise ValueError("this net needs the vector condition y")
-            emb = emb + self.label_emb(y.to(x.dtype))
-        return emb
+        if self.sizes.adm is None and self.sizes.classes is None:
+            return emb
+        if y is None:
+            raise ValueError("this net needs the vector condition y")
+        return emb + (self.label_emb(y.to(x.dtype)) if self.sizes.adm is not None else self.label_emb(y.long(), x.dtype))
 
 
 class Residuals:
@@ -152,8 +167,9 @@ class Residuals:
         return h if residual is None else h + residual.to(h.dtype)
 
 
-def transformer(s: UNetSizes, channels: int, depth: int) -> SpatialTransformer:
-    return SpatialTransformer(channels, s.context, s.heads_at(channels), depth, s.linear)
+def transformer(s: UNetSizes, channels: int, depth: int, level: int | None = None) -> SpatialTransformer:
+    cross_only = bool(s.cross_only) and level is not None and s.cross_only[level]
+    return SpatialTransformer(channels, s.context, s.heads_at(channels), depth, s.linear, cross_only)
 
 
 def input_side(s: UNetSizes) -> tuple[nn.ModuleList, list[int]]:
@@ -167,7 +183,7 @@ def input_side(s: UNetSizes) -> tuple[nn.ModuleList, list[int]]:
             depth = next(depths)
             block = nn.ModuleList([ResBlock(width, channels, s.embed)])
             if depth:
-                block.append(transformer(s, channels, depth))
+                block.append(transformer(s, channels, depth, level))
             blocks.append(block)
             width = channels
             skips.append(width)
@@ -198,7 +214,7 @@ def output_side(s: UNetSizes, skips: list[int]) -> nn.ModuleList:
             depth = next(depths)
             block = nn.ModuleList([ResBlock(width + skips.pop(), channels, s.embed)])
             if depth:
-                block.append(transformer(s, channels, depth))
+                block.append(transformer(s, channels, depth, level))
             if level and i == s.res_blocks[level]:
                 block.append(Upsample(channels))
             blocks.append(block)
@@ -207,7 +223,16 @@ def output_side(s: UNetSizes, skips: list[int]) -> nn.ModuleList:
 
 
 def run(block: nn.Module, h: Tensor, emb: Tensor, context: Tensor, site: Site | None, size: tuple[int, int] | None = None) -> Tensor:
-    """Run the layers of one numbered block; `size` is what an upsampler aims at (odd sizes do not double exactly)."""
+    """Run the layers of one numbered block; `size` is what an upsampler aims at (odd sizes do not double exactly).
+
+    "block_around" taps f(call, h, facts) wrap it.
+    """
+    if site is not None and "block_around" in site.taps:
+        return site.around("block_around", lambda h: layers(block, h, emb, context, site, size), h)
+    return layers(block, h, emb, context, site, size)
+
+
+def layers(block: nn.Module, h: Tensor, emb: Tensor, context: Tensor, site: Site | None, size: tuple[int, int] | None) -> Tensor:
     for layer in block.children():
         if isinstance(layer, ResBlock):
             h = layer(h, emb)

@@ -1,0 +1,117 @@
+"""Tiny random twins of every kind of Stable Diffusion model, made by the reference libraries."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from backend.codecs.kl import names as kl_names
+from backend.families.sd import names as unet_names
+from backend.weights.save import save_safetensors
+from tests.families.published import openclip, rooted
+
+CROSS, PLAIN, UP_CROSS, UP_PLAIN = "CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"
+
+SD1: dict[str, Any] = {
+    "block_out_channels": (32, 64), "down_block_types": (CROSS, PLAIN), "up_block_types": (UP_PLAIN, UP_CROSS), "layers_per_block": 1,
+    "cross_attention_dim": 64, "attention_head_dim": 8,
+}  # fmt: skip
+SD2: dict[str, Any] = {**SD1, "attention_head_dim": (1, 1), "use_linear_projection": True}
+SDXL: dict[str, Any] = {
+    "block_out_channels": (32, 64), "down_block_types": (PLAIN, CROSS), "up_block_types": (UP_CROSS, UP_PLAIN), "layers_per_block": 1,
+    "transformer_layers_per_block": (1, 2), "cross_attention_dim": 128, "attention_head_dim": (1, 1), "use_linear_projection": True,
+    "addition_embed_type": "text_time", "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 32 + 6 * 8,
+}  # fmt: skip
+REFINER: dict[str, Any] = {
+    **SDXL, "block_out_channels": (32, 64, 64), "down_block_types": (PLAIN, CROSS, PLAIN), "up_block_types": (UP_PLAIN, UP_CROSS, UP_PLAIN),
+    "transformer_layers_per_block": (1, 1, 1), "cross_attention_dim": 64, "attention_head_dim": (1, 1, 1),
+    "projection_class_embeddings_input_dim": 32 + 5 * 8,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The reference modules of one model, and where a published single file keeps its text encoders."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    texts: Mapping[str, Any]
+    """By folder name: "text_encoder", "text_encoder_2"."""
+    prefixes: Mapping[str, str]
+    """Of the same in a single file; OpenCLIP's names where it ends in "model."."""
+    pipeline: str = "StableDiffusionPipeline"
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything under the names of published single files."""
+        unet, vae = self.unet.state_dict(), self.vae.state_dict()
+        state = {f"model.diffusion_model.{name}": unet[key] for name, key in unet_names.from_diffusers(unet).items()}
+        state |= {f"first_stage_model.{name}": part.tensor(vae[part.key]) for name, part in kl_names.from_diffusers(vae).items()}
+        for name, prefix in self.prefixes.items():
+            spelled = openclip if prefix.endswith(".model.") else rooted
+            state |= {prefix + key: value for key, value in spelled(self.texts[name].state_dict()).items()}
+        return {key: value.contiguous().clone() for key, value in state.items()}
+
+    def single(self, path: Path, extra: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32) -> Path:
+        state = {key: value.to(dtype) for key, value in self.state().items()}
+        save_safetensors(path, state | dict(extra or {}), None)
+        return path
+
+    def folder(self, path: Path, variant: str | None = None, shard: str = "10GB") -> Path:
+        """The diffusers layout."""
+        for name, part in {"unet": self.unet, "vae": self.vae, **self.texts}.items():
+            part.save_pretrained(path / name, max_shard_size=shard, variant=variant)
+        (path / "scheduler").mkdir()
+        (path / "scheduler" / "scheduler_config.json").write_text(json.dumps(dict(self.scheduler)))
+        (path / "model_index.json").write_text(json.dumps({"_class_name": self.pipeline}))
+        return path
+
+
+def text(width: int = 64, act: str = "quick_gelu", projection: int | None = None) -> Any:
+    config = CLIPTextConfig(
+        hidden_size=width, intermediate_size=96, num_hidden_layers=3, num_attention_heads=width // 64, vocab_size=49408, hidden_act=act,
+        projection_dim=projection or width,
+    )  # fmt: skip
+    return lively((CLIPTextModelWithProjection if projection else CLIPTextModel)(config))
+
+
+def vae(factor: int = 2, **config: Any) -> AutoencoderKL:
+    levels = factor.bit_length()
+    return AutoencoderKL(
+        block_out_channels=(128,) * levels, down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels, layers_per_block=1, latent_channels=4, **config,
+    ).eval()  # fmt: skip
+
+
+def lively(net: Any) -> Any:
+    """Weights large enough that text and norms matter in the result."""
+    for name, parameter in net.named_parameters():
+        centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+        torch.nn.init.normal_(parameter, centre, 0.05)
+    return net.eval()
+
+
+@functools.cache
+def make(name: str, in_channels: int = 4) -> Kind:
+    """A twin of "sd1", "sd2", "sdxl" or "refiner"; the same for the same arguments."""
+    torch.manual_seed(0)
+    configs = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL, "refiner": REFINER, "lcm": {**SD1, "time_cond_proj_dim": 16}}
+    net = UNet2DConditionModel(sample_size=8, in_channels=in_channels, **configs[name]).eval()
+    if name in ("sd1", "lcm"):
+        return Kind(net, vae(), {"text_encoder": text()}, {"text_encoder": "cond_stage_model.transformer."})
+    if name == "sd2":
+        return Kind(net, vae(), {"text_encoder": text(act="gelu", projection=64)}, {"text_encoder": "cond_stage_model.model."})
+    second = text(64, "gelu", 32)
+    if name == "refiner":
+        return Kind(net, vae(), {"text_encoder_2": second}, {"text_encoder_2": "conditioner.embedders.0.model."})
+    prefixes = {"text_encoder": "conditioner.embedders.0.transformer.", "text_encoder_2": "conditioner.embedders.1.model."}
+    return Kind(net, vae(), {"text_encoder": text(), "text_encoder_2": second}, prefixes, "StableDiffusionXLPipeline")

@@ -1,0 +1,107 @@
+"""Every kind of model is recognised from its header alone, by exactly one family, with the sizes it was made with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from backend.base.errors import BadInput
+from backend.encoders.clip.handle import ClipHandle
+from backend.encoders.clip.joint import JointClip
+from backend.families import shelf
+from backend.families.load import load_checkpoint, load_diffusion_model, load_text_encoders
+from backend.memory.pool import Pool
+from backend.weights.file import Entry
+from backend.weights.save import save_safetensors
+from tests.families import kinds, tiny
+
+KINDS = {
+    ("sd1", 4): "Stable Diffusion 1",
+    ("sd1", 9): "Stable Diffusion 1 inpainting",
+    ("sd1", 8): "InstructPix2Pix",
+    ("lcm", 4): "Stable Diffusion 1 LCM",
+    ("sd2", 4): "Stable Diffusion 2",
+    ("sd2", 9): "Stable Diffusion 2 inpainting",
+    ("sd2", 5): "Stable Diffusion 2 depth",
+    ("sd2", 8): "Marigold",
+    ("sdxl", 4): "Stable Diffusion XL",
+    ("sdxl", 9): "Stable Diffusion XL inpainting",
+    ("sdxl", 8): "Stable Diffusion XL InstructPix2Pix",
+    ("refiner", 4): "Stable Diffusion XL refiner",
+}
+
+
+@pytest.mark.parametrize(("kind", "channels"), KINDS)
+def test_one_family_and_its_sizes(kind: str, channels: int, tmp_path: Path) -> None:
+    twin = kinds.make(kind, channels)
+    loaded = load_checkpoint(twin.single(tmp_path / "m.safetensors"), tiny.services(tmp_path))
+    assert loaded.model is not None and loaded.vae is not None and loaded.clip is not None and loaded.unmatched == ()
+    assert loaded.model.family.name == KINDS[kind, channels]
+    config, sizes = twin.unet.config, loaded.model.sizes
+    assert sizes.in_channels == channels and sizes.channels == tuple(config.block_out_channels)
+    assert sizes.context == config.cross_attention_dim and sizes.adm == config.projection_class_embeddings_input_dim
+    assert sizes.linear == config.use_linear_projection and sizes.guidance == config.time_cond_proj_dim
+    header = {
+        key.removeprefix("model.diffusion_model."): Entry(tuple(value.shape), value.dtype, value.nbytes)
+        for key, value in twin.state().items()
+    }
+    assert [family.name for family in shelf() if family.signature.matches(header)] == [KINDS[kind, channels]]
+    expected = {"text_encoder": ("l",), "text_encoder_2": ("g",)}[next(iter(twin.texts))] if kind != "sd2" else ("h",)
+    branches = loaded.clip.branches if isinstance(loaded.clip, JointClip) else (loaded.clip.branch,)
+    assert branches == (("l", "g") if kind == "sdxl" else expected)
+
+
+@pytest.mark.parametrize("kind", ["sd2", "sdxl", "refiner"])
+def test_folders_say_the_same_as_single_files(kind: str, tmp_path: Path) -> None:
+    twin, services, pool = kinds.make(kind), tiny.services(tmp_path), Pool()
+    single = load_checkpoint(twin.single(tmp_path / "m.safetensors"), services)
+    folders = [twin.folder(tmp_path / "a"), twin.folder(tmp_path / "b", "fp16"), twin.folder(tmp_path / "c", shard="300KB")]
+    assert len(list((folders[2] / "unet").glob("*.safetensors"))) > 1
+    assert single.model is not None and single.clip is not None
+    want, pooled = single.clip.encode(single.clip.tokenize("a red cat"), pool)
+    for folder in folders:
+        loaded = load_checkpoint(folder, services)
+        assert loaded.model is not None and loaded.clip is not None
+        assert loaded.model.sizes == single.model.sizes and loaded.model.family is single.model.family
+        if kind == "sd2":  # diffusers cuts the unread layer off; this twin kept it
+            assert isinstance(loaded.clip, ClipHandle)
+            continue
+        cond, other = loaded.clip.encode(loaded.clip.tokenize("a red cat"), pool)
+        assert (cond - want).abs().max() < 1e-6 and (other - pooled).abs().max() < 1e-6
+
+
+def test_text_encoders_in_two_files(tmp_path: Path) -> None:
+    twin, services = kinds.make("sdxl"), tiny.services(tmp_path)
+    folder = twin.folder(tmp_path / "m")
+    first, second = folder / "text_encoder", folder / "text_encoder_2"
+    a, b = load_text_encoders(first, second, services), load_text_encoders(second, first, services)
+    assert a.branches == b.branches == ("l", "g")
+    with pytest.raises(BadInput, match=r"CLIP-L.*and CLIP-L.*reads CLIP-L and OpenCLIP-bigG"):
+        load_text_encoders(first, first, services)
+
+
+def test_velocity_is_seen_in_the_weights(tmp_path: Path) -> None:
+    """SD 2 with its twelve blocks on the way up, where the ecosystem looks."""
+    config = {**kinds.SD2, "block_out_channels": (32, 32, 32, 32), "layers_per_block": 2, "attention_head_dim": (1,) * 4}
+    config |= {"down_block_types": (kinds.CROSS,) * 3 + (kinds.PLAIN,), "up_block_types": (kinds.UP_PLAIN,) + (kinds.UP_CROSS,) * 3}
+    twin = kinds.Kind(UNet2DConditionModel(sample_size=8, **config), kinds.vae(), {}, {})
+    state = twin.state()
+    key = "model.diffusion_model.output_blocks.11.1.transformer_blocks.0.norm1.bias"
+    for name, values in (("eps", torch.zeros(32)), ("v", torch.linspace(-1, 1, 32))):
+        save_safetensors(tmp_path / name, state | {key: values})
+        assert load_diffusion_model(tmp_path / name, tiny.services(tmp_path)).noise.prediction.name == name
+
+
+def test_cosxl_says_its_noise(tmp_path: Path) -> None:
+    marks = {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}
+    services = tiny.services(tmp_path)
+    model = load_checkpoint(kinds.make("sdxl").single(tmp_path / "m.safetensors", marks), services).model
+    assert model is not None and model.family.name == "Stable Diffusion XL"
+    assert (
+        model.noise.prediction.name == "v" and model.noise.sigma_max == pytest.approx(120) and model.noise.sigma_min == pytest.approx(0.002)
+    )
+    edit = load_checkpoint(kinds.make("sdxl", 8).single(tmp_path / "e.safetensors", marks), services)
+    assert edit.model is not None and edit.model.family.name == "CosXL editing" and edit.unmatched == ()
