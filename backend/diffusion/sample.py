@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,14 +56,19 @@ class Bound:
 
 
 def prepare_conds(
-    model: ModelHandle, conds: Mapping[str, Conditioning], shape: Sequence[int], device: torch.device
+    model: ModelHandle, conds: Mapping[str, Conditioning], shape: Sequence[int], device: torch.device, told: Mapping[str, Any] | None = None
 ) -> dict[str, list[Entry]]:
-    """Resolved entries by role for latents of `shape`, with the family's inputs on `device`."""
+    """Resolved entries by role for latents of `shape`, with the family's inputs on `device`.
+
+    The family sees each entry with `told` below it, and its role as "prompt_type".
+    """
     roles: dict[str, list[Entry]] = {}
     for role, conditioning in conds.items():
         entries = resolve(conditioning, shape, model.noise.percent_to_sigma, device)
         roles[role] = [
-            replace(e, inputs=cast(model.family.inputs([dict(e.cond)], model.sizes, shape), device, model.loadable.dtype)) for e in entries
+            replace(e, inputs=cast(model.family.inputs([seen], model.sizes, shape), device, model.loadable.dtype))
+            for e in entries
+            for seen in [{**(told or {}), **e.cond, "prompt_type": role}]
         ]
     roles = mirror_areas(roles)
     roles = spread(roles, "control", lambda e: bool(e.cond.get("control_apply_to_uncond")))
@@ -92,8 +98,9 @@ def sample(
         clean = model.family.latent.process_in(clean)
     noise = noise.to(device, torch.float32)
     working = model.family.working_bytes((len(guider.conds) * latent.shape[0], *latent.shape[1:]), model.sizes)
+    told = {"latent_image": clean, "denoise_mask": None if mask is None else fit_noise_mask(mask, clean.shape)[:, :1]}
     with torch.inference_mode():
-        roles = prepare_conds(model, guider.conds, latent.shape, device)
+        roles = prepare_conds(model, guider.conds, latent.shape, device, told)
         with together(model, roles, pool) as companions, pool.lease(model.leasable(), working) as net:
             denoiser = Denoiser(model, net, roles, sigmas, companions)
             result = _solve(guider, denoiser, noise, clean, solver, sigmas, mask, on_step, source or SeededNoise(seed), seed)

@@ -25,7 +25,8 @@ def inpainting(latent: LatentFormat) -> Shown:
 
     def shown(cond: Cond, shape: Sequence[int]) -> Tensor:
         size = (shape[-2], shape[-1])
-        mask: Tensor | None = cond.get("concat_mask", cond.get("denoise_mask"))
+        mask: Tensor | None = cond.get("concat_mask")
+        mask = cond.get("denoise_mask") if mask is None else mask
         image: Tensor | None = cond.get("concat_latent_image")
         if image is not None:
             picture = latent.process_in(resized(image, size))
