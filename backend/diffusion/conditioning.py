@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import UUID, uuid4
 
 import torch
 from torch import Tensor
@@ -41,6 +42,8 @@ class Entry:
     """Fills what other entries leave uncovered."""
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
     """What the family made of it, at full latent size."""
+    uid: UUID = field(default_factory=uuid4)
+    """Names this entry for the length of a sampling; copies keep it."""
 
     @property
     def control(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,9 +15,13 @@ from backend.diffusion.companions import Companions
 from backend.diffusion.conditioning import Entry
 from backend.diffusion.handle import ModelHandle
 from backend.diffusion.noise import NoiseModel
+from backend.diffusion.window import Window
 
 Apply = Callable[[Tensor, Tensor, dict[str, Any]], Tensor]
 """(x, sigma [B], keyword inputs) -> x0."""
+Forward = Callable[[Tensor, Tensor, dict[str, Any]], Tensor]
+"""(x as the net sees it, timesteps [B], keyword inputs with "facts") -> what the net says. "forward" taps f(inner, x, t, inputs)."""
+Taps = Mapping[str, Sequence[Any]]
 
 
 class Denoiser:
@@ -34,10 +39,24 @@ class Denoiser:
         self._companions = companions or Companions(model.net_taps())
         self._facts: dict[str, Any] = {"sample_sigmas": sigmas}
         self._most: int | None = None
+        self._added: Taps = {}
 
-    def predict(self, x: Tensor, sigma: Tensor, roles: Sequence[str]) -> list[Tensor]:
-        """x0 for each of `roles`, [B, C, ...] fp32; sigma is [B], best on the CPU."""
+    def predict(
+        self, x: Tensor, sigma: Tensor, roles: Sequence[str], *, taps: Taps | None = None, window: Window | None = None
+    ) -> list[Tensor]:
+        """x0 for each of `roles`, [B, C, ...] fp32; sigma is [B], best on the CPU.
+
+        `taps` are added to the net's for this prediction. With `window`, x is that part of the latents, and the conditioning is cut to it.
+        """
+        if taps:
+            before, self._added = self._added, joined(self._added, taps)
+            try:
+                return self.predict(x, sigma, roles, window=window)
+            finally:
+                self._added = before
         active = [[e for e in self.roles.get(role, ()) if e.active(float(sigma[0]))] for role in roles]
+        if window is not None:
+            active = [[seen for e in entries if (seen := window.entry(e)) is not None] for entries in active]
         work = with_defaults(active, x.shape, x.device)
         predictions: dict[int, Tensor] = {}
         for members in group(work):
@@ -68,25 +87,33 @@ class Denoiser:
         inputs: dict[str, Any] = dict(batch_inputs(members, x))
         roles = [item.role for item in members]
         control = self._companions.control(members[0].entry)
+        facts = {**self._facts, "cond_or_uncond": roles, "sigmas": sigmas, "uuids": [item.entry.uid for item in members]}
         if control is not None:
-            inputs["control"] = control.get_control(many, sigmas, inputs, len(members), self._told(roles, sigmas))
-        taps = self._companions.taps_for(members[0].entry)
-        if taps:
-            inputs["taps"], inputs["facts"] = taps, self._told(roles, sigmas)
+            inputs["control"] = control.get_control(many, sigmas, inputs, len(members), facts)
+        taps = joined(self._companions.taps_for(members[0].entry), self._added)
+        if taps or self.model.taps.get("forward"):
+            inputs["taps"], inputs["facts"] = taps, facts
         run: Apply = self.apply
         for tap in self.model.taps.get("apply", ()):
             run = _wrapped(tap, run, roles)
         return list(run(many, sigmas, inputs).chunk(len(members)))
 
-    def _told(self, roles: list[int], sigmas: Tensor) -> dict[str, Any]:
-        return {**self._facts, "cond_or_uncond": roles, "sigmas": sigmas}
-
     def apply(self, x: Tensor, sigma: Tensor, inputs: dict[str, Any]) -> Tensor:
         """One run of the net as x0, fp32. x [N, C, ...], sigma [N]."""
         noise = self.model.noise
         shown, t, s = as_net_sees(noise, x, sigma, self.model.loadable.dtype)
-        output = self.model.family.forward(self.net, shown, t, inputs)
-        return noise.prediction.denoised(x, output.float(), s)
+        run: Forward = self._forward
+        for tap in self.model.taps.get("forward", ()):
+            run = partial(tap, run)
+        return noise.prediction.denoised(x, run(shown, t, inputs).float(), s)
+
+    def _forward(self, shown: Tensor, t: Tensor, inputs: dict[str, Any]) -> Tensor:
+        return self.model.family.forward(self.net, shown, t, inputs)
+
+
+def joined(taps: Taps, more: Taps) -> Taps:
+    """Taps of both, `more` called after."""
+    return {**taps, **{name: (*taps.get(name, ()), *added) for name, added in more.items()}} if more else taps
 
 
 def as_net_sees(noise: NoiseModel, x: Tensor, sigma: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

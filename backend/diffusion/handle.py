@@ -13,8 +13,11 @@ from backend.diffusion.noise import NoiseModel
 from backend.memory.pool import Loadable
 from backend.weights.patch import Patch, by_key, fingerprint
 
-GUIDANCE_TAPS = ("cfg", "pre_cfg", "post_cfg", "predict", "apply", "denoise_mask", "needs_uncond")
-"""Taps that act around the net (see guiders and denoiser). Every other name belongs to the net and is handed to it."""
+GUIDANCE_TAPS = ("cfg", "pre_cfg", "post_cfg", "predict", "apply", "forward", "net", "denoise_mask", "needs_uncond", "conds")
+"""Taps that act around the net (see guiders, denoiser, sample). Every other name belongs to the net and is handed to it.
+
+"conds" holds (role, conditioning) pairs to be ready besides the guider's. A tap that keeps something from step to step has
+`begin(model, sigmas)` and `end()`, called around every sampling."""
 
 
 class FamilyLike(Protocol):

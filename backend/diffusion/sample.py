@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.base.errors import BadInput
 from backend.diffusion.companions import together
@@ -100,12 +101,26 @@ def sample(
     working = model.family.working_bytes((len(guider.conds) * latent.shape[0], *latent.shape[1:]), model.sizes)
     told = {"latent_image": clean, "denoise_mask": None if mask is None else fit_noise_mask(mask, clean.shape)[:, :1]}
     with torch.inference_mode():
-        roles = prepare_conds(model, guider.conds, latent.shape, device, told)
+        roles = prepare_conds(model, {**guider.conds, **dict(model.taps.get("conds", ()))}, latent.shape, device, told)
         with together(model, roles, pool) as companions, pool.lease(model.leasable(), working) as net:
             denoiser = Denoiser(model, net, roles, sigmas, companions)
-            result = _solve(guider, denoiser, noise, clean, solver, sigmas, mask, on_step, source or SeededNoise(seed), seed)
+            with _told(model, net, sigmas):
+                result = _solve(guider, denoiser, noise, clean, solver, sigmas, mask, on_step, source or SeededNoise(seed), seed)
         result = model.family.latent.process_out(model.noise.unscaled(result, float(sigmas[-1]))).float().cpu()
     return result.clone()  # outside inference mode, so that others may edit it in place
+
+
+@contextmanager
+def _told(model: ModelHandle, net: nn.Module, sigmas: Tensor) -> Iterator[None]:
+    """Taps that keep something from step to step are told when a sampling begins and ends; "net" taps f(net) are entered around it."""
+    keeping = {id(tap): tap for taps in model.taps.values() for tap in taps if hasattr(tap, "begin")}.values()
+    with ExitStack() as stack:
+        for tap in keeping:
+            stack.callback(tap.end)
+            tap.begin(model, sigmas)
+        for tap in model.taps.get("net", ()):
+            stack.enter_context(tap(net))
+        yield
 
 
 def _solve(

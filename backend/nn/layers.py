@@ -67,6 +67,8 @@ class Conv2d(Layer):
     def __init__(self, cin: int, cout: int, kernel: int, stride: int = 1, padding: int = 0, bias: bool = True) -> None:
         super().__init__()
         self.stride, self.padding = stride, padding
+        self.wraps = (False, False)
+        """Whether (rows, columns) go on at the opposite border rather than at zeros."""
         self.weight = nn.Parameter(torch.empty(cout, cin, kernel, kernel))
         self.bias = nn.Parameter(torch.empty(cout)) if bias else None
 
@@ -75,9 +77,19 @@ class Conv2d(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.ready("weight", x), self.maybe("bias", x)
+        if any(self.wraps) and self.padding:
+            weight = weight.to_dense() if weight.is_mkldnn else weight
+            return F.conv2d(self._wrapped(x), weight, bias, self.stride)
         if weight.is_mkldnn:
             return packed.conv2d(x, weight, bias, self.stride, self.padding)
         return F.conv2d(x, weight, bias, self.stride, self.padding)
+
+    def _wrapped(self, x: Tensor) -> Tensor:
+        """x with its border: from the other side where `wraps` says so, else zeros."""
+        p = self.padding
+        for horizontal, wraps in zip((False, True), self.wraps, strict=True):
+            x = F.pad(x, (p, p, 0, 0) if horizontal else (0, 0, p, p), mode="circular" if wraps else "constant")
+        return x
 
 
 class GroupNorm(Layer):

@@ -38,6 +38,12 @@ class Site:
             values = tuple(tap(*values, self.facts))
         return values
 
+    def around(self, name: str, call: Callable[..., Tensor], *args: Any) -> Tensor:
+        """call(*args) through the taps f(call, *args, facts) of this name; the last one is outermost."""
+        for tap in self.taps.get(name, ()):
+            call = _around(tap, call, self.facts)
+        return call(*args)
+
     def replacement(self, name: str) -> Callable[..., Tensor] | None:
         """The callable that stands in for the attention at this place; one for the exact transformer block wins over one for its parent."""
         places = self.taps.get(name)
@@ -46,3 +52,7 @@ class Site:
         choices: dict[Any, Callable[..., Tensor]] = dict(places)
         block = tuple(self.facts["block"])
         return choices.get((*block, self.facts["block_index"])) or choices.get(block)
+
+
+def _around(tap: Callable[..., Tensor], call: Callable[..., Tensor], facts: dict[str, Any]) -> Callable[..., Tensor]:
+    return lambda *args: tap(call, *args, facts)

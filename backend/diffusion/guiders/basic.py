@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from backend.diffusion.conditioning import Conditioning
-from backend.diffusion.guiders.guidance import Ask, Guess, Guidance, before, combine, predictions
+from backend.diffusion.guiders.guidance import Ask, Guess, Guidance, before, combine, predictions, tapped
 from backend.diffusion.handle import ModelHandle
 
 
@@ -25,6 +25,7 @@ class BasicGuider:
 
     def predict(self, ask: Ask, x: Tensor, sigma: Tensor, both: bool = False) -> Guess:
         outs = predictions(self.model, self.conds, ask, x, sigma, ("positive",))
-        outs = before(Guidance(x, sigma, outs[0], None, 1.0, self.model, self.conds), outs)
-        denoised = combine(Guidance(x, sigma, outs[0], None, 1.0, self.model, self.conds))
+        again = tapped(self.model, self.conds, ask)
+        outs = before(Guidance(x, sigma, outs[0], None, 1.0, self.model, self.conds, ask=again), outs)
+        denoised = combine(Guidance(x, sigma, outs[0], None, 1.0, self.model, self.conds, ask=again))
         return Guess(denoised, outs[0])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from backend.diffusion.conditioning import Conditioning
-from backend.diffusion.guiders.guidance import Ask, Guess, Guidance, before, combine, predictions
+from backend.diffusion.guiders.guidance import Ask, Guess, Guidance, before, combine, tapped
 from backend.diffusion.handle import ModelHandle
 
 
@@ -29,8 +29,9 @@ class CfgGuider:
     def predict(self, ask: Ask, x: Tensor, sigma: Tensor, both: bool = False) -> Guess:
         needed = both or not math.isclose(self.cfg, 1.0) or bool(self.model.taps.get("needs_uncond"))
         roles = ("positive", "negative") if needed else ("positive",)
-        outs = predictions(self.model, self.conds, ask, x, sigma, roles)
-        guidance = Guidance(x, sigma, outs[0], outs[1] if needed else None, self.cfg, self.model, self.conds)
+        ask = tapped(self.model, self.conds, ask)
+        outs = ask(x, sigma, roles)
+        guidance = Guidance(x, sigma, outs[0], outs[1] if needed else None, self.cfg, self.model, self.conds, ask=ask)
         outs = before(guidance, outs)
         guidance = replace(guidance, cond=outs[0], uncond=outs[1] if len(outs) > 1 else None)
         denoised = combine(guidance)

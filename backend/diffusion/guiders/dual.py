@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from backend.diffusion.conditioning import Conditioning
-from backend.diffusion.guiders.guidance import Ask, Guess, Guidance, before, combine, predictions
+from backend.diffusion.guiders.guidance import Ask, Guess, Guidance, before, combine, tapped
 from backend.diffusion.handle import ModelHandle
 
 
@@ -41,13 +41,15 @@ class DualCfgGuider:
             roles = ["negative", "middle", "positive"]
         elif not math.isclose(self.cfg_first, 1.0):
             roles = ["middle", "positive"]
-        outs = predictions(self.model, self.conds, ask, x, sigma, roles)
-        outs = before(Guidance(x, sigma, outs[-1], outs[0] if len(outs) == 3 else None, self.cfg_second, self.model, self.conds), outs)
+        ask = tapped(self.model, self.conds, ask)
+        outs = ask(x, sigma, roles)
+        seen = Guidance(x, sigma, outs[-1], outs[0] if len(outs) == 3 else None, self.cfg_second, self.model, self.conds, ask=ask)
+        outs = before(seen, outs)
         found = dict(zip(roles, outs, strict=True))
         first, second, negative = found["positive"], found.get("middle", found["positive"]), found.get("negative")
         if self.nested:
             assert negative is not None
-            inner = combine(Guidance(x, sigma, first, second, self.cfg_first, self.model, self.conds))
+            inner = combine(replace(seen, cond=first, uncond=second, scale=self.cfg_first))
             return Guess(negative + (inner - negative) * self.cfg_second, negative)
-        outer = combine(Guidance(x, sigma, second, negative, self.cfg_second, self.model, self.conds))
+        outer = combine(replace(seen, cond=second, uncond=negative))
         return Guess(outer + (first - second) * self.cfg_first if "middle" in found else outer, second if negative is None else negative)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -11,8 +11,13 @@ from torch import Tensor
 from backend.diffusion.conditioning import Conditioning
 from backend.diffusion.handle import ModelHandle
 
-Ask = Callable[[Tensor, Tensor, Sequence[str]], list[Tensor]]
-"""(x, sigma [B], roles) -> one x0 a role; the bound denoiser."""
+
+class Ask(Protocol):
+    """(x, sigma [B], roles) -> one x0 a role; the bound denoiser. `taps` are added to the net's for this question only."""
+
+    def __call__(
+        self, x: Tensor, sigma: Tensor, roles: Sequence[str], *, taps: Mapping[str, Any] = ..., window: Any = ...
+    ) -> list[Tensor]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +35,8 @@ class Guidance:
     model: ModelHandle
     conds: Mapping[str, Conditioning] = field(default_factory=dict)
     denoised: Tensor | None = None
+    ask: Ask | None = None
+    """For taps that need another prediction at this step; None outside of sampling."""
 
     def guided(self) -> Tensor:
         """uncond + scale (cond - uncond); cond where there is no uncond."""
@@ -61,9 +68,31 @@ class Guider(Protocol):
 def predictions(
     model: ModelHandle, conds: Mapping[str, Conditioning], ask: Ask, x: Tensor, sigma: Tensor, roles: Sequence[str]
 ) -> list[Tensor]:
-    """Ask for roles, unless a "predict" tap f(ask, x, sigma, roles, conds) -> [x0] does it another way (the last one added decides)."""
-    taps = model.taps.get("predict", ())
-    return list(taps[-1](ask, x, sigma, roles, conds)) if taps else ask(x, sigma, roles)
+    """Ask for roles through the model's "predict" taps f(ask, x, sigma, roles, conds) -> [x0]; the last one added is outermost."""
+    return tapped(model, conds, ask)(x, sigma, roles)
+
+
+def tapped(model: ModelHandle, conds: Mapping[str, Conditioning], ask: Ask) -> Ask:
+    """`ask` behind the model's "predict" taps. What is asked with options keeps them all the way down."""
+    taps: Sequence[Any] = model.taps.get("predict", ())
+    if not taps:
+        return ask
+
+    def asked(x: Tensor, sigma: Tensor, roles: Sequence[str], **options: Any) -> list[Tensor]:
+        inner: Any = _with_options(ask, options)
+        for tap in taps:
+            inner = _around(tap, inner, conds)
+        return list(inner(x, sigma, roles))
+
+    return asked
+
+
+def _with_options(ask: Ask, options: Mapping[str, Any]) -> Any:
+    return lambda x, sigma, roles, **more: ask(x, sigma, roles, **{**options, **more})
+
+
+def _around(tap: Any, inner: Any, conds: Mapping[str, Conditioning]) -> Any:
+    return lambda x, sigma, roles, **options: tap(_with_options(inner, options) if options else inner, x, sigma, roles, conds)
 
 
 def combine(guidance: Guidance) -> Tensor:

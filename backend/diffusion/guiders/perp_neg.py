@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from backend.diffusion.conditioning import Conditioning
-from backend.diffusion.guiders.guidance import Ask, Guess, Guidance, predictions
+from backend.diffusion.guiders.guidance import Ask, Guess, Guidance, tapped
 from backend.diffusion.handle import ModelHandle
 
 
@@ -29,10 +29,11 @@ class PerpNegGuider:
 
     def predict(self, ask: Ask, x: Tensor, sigma: Tensor, both: bool = False) -> Guess:
         roles = ("positive", "negative", "empty")
-        positive, negative, empty = predictions(self.model, self.conds, ask, x, sigma, roles)
+        ask = tapped(self.model, self.conds, ask)
+        positive, negative, empty = ask(x, sigma, roles)
         denoised = perp_neg(positive, negative, empty, self.neg_scale, self.cfg)
         for tap in self.model.taps.get("post_cfg", ()):
-            denoised = tap(Guidance(x, sigma, positive, negative, self.cfg, self.model, self.conds, denoised))
+            denoised = tap(Guidance(x, sigma, positive, negative, self.cfg, self.model, self.conds, denoised, ask))
         return Guess(denoised, negative)
 
 

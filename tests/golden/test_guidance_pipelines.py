@@ -1,0 +1,86 @@
+"""Guided sampling through checkpoint, loader, pool and loop, against the diffusers pipelines of the same name with the same weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from diffusers.pipelines.deprecated.stable_diffusion_sag import pipeline_stable_diffusion_sag
+from torch import Tensor
+
+from backend.diffusion.handle import ModelHandle
+from backend.diffusion.ksample import ksample
+from backend.diffusion.patches import again
+from backend.diffusion.sample import prepare_noise
+from backend.families.load import load_checkpoint
+from backend.memory.pool import Pool
+from tests.families.tiny import Twins, make, services
+
+SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+STEPS, SEED, CFG = 4, 7, 3.0
+
+
+@pytest.fixture(scope="module")
+def texts() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(1, 77, 64, generator=generator), torch.randn(1, 77, 64, generator=generator)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Twins:
+    return make()
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Twins, tmp_path_factory: pytest.TempPathFactory) -> ModelHandle:
+    home = tmp_path_factory.mktemp("tiny")
+    found = load_checkpoint(tiny.single(home / "tiny.safetensors"), services(home)).model
+    assert found is not None
+    return found
+
+
+def ddim(**options: Any) -> Any:
+    return diffusers.DDIMScheduler(**SD, clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing", **options)
+
+
+def ours(model: ModelHandle, texts: tuple[Tensor, Tensor], size: tuple[int, int] = (8, 8), cfg: float = CFG) -> Tensor:
+    positive, negative = texts
+    latent = {"samples": torch.zeros(1, 4, *size)}
+    made = ksample(model, SEED, STEPS, cfg, "ddim", "simple", [[positive, {}]], [[negative, {}]], latent, pool=Pool("cpu"))
+    return model.family.latent.process_in(made["samples"])
+
+
+def reference(pipeline: Any, texts: tuple[Tensor, Tensor], size: tuple[int, int] = (8, 8), **options: Any) -> Tensor:
+    pipeline.set_progress_bar_config(disable=True)
+    noise = prepare_noise(torch.zeros(1, 4, *size), SEED)
+    made: Tensor = pipeline(
+        prompt_embeds=texts[0], negative_prompt_embeds=texts[1], latents=noise, guidance_scale=CFG, num_inference_steps=STEPS,
+        output_type="latent", height=size[0] * 2, width=size[1] * 2, **options,
+    ).images  # fmt: skip
+    return made
+
+
+def test_perturbed_attention(tiny: Twins, model: ModelHandle, texts: tuple[Tensor, Tensor]) -> None:
+    pipeline = diffusers.StableDiffusionPAGPipeline(
+        tiny.vae, tiny.text, None, tiny.unet, ddim(), None, None, requires_safety_checker=False, pag_applied_layers=["mid"]
+    )
+    before = dict(tiny.unet.attn_processors)
+    expected = reference(pipeline, texts, pag_scale=1.5)
+    tiny.unet.set_attn_processor(before)
+    got = ours(again.perturbed(model, 1.5), texts)
+    assert (got - expected).abs().max() < 1e-4
+    assert (got - ours(model, texts)).abs().max() > 1e-2
+
+
+def test_self_attention(tiny: Twins, model: ModelHandle, texts: tuple[Tensor, Tensor]) -> None:
+    pipeline = pipeline_stable_diffusion_sag.StableDiffusionSAGPipeline(
+        tiny.vae, tiny.text, None, tiny.unet, ddim(), None, None, requires_safety_checker=False
+    )
+    before = dict(tiny.unet.attn_processors)
+    expected = reference(pipeline, texts, sag_scale=0.75)
+    tiny.unet.set_attn_processor(before)
+    got = ours(again.self_attention(model, 0.75, 1.0), texts)
+    assert (got - expected).abs().max() < 1e-4
+    assert (got - ours(model, texts)).abs().max() > 1e-3
