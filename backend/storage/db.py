@@ -1,7 +1,9 @@
 """One SQLite file: migrations, one writing thread with group commit, reading connections of their own.
 
 Durability: WAL with synchronous=FULL, so a transaction that was reported as done has been fsynced. Writers hand in
-small functions; whatever waits together is committed together, which is one fsync for many requests.
+small functions; whatever waits together is committed together, which is one fsync for many requests. A writer that can do
+without (`synced=False`: what is lost would only be done once more) survives a kill of this process all the same, but not
+a power cut before the next fsync.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ class _Job:
     work: Work
     done: Future[Any]
     before: tuple[_Job, ...] = ()
+    synced: bool = True
 
 
 class Database:
@@ -46,16 +49,18 @@ class Database:
         self._closed = False
         path.parent.mkdir(parents=True, exist_ok=True)
         self._writer = self._open_or_replace()
+        self._syncs = True
         self._thread = threading.Thread(target=self._write_loop, name="database-writer", daemon=True)
         self._thread.start()
 
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
-        """Run `work` in the next transaction; the future is resolved after the commit (or carries the exception)."""
+    def write(self, work: Callable[[sqlite3.Connection], T], synced: bool = True) -> Future[T]:
+        """Run `work` in the next transaction; the future is resolved after the commit (or carries the exception), and if `synced` is True
+        after the disk has it."""
         done: Future[T] = Future()
         if self._closed:
             done.set_exception(sqlite3.ProgrammingError("the database is closed"))
         else:
-            self._jobs.put(_Job(work, done, self._take_lazy()))
+            self._jobs.put(_Job(work, done, self._take_lazy(), synced))
         return done
 
     def later(self, work: Work) -> None:
@@ -156,10 +161,14 @@ class Database:
 
     def _commit(self, batch: list[_Job]) -> None:
         """One transaction; a job that raises is rolled back alone."""
+        syncs = any(job.synced for job in batch)
         batch = [one for job in batch for one in (*job.before, job)]
         connection = self._writer
         results: list[tuple[_Job, Any, BaseException | None]] = []
         try:
+            if syncs != self._syncs:
+                connection.execute(f"PRAGMA synchronous={'FULL' if syncs else 'NORMAL'}")
+                self._syncs = syncs
             connection.execute("BEGIN IMMEDIATE")
             for job in batch:
                 results.append((job, *_attempt(connection, job.work)))

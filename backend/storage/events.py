@@ -56,7 +56,7 @@ class EventLog:
             if prune:
                 _prune(connection)
 
-        self._database.write(work)
+        self._database.write(work, synced=False)  # runs are told again to who was away, not to who had a power cut
 
     def since(self, number: int, client: str | None = None, job: str | None = None) -> Iterator[tuple[int, str, str | None, Any]]:
         """Kept items numbered above `number`, oldest first, of one client and/or one job."""

@@ -77,7 +77,7 @@ class History:
             if prune:
                 _prune(connection, self._kept, at)
 
-        return self._database.write(work)
+        return self._database.write(work, synced=False)  # a power cut may run the job again; nothing else may
 
     def entry(self, id: str, owner: str | None = None) -> str:
         """JSON text `{id: entry}`, or `{}` when the id is unknown, has not ended, or belongs to another than `owner` (None: anybody's)."""

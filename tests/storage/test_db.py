@@ -104,3 +104,22 @@ def test_writing_after_close_is_an_error(tmp_path: Path) -> None:
     db.close()
     with pytest.raises(sqlite3.ProgrammingError):
         db.write(lambda c: None).result(1)
+
+
+def test_only_who_needs_it_waits_for_the_disk(tmp_path: Path) -> None:
+    db = Database(tmp_path / "a.db")
+    statements: list[str] = []
+    db._writer.set_trace_callback(statements.append)
+
+    def mode(connection: sqlite3.Connection) -> int:
+        found: int = connection.execute("PRAGMA synchronous").fetchone()[0]
+        return found
+
+    assert [db.write(mode, synced=wanted).result(5) for wanted in (False, False, True, True, False)] == [1, 1, 2, 2, 1]
+    hold = threading.Event()
+    db.write(lambda c: hold.wait(5), synced=False)
+    both = [db.write(mode, synced=wanted) for wanted in (False, True)]
+    hold.set()
+    assert [f.result(5) for f in both] == [2, 2]
+    assert sum("synchronous=" in s for s in statements) == 4
+    db.close()
