@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from backend.base.errors import NotInstalled
 from backend.engine.context import Context
 from backend.graph.declare import Choice, FileChoice, Float, node
-from nodes.types import ClipVision, ClipVisionOutput, Conditioning, ControlNet, Gligen, Image, Model, StyleModel, Vae
+from nodes.types import ClipVision, ClipVisionOutput, Conditioning, Gligen, Image, StyleModel
 
 later = partial(node, module="nodes")
-
-
-class TwoConditionings(NamedTuple):
-    positive: Conditioning
-    negative: Conditioning
 
 
 def missing(ctx: Context, what: str, file: str | None = None) -> NoReturn:
@@ -31,43 +26,6 @@ def missing(ctx: Context, what: str, file: str | None = None) -> NoReturn:
 def _strength(step: float = 0.01) -> float:
     widget: float = Float(1.0, min=0.0, max=10.0, step=step)
     return widget
-
-
-@later("ControlNetLoader", title="Load ControlNet Model", category="loaders")
-def control_net_loader(ctx: Context, *, control_net_name: str = FileChoice("controlnet")) -> ControlNet:
-    """Load a model that steers sampling by a picture. Not installed yet."""
-    missing(ctx, "ControlNet", control_net_name)
-
-
-@later("DiffControlNetLoader", title="Load ControlNet Model (diff)", category="loaders")
-def diff_control_net_loader(ctx: Context, *, model: Model, control_net_name: str = FileChoice("controlnet")) -> ControlNet:
-    """Load a ControlNet that is stored as a difference to a model. Not installed yet."""
-    missing(ctx, "ControlNet", control_net_name)
-
-
-@later("ControlNetApply", title="Apply ControlNet (OLD)", category="conditioning/controlnet", deprecated=True)
-def control_net_apply(
-    ctx: Context, *, conditioning: Conditioning, control_net: ControlNet, image: Image, strength: float = _strength()
-) -> Conditioning:
-    """Steer sampling by a picture. Not installed yet."""
-    missing(ctx, "ControlNet")
-
-
-@later("ControlNetApplyAdvanced", title="Apply ControlNet", category="conditioning/controlnet")
-def control_net_apply_advanced(
-    ctx: Context,
-    *,
-    positive: Conditioning,
-    negative: Conditioning,
-    control_net: ControlNet,
-    image: Image,
-    strength: float = _strength(),
-    start_percent: float = Float(0.0, min=0.0, max=1.0, step=0.001),
-    end_percent: float = Float(1.0, min=0.0, max=1.0, step=0.001),
-    vae: Vae | None = None,
-) -> TwoConditionings:
-    """Steer a part of sampling by a picture. Not installed yet."""
-    missing(ctx, "ControlNet")
 
 
 @later("CLIPVisionLoader", title="Load CLIP Vision", category="loaders")

@@ -16,12 +16,14 @@ from backend.graph.schema import Socket
 
 if TYPE_CHECKING:  # a wire's Python type matters to the type checker only; its Socket is what runs
     from backend.codecs.kl.spec import VaeHandle
+    from backend.control.control import Control
     from backend.diffusion.guiders import Guider
     from backend.diffusion.handle import ModelHandle
     from backend.diffusion.samplers import Solver
     from backend.encoders.clip.handle import ClipHandle
+    from backend.encoders.clip.joint import JointClip
 else:
-    ModelHandle = ClipHandle = VaeHandle = Guider = Solver = Any
+    ModelHandle = ClipHandle = JointClip = VaeHandle = Guider = Solver = Control = Any
 
 
 class NoiseMaker(Protocol):
@@ -34,7 +36,7 @@ class NoiseMaker(Protocol):
 
 
 Model = Annotated[ModelHandle, Socket("MODEL")]
-Clip = Annotated[ClipHandle, Socket("CLIP")]
+Clip = Annotated[ClipHandle | JointClip, Socket("CLIP")]
 Vae = Annotated[VaeHandle, Socket("VAE")]
 Image = Annotated[Tensor, Socket("IMAGE")]
 Mask = Annotated[Tensor, Socket("MASK")]
@@ -45,10 +47,10 @@ SamplerWire = Annotated[Solver, Socket("SAMPLER")]
 GuiderWire = Annotated[Guider, Socket("GUIDER")]
 Noise = Annotated[NoiseMaker, Socket("NOISE")]
 Svg = Annotated[Any, Socket("SVG")]
+ControlNet = Annotated[Control, Socket("CONTROL_NET")]
 LatentOperation = Annotated[Callable[..., Tensor], Socket("LATENT_OPERATION")]
 
 # Wires of model families that come later: the sockets exist so that graphs load, connect and validate.
-ControlNet = Annotated[Any, Socket("CONTROL_NET")]
 ClipVision = Annotated[Any, Socket("CLIP_VISION")]
 ClipVisionOutput = Annotated[Any, Socket("CLIP_VISION_OUTPUT")]
 StyleModel = Annotated[Any, Socket("STYLE_MODEL")]

@@ -152,10 +152,10 @@ def test_text_flows_into_widgets(app: Application) -> None:
     assert {e.node: e.output for e in app.of(ev.NodeShown)} == {"4": {"text": ["7"]}, "6": {"text": ["red bat"]}}
 
 
-def test_missing_families_fail_the_run_with_a_sentence(app: Application) -> None:
+def test_a_file_that_is_no_model_fails_the_run_with_a_sentence(app: Application) -> None:
     (app.bench.folders.models / "controlnet").mkdir(parents=True)
     (app.bench.folders.models / "controlnet" / "c.safetensors").write_bytes(b"x")
     graph = {"1": node("ControlNetLoader", control_net_name="c.safetensors"), "2": node("PreviewAny", source=["1", 0])}
     outcome = app.run(graph)
     assert outcome.status == "error" and outcome.error is not None
-    assert outcome.error.message == "ControlNet: this model family is not installed yet." and outcome.error.node == "1"
+    assert "c.safetensors: it is neither a safetensors nor" in outcome.error.message and outcome.error.node == "1"

@@ -1,0 +1,32 @@
+"""Pictures as control nets take them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from backend.base.errors import BadInput
+from backend.diffusion.batching import repeated
+from backend.imaging.resize import resize
+
+
+def fitted(hint: Tensor, width: int, height: int, channels: int, title: str) -> Tensor:
+    """The picture [B, C, H, W] centre-cropped and resized to the nearest pixel, with the number of channels a net takes.
+
+    Transparency is dropped; a net of one channel sees the mean. Raises BadInput where channels are missing.
+    """
+    given = hint.shape[1]
+    if channels == 1 and given > 1:
+        hint = hint[:, :3].mean(1, keepdim=True)
+    elif given < channels:
+        raise BadInput(
+            f"The control picture has {given} channel{'s' if given > 1 else ''}, {title} takes {channels}.",
+            hint="Give it a picture in colour.",
+            input="image",
+        )
+    return resize(hint[:, :channels].float(), width, height, "nearest-exact", "center")
+
+
+def for_members(made: Tensor, rows: int, members: int) -> Tensor:
+    """Rows made for the pictures, cycled to one per latent and repeated for every member of a batch of `rows`."""
+    return made if made.shape[0] == rows else torch.cat([repeated(made, rows // members)] * members)
