@@ -16,6 +16,7 @@ from backend.graph.choices import Choices, FolderChoices
 from backend.graph.custom import Answer, Question
 from backend.graph.describe import from_wire, object_info
 from backend.graph.document import Prompt
+from backend.graph.estimate import sizing
 from backend.graph.registry import Registry
 from backend.graph.schema import Files, NodeType
 from backend.graph.validate import Checked, validate
@@ -42,6 +43,7 @@ class Catalogue:
     def __init__(self, choices: FolderChoices, say: Callable[[str], None]) -> None:
         self.choices = choices
         self.registry = Registry()
+        self.sizing: frozenset[str] = frozenset()
         self.ready = asyncio.Event()
         self.worker: Worker | None = None
         self._say = say
@@ -59,6 +61,7 @@ class Catalogue:
         self._dynamic = any(data.get("dynamic") for data in nodes) if complete else self._dynamic
         self._files = tuple({f: None for t in self.registry.values() for f in _files_of(t)})
         self._built = None
+        self.sizing = sizing(self.registry.values())
         self.ready.set()
 
     async def wait(self) -> None:

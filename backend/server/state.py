@@ -14,7 +14,9 @@ from backend.base.errors import BadInput
 from backend.base.paths import Folders
 from backend.graph.choices import FolderChoices
 from backend.graph.document import Prompt
+from backend.graph.estimate import refuse_impossible
 from backend.graph.validate import Checked
+from backend.server import machine
 from backend.server.access import OWNER, Accounts, Identity, Role
 from backend.server.catalogue import Catalogue
 from backend.server.hub import Hub
@@ -55,6 +57,7 @@ class State:
     beat: dict[str, Any] = field(default_factory=dict)
     stopping: bool = False
     submissions: Submissions = field(default_factory=Submissions)
+    _fits: Prompt | None = None
     _folders: dict[str, Folders] = field(default_factory=dict)
 
     def identity(self, request: web.Request) -> Identity:
@@ -88,7 +91,16 @@ class State:
 
     async def check(self, request: web.Request, prompt: Prompt, targets: list[str] | None, large: bool) -> Checked:
         """Validate a prompt as the asker sees the files."""
-        return await self.catalogue.check(prompt, targets, large, self.choices(request))
+        checked = await self.catalogue.check(prompt, targets, large, self.choices(request))
+        if checked.error is None and checked.prompt is not self._fits:
+            refuse_impossible(checked.prompt, self.catalogue.registry, self.catalogue.sizing, self._memory())
+            self._fits = checked.prompt
+        return checked
+
+    def _memory(self) -> int:
+        """Bytes of this machine and its device together; 0 when unknown."""
+        device = self.hello.get("device", {})
+        return machine.total() + int(device.get("vram_total") or 0)
 
     def choices(self, request: web.Request) -> FolderChoices | None:
         """The files a user may choose; None on a server without users, whose catalogue knows them."""

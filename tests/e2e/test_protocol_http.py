@@ -248,6 +248,17 @@ def test_body_over_the_limit_is_413(server: Server) -> None:
     connection.close()
 
 
+def test_what_cannot_fit_is_refused_at_submit(server: Server) -> None:
+    size = {"width": 16384, "height": 16384, "batch_size": 4096}
+    graph = {"1": node("EmptyImage", color=0, **size), "2": node("PreviewImage", images=["1", 0])}
+    answer = server.ask("/prompt", {"prompt": graph})
+    assert answer.status == 400
+    assert "12,288.0 GiB" in answer.json()["error"]["message"]
+    for extreme in ({**size, "width": 100_000}, {**size, "batch_size": 10**9}):
+        graph["1"] = node("EmptyImage", color=0, **extreme)
+        assert server.ask("/prompt", {"prompt": graph}).status == 400
+
+
 def test_good_outputs_run_beside_bad_ones(server: Server) -> None:
     graph = {"1": node("TestShow", a=next(SEEDS)), "2": node("TestShow"), "3": node("TestShow", a="no number")}
     answer = server.ask("/prompt", {"prompt": graph})

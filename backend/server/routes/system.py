@@ -10,6 +10,7 @@ from aiohttp import web
 
 from backend.base.config import without_secrets
 from backend.base.errors import Problem
+from backend.server import machine
 from backend.server.replies import json_reply
 from backend.server.state import State, state_of
 
@@ -20,25 +21,10 @@ TEMPLATES_VERSION = "0.1.95"
 _ASK_S = 0.5
 
 
-def memory() -> tuple[int, int]:
-    """Total and available memory of the machine in bytes; zeros where the system does not say."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            lines = dict(line.split(":", 1) for line in file)
-        return int(lines["MemTotal"].split()[0]) * 1024, int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        pass  # not Linux: ask the system configuration instead
-    try:
-        page = os.sysconf("SC_PAGE_SIZE")
-        return page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0, 0
-
-
 @routes.get("/system_stats")
 async def system_stats(request: web.Request) -> web.Response:
     state = state_of(request)
-    total, free = memory()
+    total, free = machine.memory()
     versions = state.hello.get("versions", {})
     system = {
         "os": os.name,
@@ -86,7 +72,7 @@ async def ready(request: web.Request) -> web.Response:
 async def memory_table(request: web.Request) -> web.Response:
     """What the worker holds on its device, and how much this process uses."""
     state = state_of(request)
-    total, free = memory()
+    total, free = machine.memory()
     about: dict[str, Any] = {"ram_total": total, "ram_free": free, "device": state.beat.get("device", {}), "worker": None}
     if state.jobs.worker is not None:
         try:
