@@ -1,7 +1,7 @@
 // Subgraphs taken apart: a graph together with the instance it is used through, so that links can be followed across borders.
 
 import { ROOT, INPUT_BOUNDARY, OUTPUT_BOUNDARY, BYPASSED } from "../core/records.js";
-import { compatible, isWildcard, sameType } from "../core/types.js";
+import { bypass } from "../core/passing.js";
 
 /** @typedef {import("../core/records.js").Id} Id */
 /** @typedef {import("../core/records.js").SlotType} SlotType */
@@ -128,24 +128,6 @@ export class Scope {
       else return new LinkEnd(scope.path + origin.id, link.fromSlot);
     }
   }
-}
-
-/**
- * Which input of a bypassed node its output passes on.
- * @param {Readonly<NodeRecord>} node
- * @param {number} output
- * @param {SlotType} target  what is wanted in the end
- * @returns {number} -1 when none fits
- */
-export function bypass(node, output, target) {
-  const inputs = node.inputs ?? [];
-  if (isWildcard(target)) return output < inputs.length ? output : inputs.length - 1 < 0 ? -1 : 0;
-  const type = node.outputs?.[output]?.type;
-  /** @param {SlotType} candidate */
-  const fits = (candidate) => compatible(candidate, type) && compatible(candidate, target);
-  if (output < inputs.length && fits(inputs[output].type)) return output;
-  const same = inputs.findIndex((input) => sameType(input.type, target));
-  return same >= 0 ? same : inputs.findIndex((input) => fits(input.type));
 }
 
 /**
