@@ -8,7 +8,7 @@ from typing import NoReturn
 from backend.base.errors import NotInstalled
 from backend.engine.context import Context
 from backend.graph.declare import Choice, FileChoice, Float, node
-from nodes.types import ClipVision, ClipVisionOutput, Conditioning, Gligen, Image, StyleModel
+from nodes.types import ClipVisionOutput, Conditioning, Gligen, StyleModel
 
 later = partial(node, module="nodes")
 
@@ -26,18 +26,6 @@ def missing(ctx: Context, what: str, file: str | None = None) -> NoReturn:
 def _strength(step: float = 0.01) -> float:
     widget: float = Float(1.0, min=0.0, max=10.0, step=step)
     return widget
-
-
-@later("CLIPVisionLoader", title="Load CLIP Vision", category="loaders")
-def clip_vision_loader(ctx: Context, *, clip_name: str = FileChoice("clip_vision")) -> ClipVision:
-    """Load an image encoder. Not installed yet."""
-    missing(ctx, "CLIP vision", clip_name)
-
-
-@later("CLIPVisionEncode", title="CLIP Vision Encode", category="conditioning")
-def clip_vision_encode(ctx: Context, *, clip_vision: ClipVision, image: Image, crop: str = Choice(["center", "none"])) -> ClipVisionOutput:
-    """Encode a picture. Not installed yet."""
-    missing(ctx, "CLIP vision")
 
 
 @later("StyleModelLoader", title="Load Style Model", category="loaders")

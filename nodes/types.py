@@ -22,8 +22,9 @@ if TYPE_CHECKING:  # a wire's Python type matters to the type checker only; its 
     from backend.diffusion.samplers import Solver
     from backend.encoders.clip.handle import ClipHandle
     from backend.encoders.clip.joint import JointClip
+    from backend.encoders.clip_vision.handle import VisionHandle, VisionOutput
 else:
-    ModelHandle = ClipHandle = JointClip = VaeHandle = Guider = Solver = Control = Any
+    ModelHandle = ClipHandle = JointClip = VisionHandle = VisionOutput = VaeHandle = Guider = Solver = Control = Any
 
 
 class NoiseMaker(Protocol):
@@ -38,6 +39,8 @@ class NoiseMaker(Protocol):
 Model = Annotated[ModelHandle, Socket("MODEL")]
 Clip = Annotated[ClipHandle | JointClip, Socket("CLIP")]
 Vae = Annotated[VaeHandle, Socket("VAE")]
+ClipVision = Annotated[VisionHandle, Socket("CLIP_VISION")]
+ClipVisionOutput = Annotated[VisionOutput, Socket("CLIP_VISION_OUTPUT")]
 Image = Annotated[Tensor, Socket("IMAGE")]
 Mask = Annotated[Tensor, Socket("MASK")]
 Latent = Annotated[dict[str, Any], Socket("LATENT")]
@@ -51,8 +54,6 @@ ControlNet = Annotated[Control, Socket("CONTROL_NET")]
 LatentOperation = Annotated[Callable[..., Tensor], Socket("LATENT_OPERATION")]
 
 # Wires of model families that come later: the sockets exist so that graphs load, connect and validate.
-ClipVision = Annotated[Any, Socket("CLIP_VISION")]
-ClipVisionOutput = Annotated[Any, Socket("CLIP_VISION_OUTPUT")]
 StyleModel = Annotated[Any, Socket("STYLE_MODEL")]
 Gligen = Annotated[Any, Socket("GLIGEN")]
 

@@ -23,6 +23,8 @@ from backend.diffusion.handle import ModelHandle
 from backend.encoders.clip import spec as clip_spec
 from backend.encoders.clip.handle import ClipHandle
 from backend.encoders.clip.joint import JointClip
+from backend.encoders.clip_vision import spec as vision_spec
+from backend.encoders.clip_vision.handle import VisionHandle
 from backend.families import Family, shelf
 from backend.families.foreign import PREFIX, name_of
 from backend.memory.device import DeviceFacts
@@ -58,6 +60,7 @@ class Loaded:
     clip: ClipHandle | JointClip | None
     vae: VaeHandle | None
     unmatched: tuple[str, ...] = ()
+    vision: VisionHandle | None = None
 
     def sentence(self) -> str:
         """One line for the log."""
@@ -81,7 +84,8 @@ def load_checkpoint(path: Path | str, services: Services) -> Loaded:
     dtype = device.compute_dtype("text_encoder", settings)
     clips = clip_spec.all_of(Views(file), file, key=f"{identity(file)}#clip", dtype=dtype, folders=services.folders)
     vae = kl.from_file(file, device.compute_dtype("vae", settings))
-    return Loaded(model, clip_spec.joined(clips), vae, _unmatched(file, (model, *clips, vae)))
+    vision = _vision(file, services)
+    return Loaded(model, clip_spec.joined(clips), vae, _unmatched(file, (model, *clips, vae, vision)), vision)
 
 
 def load_diffusion_model(path: Path | str, services: Services) -> ModelHandle:
@@ -134,6 +138,25 @@ def _text_encoders(path: Path | str, services: Services) -> list[ClipHandle]:
     return found
 
 
+def load_vision(path: Path | str, services: Services) -> VisionHandle:
+    """The CLIP image encoder of a stand-alone file, an unCLIP checkpoint or a diffusers folder's `image_encoder`. Raises as `load_vae`."""
+    file = open_weights(path)
+    vision = _vision(file, services)
+    if vision is None:
+        raise _unknown(file, "CLIP image encoder")
+    return vision
+
+
+def _vision(file: WeightFile, services: Services) -> VisionHandle | None:
+    """The image encoder in a file, if there is one. A folder's configuration says what shapes do not."""
+    config = file.path.parent / "config.json"
+    said = read_json(config) if config.is_file() and file.path.name.startswith(("model.", "pytorch_model.")) else {}
+    heads, activation = said.get("num_attention_heads"), said.get("hidden_act")
+    quick = activation == "quick_gelu" if isinstance(activation, str) else None
+    dtype = services.device.compute_dtype("text_encoder", services.settings)
+    return vision_spec.from_file(file, dtype, heads if isinstance(heads, int) else None, quick)
+
+
 def load_diffusers_folder(path: Path | str, services: Services) -> Loaded:
     """A model in the diffusers layout: `unet`, `vae`, `text_encoder` and `text_encoder_2`, and `scheduler` for what shapes cannot tell.
 
@@ -149,7 +172,8 @@ def load_diffusers_folder(path: Path | str, services: Services) -> Loaded:
     clips = [
         clip for name in ("text_encoder", "text_encoder_2") if (path / name).is_dir() for clip in _text_encoders(path / name, services)
     ]
-    return Loaded(model, clip_spec.joined(clips), vae, _unmatched(file, (model,)))
+    vision = load_vision(path / "image_encoder", services) if (path / "image_encoder").is_dir() else None
+    return Loaded(model, clip_spec.joined(clips), vae, _unmatched(file, (model,)), vision)
 
 
 def _scheduled(config: Path) -> dict[str, str]:
@@ -222,7 +246,7 @@ def _check(family: Family, sizes: Any, header: Header) -> None:
             raise ValueError(f"{name} has the shape {list(header[name].shape)}, expected {list(parameter.shape)}")
 
 
-def _unmatched(file: WeightFile, handles: Iterable[ModelHandle | ClipHandle | VaeHandle | None]) -> tuple[str, ...]:
+def _unmatched(file: WeightFile, handles: Iterable[ModelHandle | ClipHandle | VaeHandle | VisionHandle | None]) -> tuple[str, ...]:
     """The file's keys that belong to none of the parts and are not known to be needless."""
     used: set[str] = set()
     for handle in handles:

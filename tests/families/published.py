@@ -50,3 +50,17 @@ def openclip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             else:
                 fused.setdefault(f"{start}attn.in_proj_{leaf}", {})[inside.removeprefix("self_attn.")] = value
     return ours | {key: torch.cat([parts[name] for name in ("q_proj", "k_proj", "v_proj")]) for key, parts in fused.items()}
+
+
+def openclip_vision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A transformers image encoder as OpenCLIP saves it, without the prefix."""
+    outside = {
+        "embeddings.class_embedding": "class_embedding", "embeddings.patch_embedding.weight": "conv1.weight",
+        "embeddings.position_embedding.weight": "positional_embedding", "pre_layrnorm.weight": "ln_pre.weight",
+        "pre_layrnorm.bias": "ln_pre.bias", "post_layernorm.weight": "ln_post.weight", "post_layernorm.bias": "ln_post.bias",
+    }  # fmt: skip
+    inner = {key.removeprefix("vision_model."): value for key, value in state.items()}
+    ours = {outside[key]: value for key, value in inner.items() if key in outside}
+    layers = openclip({key: value for key, value in inner.items() if key.startswith("encoder.")})
+    del layers["logit_scale"]
+    return ours | layers | ({"proj": inner["visual_projection.weight"].T} if "visual_projection.weight" in inner else {})
