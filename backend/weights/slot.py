@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -25,7 +26,22 @@ def materialise(weight: Tensor, deltas: tuple[Delta, ...], device: torch.device,
         for delta in deltas:
             patched = delta(patched)
         weight = patched
+    if weight.dtype == torch.float16 and dtype == torch.bfloat16 and weight.device.type == device.type == "cpu" and weight.is_contiguous():
+        return _half_to_bfloat(weight)
     return weight.to(device=device, dtype=dtype, memory_format=torch.contiguous_format, copy=not deltas)
+
+
+_PIECE = 1 << 18  # values; their float32 form stays in the cache of a core
+
+
+def _half_to_bfloat(weight: Tensor) -> Tensor:
+    """The same rounding as a direct cast, which goes through float32 value by value; both halves of the way are vectorised."""
+    result = torch.empty(weight.shape, dtype=torch.bfloat16)
+    source, target, scratch = weight.view(-1), result.view(-1), torch.empty(min(_PIECE, weight.numel()))
+    for begin in range(0, weight.numel(), _PIECE):
+        piece = source[begin : begin + _PIECE]
+        target[begin : begin + _PIECE].copy_(scratch[: len(piece)].copy_(piece))
+    return result
 
 
 Pack = Callable[[Tensor], Tensor]
@@ -33,20 +49,49 @@ Pack = Callable[[Tensor], Tensor]
 
 
 class Resident:
-    """A weight kept on the device. Packed at its first use: half of an autoencoder, say, may never be used."""
+    """A weight kept on the device. It is packed at its first use: half of an autoencoder, say, may never be used."""
 
-    __slots__ = ("pack", "weight")
+    __slots__ = ("_lock", "_make", "_weight", "nbytes", "pack")
 
     def __init__(self, weight: Tensor, pack: Pack | None = None) -> None:
-        self.weight, self.pack = weight, pack
+        self._weight: Tensor | None = weight
+        self._make: Callable[[], Tensor] | None = None
+        self.nbytes: int = weight.nbytes
+        self.pack = pack
+        self._lock = threading.Lock()
+
+    @classmethod
+    def later(cls, make: Callable[[], Tensor], nbytes: int, pack: Pack | None = None) -> Resident:
+        """One that `make` brings to the device at its first use; until then it takes no memory, though `nbytes` are set aside for it."""
+        slot = cls(torch.empty(0), pack)
+        slot._weight, slot._make, slot.nbytes = None, make, nbytes
+        return slot
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the weight is on the device already."""
+        return self._weight is not None
+
+    def settle(self) -> Tensor:
+        """Bring the weight to the device and pack it, unless that has been done. Any thread may call it."""
+        if self._weight is None or self.pack is not None:
+            with self._lock:
+                weight = self._weight
+                if weight is None:
+                    assert self._make is not None
+                    weight, self._make = self._make(), None
+                if self.pack is not None:
+                    weight, self.pack = self.pack(weight), None
+                self._weight = weight
+        return self._weight
 
     def fetch(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        if self.weight.dtype == dtype and self.weight.device == device:
-            if self.pack is not None:
-                self.weight, self.pack = self.pack(self.weight), None
-            return self.weight
-        weight = self.weight.to_dense() if self.weight.is_mkldnn else self.weight
-        return weight.to(device=device, dtype=dtype)
+        weight = self._weight
+        if weight is None or (self.pack is not None and weight.dtype == dtype and weight.device == device):
+            weight = self.settle()
+        if weight.dtype == dtype and weight.device == device:
+            return weight
+        return (weight.to_dense() if weight.is_mkldnn else weight).to(device=device, dtype=dtype)
 
 
 class Streamed:
