@@ -1,0 +1,103 @@
+// Graphs out of files, wherever they come from: chosen, dropped, pasted, or named by an address.
+
+import { parseJson } from "./json.js";
+
+/** @typedef {import("../shell/app.js").App} App */
+
+const MOST_BYTES = 200 << 20;
+
+/** A file that holds no graph; the message is a sentence. */
+export class NoGraph extends Error {
+  name = "NoGraph";
+}
+
+/**
+ * Open a file in a tab. JSON is read here; graphs in pictures and media are found by the server, which knows every container.
+ * @param {App} app
+ * @param {Blob & {name?: string}} file
+ */
+export async function importFile(app, file) {
+  const name = (file.name ?? "").replace(/\.[^.]*$/, "") || undefined;
+  if (file.size > MOST_BYTES) throw new NoGraph(`${file.name ?? "This file"} has ${file.size >> 20} MB; a file with a graph is far smaller.`);
+  const head = new Uint8Array(await file.slice(0, 64).arrayBuffer());
+  const first = String.fromCharCode(...head).replace(/^\u00ef\u00bb\u00bf/, "").trimStart()[0];
+  if (first === "{" || first === "[") {
+    const json = parseJson(await file.text());
+    app.open(graphIn(json), { name });
+    return;
+  }
+  const { body } = await app.api.request("POST", "workflow/convert", file, { "Content-Type": "application/octet-stream" });
+  app.open(body.workflow ?? body.prompt, { name });
+}
+
+/**
+ * Text that was pasted: a graph as JSON.
+ * @param {App} app @param {string} text @returns {boolean} whether it was one
+ */
+export function importText(app, text) {
+  if (!/^\s*\{/.test(text) || !/"(nodes|class_type)"/.test(text)) return false;
+  app.open(graphIn(parseJson(text)));
+  return true;
+}
+
+/**
+ * A file the server has, such as an output picture.
+ * @param {App} app @param {{filename: string, subfolder?: string, type?: string}} ref
+ */
+export async function importRef(app, ref) {
+  const response = await fetch(app.api.viewUrl(ref));
+  if (!response.ok) throw new NoGraph(`${ref.filename} is no longer there.`);
+  const blob = await response.blob();
+  await importFile(app, new File([blob], ref.filename));
+}
+
+/** Bodies of POST /prompt and history entries hold their graph one level down. @param {any} json */
+function graphIn(json) {
+  if (json && typeof json === "object" && !Array.isArray(json) && !Array.isArray(json.nodes)) {
+    const workflow = json.extra_data?.extra_pnginfo?.workflow ?? json.workflow;
+    if (workflow && Array.isArray(workflow.nodes)) return workflow;
+    if (json.prompt && typeof json.prompt === "object" && !json.prompt.class_type) return json.prompt;
+  }
+  return json;
+}
+
+/** Let files be dropped on the page and pasted into it. @param {App} app @param {HTMLElement} stage @param {(error: unknown) => void} onError */
+export function acceptFiles(app, stage, onError) {
+  /** @type {HTMLElement | null} */
+  let sign = null;
+  const hide = () => {
+    sign?.remove();
+    sign = null;
+  };
+  document.addEventListener("dragover", (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    if (!sign && !event.defaultPrevented) return;
+  });
+  stage.addEventListener("dragleave", (event) => {
+    if (!stage.contains(/** @type {Node | null} */ (event.relatedTarget))) hide();
+  });
+  document.addEventListener("drop", async (event) => {
+    hide();
+    const files = [...(event.dataTransfer?.files ?? [])];
+    const ref = event.dataTransfer?.getData("application/x-emulsion-output");
+    if (event.defaultPrevented || (!files.length && !ref)) return; // a widget took it
+    event.preventDefault();
+    try {
+      if (ref) await importRef(app, JSON.parse(ref));
+      for (const file of files) await importFile(app, file);
+    } catch (error) {
+      onError(error);
+    }
+  });
+  document.addEventListener("paste", async (event) => {
+    if (event.defaultPrevented || event.target instanceof HTMLInputElement || event.target instanceof HTMLTextAreaElement) return;
+    const files = [...(event.clipboardData?.files ?? [])];
+    try {
+      for (const file of files) await importFile(app, file);
+      if (!files.length && importText(app, event.clipboardData?.getData("text/plain") ?? "")) event.preventDefault();
+    } catch (error) {
+      onError(error);
+    }
+  });
+}
