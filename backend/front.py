@@ -230,6 +230,7 @@ async def _shut_down(front: Front | None, runner: web.AppRunner | None, settings
     if front is not None:
         front.state.stopping = True
         await front.state.jobs.stop(0.0 if settings.quick_test else DRAIN_S)
+        await front.state.downloads.close()
         await front.worker.stop()
         await front.state.hub.close()
     if runner is not None:

@@ -41,6 +41,9 @@ ALIASES: Mapping[str, str] = {"unet": "diffusion_models", "clip": "text_encoders
 SAVED_MODELS = ("checkpoints", "text_encoders", "vae", "diffusion_models", "loras")  # also looked for under output/
 _SAVED_NAMES = {"text_encoders": "clip"}
 Listing = tuple[list[str], dict[str, Path]]
+_UNSAFE = re.compile(r'[<>:"|?*\\\x00-\x1f]')
+_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
+_PATTERN = re.compile("%[^%]*%")
 _ANNOTATION = re.compile(r"^(.*?)\s*\[(input|output|temp)\]$", re.DOTALL)
 
 
@@ -60,6 +63,13 @@ def contain(root: str | Path, relative: str | Path) -> Path:
     if target != home and not target.is_relative_to(home):
         raise Refused(f"The path {text!r:.120} leads outside {home.name}/.", hint="Name a file inside that directory.", file=text[:200])
     return target
+
+
+def portable(piece: str) -> None:
+    """Raises BadInput for a name (no path) that another system would read differently, or refuse."""
+    ends_badly = piece not in ("", ".") and piece[-1] in ". "
+    if _UNSAFE.search(piece) or _RESERVED.match(piece) or ends_badly or len(piece.encode("utf-8", "replace")) > 200:
+        raise BadInput(f"The name {piece[:60]!r} is not usable on every system.", hint="Use letters, digits, spaces, - and _.")
 
 
 @dataclass(slots=True)
@@ -316,6 +326,8 @@ def split_prefix(prefix: str, directory: Path) -> tuple[Path, str, str]:
     head, name = os.path.split(os.path.normpath(prefix))
     folder = contain(directory, head)
     contain(folder, name)
+    for piece in _PATTERN.sub("x", prefix).split("/"):
+        portable(piece.rstrip(". "))  # a counter follows, so a dot is not at the end
     if name in ("", ".", ".."):
         hint = "Use a plain name such as portraits/anna."
         raise Refused(f"The file name prefix {prefix!r:.120} names no file.", hint=hint, input="filename_prefix")

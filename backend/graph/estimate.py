@@ -1,7 +1,8 @@
 """What a graph would hold in memory at least, from its sizes alone: a job that cannot fit is refused before it waits for its turn.
 
 Sizes flow from the nodes that name them (`width`, `height`, `batch_size`) along pictures, masks and latents; a few names change them on the
-way (`scale_by`, `amount`, `megapixels`). Only results are counted, in float32, so the estimate is a lower bound: what it refuses cannot run.
+way (`scale_by`, `amount`, `megapixels`). Only results are counted, in float32, so the estimate is a lower bound and what it refuses cannot
+run.
 """
 
 from __future__ import annotations

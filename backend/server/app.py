@@ -15,6 +15,7 @@ from backend.server import security
 from backend.server.replies import error_body, json_reply, problem_reply
 from backend.server.routes import (
     core,
+    downloads,
     extensions,
     files,
     internal,
@@ -30,7 +31,7 @@ from backend.server.routes import (
 )
 from backend.server.state import STATE, State, UnknownUser
 
-DOUBLED = (core, extensions, files, models, preferences, prompt, queue, socket, system, userdata, workflow)
+DOUBLED = (core, downloads, extensions, files, models, preferences, prompt, queue, socket, system, userdata, workflow)
 _HEADER_LIMIT = 16 << 10
 
 

@@ -19,6 +19,7 @@ from backend.graph.validate import Checked
 from backend.server import machine
 from backend.server.access import OWNER, Accounts, Identity, Role
 from backend.server.catalogue import Catalogue
+from backend.server.downloads import Downloads
 from backend.server.hub import Hub
 from backend.server.jobs import Jobs
 from backend.server.logs import LogRing
@@ -57,8 +58,12 @@ class State:
     beat: dict[str, Any] = field(default_factory=dict)
     stopping: bool = False
     submissions: Submissions = field(default_factory=Submissions)
+    downloads: Downloads = field(init=False)
     _fits: Prompt | None = None
     _folders: dict[str, Folders] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.downloads = Downloads(self.folders, self.settings.download_hosts, self.logs.write)
 
     def identity(self, request: web.Request) -> Identity:
         """Who is asking, as the guard found out."""

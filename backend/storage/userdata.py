@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.base.errors import BadInput, MissingFile, Refused
-from backend.base.paths import contain
+from backend.base.paths import contain, portable
 from backend.storage import files
 
 
@@ -40,6 +40,13 @@ class UserFiles:
         if not relative.strip("/"):
             raise BadInput("The file name is empty.", hint="Name a file below your user folder.")
         return contain(self.root, relative)
+
+    def _new(self, relative: str) -> Path:
+        """The place of a file to be written: its name must mean the same on every system. Raises Refused, BadInput."""
+        path = self.path(relative)
+        for piece in relative.split("/"):
+            portable(piece)
+        return path
 
     def find(self, relative: str) -> Path:
         """The place of an existing file. Raises MissingFile."""
@@ -76,7 +83,7 @@ class UserFiles:
 
     def write(self, relative: str, data: bytes, overwrite: bool) -> Info:
         """Store a file atomically. Raises AlreadyThere, NoSpace, BadFile."""
-        path = self.path(relative)
+        path = self._new(relative)
         if path.is_dir():
             raise BadInput(f"{relative!r} is a folder.", hint="Choose a file name.")
         if not overwrite and path.exists():
@@ -90,7 +97,7 @@ class UserFiles:
 
     def move(self, source: str, target: str, overwrite: bool) -> Info:
         """Rename a file. Raises MissingFile, AlreadyThere."""
-        old, new = self.find(source), self.path(target)
+        old, new = self.find(source), self._new(target)
         if not overwrite and new.exists():
             raise AlreadyThere(f"{target!r} exists already.", hint="Send overwrite=true, or choose another name.")
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -15,15 +14,13 @@ from aiohttp.web_request import FileField
 
 from backend.base.errors import BadInput, MissingFile, Problem, Refused
 from backend.base.jsonable import loads
-from backend.base.paths import Folders, contain
+from backend.base.paths import Folders, contain, portable
 from backend.server.replies import json_reply
 from backend.server.state import state_of
 from backend.storage import images
 from backend.storage.files import atomic, write_bytes
 
 routes = web.RouteTableDef()
-_UNSAFE = re.compile(r'[<>:"|?*\\\x00-\x1f]')
-_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 _COPY = 1 << 20
 _REF_EXAMPLE = 'For example {"filename":"a.png","subfolder":"","type":"output"}.'
 
@@ -149,18 +146,12 @@ def _target(folders: Folders, form: Mapping[str, Any]) -> tuple[FileField, Path,
         raise BadInput(f"The upload type {kind!r:.40} is unknown.", hint="Use input, output or temp.")
     name = part.filename
     for piece in [*subfolder.split("/"), *name.split("/")]:
-        _check_name(piece)
+        portable(piece)
     try:
         target = contain(contain(folders.directory(kind), subfolder), name)
     except Refused as problem:
         raise BadInput(problem.message, hint=problem.hint) from problem
     return part, target, subfolder, kind
-
-
-def _check_name(piece: str) -> None:
-    """Refuse names that another system would read differently."""
-    if _UNSAFE.search(piece) or _RESERVED.match(piece) or (piece not in ("", ".") and piece[-1] in ". ") or len(piece.encode()) > 200:
-        raise BadInput(f"The name {piece[:60]!r} is not usable on every system.", hint="Use letters, digits, spaces, - and _.")
 
 
 def _overwrite(form: Mapping[str, Any]) -> bool:
