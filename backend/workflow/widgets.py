@@ -7,7 +7,7 @@ text, an upload button). Where a file holds values by name, those count, so that
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from backend.workflow.document import Node
@@ -19,7 +19,9 @@ _UPLOADS = ("image_upload", "video_upload", "animated_image_upload")
 _BLANK: Mapping[str, Any] = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
 _BUTTONS = frozenset({"IMAGEUPLOAD", "AUDIOUPLOAD", "AUDIO_UI", "FILEUPLOAD"})
 _SPECIAL = frozenset({"COLOR", "MARKDOWN", "TEXTAREA", "WEBCAM", "AUDIO_RECORD", "LOAD_3D", "LOAD_3D_ANIMATION"})
-WIDGET_KINDS = _BUTTONS | _SPECIAL | {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+BRANCHES = "COMFY_DYNAMICCOMBO_V3"
+"""A choice each of whose values brings inputs of its own, called `<choice>.<name>`; they follow it in their places."""
+WIDGET_KINDS = _BUTTONS | _SPECIAL | {BRANCHES, "BOUNDING_BOX", "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class Field:
     forced: bool
     choices: Sequence[Any] | None
     controls: int
+    branches: Mapping[str, Sequence[Field]] = field(default_factory=dict)
+    """By value: the inputs that come with it."""
+
+    def with_branch(self, value: Any) -> Sequence[Field]:
+        """The inputs that a value brings."""
+        return self.branches.get(value, ()) if isinstance(value, str) else ()
 
     @property
     def saved(self) -> bool:
@@ -78,10 +86,10 @@ def form_of(type: str, definition: Mapping[str, Any]) -> Form:
         listed = order.get(section) if isinstance(order, Mapping) else None
         names = [n for n in listed if isinstance(n, str) and n in declared] if isinstance(listed, list) else []
         for name in dict.fromkeys([*names, *declared]):
-            field = _field(name, declared[name], section == "required")
-            if field is not None:
-                fields[name] = field
-                upload |= field.required and field.choices is not None and any(field.options.get(u) is True for u in _UPLOADS)
+            found = _field(name, declared[name], section == "required")
+            if found is not None:
+                fields[name] = found
+                upload |= found.required and found.choices is not None and any(found.options.get(u) is True for u in _UPLOADS)
     kinds, titles = (found if isinstance(found := definition.get(key), list) else [] for key in ("output", "output_name"))
     outputs = tuple((str(titles[i]) if i < len(titles) else _kind(kind), _kind(kind)) for i, kind in enumerate(kinds))
     title = definition.get("display_name")
@@ -105,7 +113,24 @@ def _field(name: str, spec: Any, required: bool) -> Field | None:
     flag = options.get(CONTROL)
     controlled = bool(flag) if flag is not None else name in _SEEDS
     controls = {"INT": 1, "COMBO": 2 if flag else 0}.get(kind, 0) if controlled else 0
-    return Field(name, kind, options, required, is_widget, bool(options.get("forceInput")), choices, controls)
+    branches = _branches(name, options.get("options")) if kind == BRANCHES else {}
+    choices = list(branches) if branches else choices
+    return Field(name, kind, options, required, is_widget, bool(options.get("forceInput")), choices, controls, branches)
+
+
+def _branches(name: str, listed: Any) -> dict[str, list[Field]]:
+    found: dict[str, list[Field]] = {}
+    for option in listed if isinstance(listed, (list, tuple)) else ():
+        if not isinstance(option, Mapping) or not isinstance(key := option.get("key"), str):
+            continue
+        groups = option.get("inputs")
+        specs = (
+            [(f"{name}.{n}", s) for g in groups.values() if isinstance(g, Mapping) for n, s in g.items()]
+            if isinstance(groups, Mapping)
+            else []
+        )
+        found[key] = [part for n, s in specs if (part := _field(n, s, True)) is not None]
+    return found
 
 
 def values_of(node: Node, form: Form | None) -> tuple[dict[str, Any], bool]:
@@ -114,9 +139,12 @@ def values_of(node: Node, form: Form | None) -> tuple[dict[str, Any], bool]:
         return _guessed(node)
     widgets = form.widgets(node)
     found, complete = _saved(node, form, widgets)
-    for field in widgets:
-        if field.name not in found:
-            found.update((field.name, untouched) for untouched in field.default())
+    left = list(widgets)
+    while left:
+        item = left.pop(0)
+        if item.name not in found:
+            found.update((item.name, untouched) for untouched in item.default())
+        left = [*item.with_branch(found.get(item.name)), *left]
     return {name: value for name, value in found.items() if name not in form.fields or form.fields[name].saved}, complete
 
 
@@ -144,13 +172,14 @@ def _walk(values: Sequence[Any], widgets: Sequence[Field]) -> dict[str, Any]:
     """Values in their places. Where the entry behind a seed is no word of its kind, the file is from before there was one."""
     found: dict[str, Any] = {}
     at = 0
-    for field in widgets:
-        if at >= len(values):
-            break
-        found[field.name] = values[at]
+    left = list(widgets)
+    while left and at < len(values):
+        item = left.pop(0)
+        found[item.name] = values[at]
+        left = [*item.with_branch(values[at]), *left]
         at += 1
-        if field.controls and at < len(values) and is_control(values[at]):
-            at += field.controls
+        if item.controls and at < len(values) and is_control(values[at]):
+            at += item.controls
     return found
 
 
@@ -189,9 +218,12 @@ def _is_number(value: Any) -> bool:
 def positional(form: Form, values: Mapping[str, Any]) -> list[Any]:
     """`widgets_values` for values by name: defaults where one is missing, seeds that stay as they are."""
     listed: list[Any] = []
-    for field in form.widgets():
-        listed.append(values[field.name] if field.name in values else next(iter(field.default()), None))
-        listed += ["fixed", ""][: field.controls]
+    left = form.widgets()
+    while left:
+        item = left.pop(0)
+        listed.append(values[item.name] if item.name in values else next(iter(item.default()), None))
+        listed += ["fixed", ""][: item.controls]
+        left = [*item.with_branch(listed[-1 - item.controls]), *left]
     return [*listed, "image"] if form.upload else listed
 
 
