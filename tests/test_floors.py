@@ -19,7 +19,7 @@ FLOORS = [  # top to bottom; rooms on one floor do not know each other
     {"control", "adapters"},
     {"families"},
     {"codecs", "encoders", "engine"},
-    {"diffusion", "imaging"},
+    {"diffusion", "imaging", "media"},
     {"memory"},  # the pool hangs weights under the layers of nn
     {"nn", "workflow"},
     {"weights", "graph", "storage"},
