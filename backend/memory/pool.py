@@ -56,7 +56,14 @@ class _Live:
     leases: int = 0
 
     def nbytes(self) -> int:
-        return sum(slot.weight.nbytes for layer, name in self.places.values() if isinstance(slot := layer.slots.get(name), Resident))
+        return sum(slot.nbytes for slot in self.residents())
+
+    def residents(self) -> Iterator[Resident]:
+        """The slots of the weights that are kept, in order of construction."""
+        for layer, name in self.places.values():
+            slot = layer.slots.get(name)
+            if isinstance(slot, Resident):
+                yield slot
 
 
 class Pool:
@@ -164,14 +171,10 @@ class Pool:
             torch.cuda.empty_cache()
         before, live.loadable = live.loadable, loadable
         stale = [
-            (name, stay)
-            for name, stay in zip(names, placement.resident, strict=True)
-            if not self._fits(live, before, loadable, name, stay)
+            (name, stay) for name, stay in zip(names, placement.resident, strict=True) if not self._fits(live, before, loadable, name, stay)
         ]
         for i, (name, stay) in enumerate(stale):
-            if stay and isinstance(loadable.source, Views) and i + _AHEAD < len(stale):
-                loadable.source.file.prefetch(stale[i + _AHEAD][0])
-            self._hang(live, loadable, name, stay)
+            self._hang(live, loadable, name, stay, stale[i + _AHEAD][0] if i + _AHEAD < len(stale) else None)
         if stale and (before.deltas or loadable.deltas):
             trim()
 
@@ -182,16 +185,31 @@ class Pool:
             return False
         return before.fingerprint == now.fingerprint or before.deltas.get(name, ()) == now.deltas.get(name, ())
 
-    def _hang(self, live: _Live, loadable: Loadable, name: str, stay: bool) -> None:
+    def _hang(self, live: _Live, loadable: Loadable, name: str, stay: bool, ahead: str | None) -> None:
+        """Hang one slot. A weight without patches is read when it is first used: by then the system has read it ahead (`ahead` names the
+        one to read while this one is converted), and weights that are never used cost nothing."""
         layer, own = live.places[name]
         deltas, pack = loadable.deltas.get(name, ()), functools.partial(layer.pack, own)
         if not stay:
             layer.slots[own] = Streamed(loadable.source, name, deltas, loadable.dtype, pack)
             return
+        make = functools.partial(_bring, loadable, name, self.device, ahead)
         layer.slots.pop(own, None)
-        layer.slots[own] = Resident(materialise(loadable.source[name], deltas, self.device, loadable.dtype), pack)
-        if isinstance(loadable.source, Views):
-            loadable.source.file.release(name)
+        if deltas:
+            layer.slots[own] = Resident(make(), pack)
+        else:
+            layer.slots[own] = Resident.later(make, live.counts[name] * loadable.dtype.itemsize, pack)
+
+
+def _bring(loadable: Loadable, name: str, device: torch.device, ahead: str | None) -> Tensor:
+    """One weight of a net on the device, patched, and its pages of the file given back."""
+    file = loadable.source.file if isinstance(loadable.source, Views) else None
+    if file is not None and ahead is not None:
+        file.prefetch(ahead)
+    weight = materialise(loadable.source[name], loadable.deltas.get(name, ()), device, loadable.dtype)
+    if file is not None:
+        file.release(name)
+    return weight
 
 
 _AHEAD = 8  # parameters read from disk while the current one is converted

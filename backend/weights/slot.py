@@ -79,7 +79,8 @@ class Resident:
                 weight = self._weight
                 if weight is None:
                     assert self._make is not None
-                    weight, self._make = self._make(), None
+                    weight = self._make()
+                    self._make = None
                 if self.pack is not None:
                     weight, self.pack = self.pack(weight), None
                 self._weight = weight

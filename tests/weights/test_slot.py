@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import threading
+
+import torch
+
+from backend.weights.slot import Resident, materialise
+
+CPU = torch.device("cpu")
+
+
+def test_every_half_becomes_the_bfloat_of_a_direct_cast() -> None:
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.float16)
+    for count in (65536, 65535, 3, 1, 0):
+        made = materialise(every[:count], (), CPU, torch.bfloat16)
+        direct = every[:count].to(torch.bfloat16)
+        assert torch.equal(made.isnan(), direct.isnan())  # whose bits differ
+        assert torch.equal(made.nan_to_num(7).view(torch.int16), direct.nan_to_num(7).view(torch.int16))
+    long = every.repeat(9)[1:].reshape(-1, 3)
+    assert torch.equal(materialise(long, (), CPU, torch.bfloat16).nan_to_num(7), long.to(torch.bfloat16).nan_to_num(7))
+
+
+def test_a_weight_comes_at_its_first_use_and_only_once() -> None:
+    made, packed = [], []
+
+    def make() -> torch.Tensor:
+        made.append(1)
+        return torch.ones(4)
+
+    def pack(weight: torch.Tensor) -> torch.Tensor:
+        packed.append(1)
+        return weight * 2
+
+    slot = Resident.later(make, 16, pack)
+    assert (slot.nbytes, slot.is_here, made) == (16, False, [])
+    threads = [threading.Thread(target=slot.settle) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert slot.is_here and slot.fetch(CPU, torch.float32).tolist() == [2, 2, 2, 2]
+    assert (len(made), len(packed)) == (1, 1)
+
+
+def test_a_weight_that_could_not_come_is_tried_again() -> None:
+    tries = []
+
+    def make() -> torch.Tensor:
+        tries.append(1)
+        if len(tries) == 1:
+            raise MemoryError
+        return torch.ones(1)
+
+    slot = Resident.later(make, 4)
+    try:
+        slot.fetch(CPU, torch.float32)
+    except MemoryError:
+        pass
+    assert slot.fetch(CPU, torch.float32).tolist() == [1]
