@@ -16,7 +16,7 @@ def test_every_half_becomes_the_bfloat_of_a_direct_cast() -> None:
         direct = every[:count].to(torch.bfloat16)
         assert torch.equal(made.isnan(), direct.isnan())  # whose bits differ
         assert torch.equal(made.nan_to_num(7).view(torch.int16), direct.nan_to_num(7).view(torch.int16))
-    long = every.repeat(9)[1:].reshape(-1, 3)
+    long = every.repeat(9)[2:].reshape(-1, 2)
     assert torch.equal(materialise(long, (), CPU, torch.bfloat16).nan_to_num(7), long.to(torch.bfloat16).nan_to_num(7))
 
 
