@@ -18,7 +18,8 @@ PROSE = {"tooltip"}  # written by us, stripped from the reference
 COMPLETE = (
     "nodes", "comfy_extras.nodes_custom_sampler", "comfy_extras.nodes_latent", "comfy_extras.nodes_images", "comfy_extras.nodes_mask",
     "comfy_extras.nodes_string", "comfy_extras.nodes_primitive", "comfy_extras.nodes_preview_any", "comfy_extras.nodes_model_advanced",
-    "comfy_extras.nodes_rebatch", "comfy_extras.nodes_controlnet", "comfy_extras.nodes_compositing", "comfy_extras.nodes_post_processing", "comfy_extras.nodes_morphology",
+    "comfy_extras.nodes_rebatch", "comfy_extras.nodes_controlnet", "comfy_extras.nodes_model_merging",
+    "comfy_extras.nodes_model_merging_model_specific", "comfy_extras.nodes_compositing", "comfy_extras.nodes_post_processing", "comfy_extras.nodes_morphology",
 )  # fmt: skip
 # The reference publishes two tooltips for this node's one output: a quirk that no client can make use of.
 QUIRKS = {("LoraLoaderModelOnly", "output_tooltips")}
