@@ -13,7 +13,7 @@ from backend.diffusion.noise import NoiseModel
 from backend.memory.pool import Loadable
 from backend.weights.patch import Patch, by_key, fingerprint
 
-GUIDANCE_TAPS = ("cfg", "pre_cfg", "post_cfg", "predict", "apply", "forward", "net", "denoise_mask", "needs_uncond", "conds")
+GUIDANCE_TAPS = ("cfg", "pre_cfg", "post_cfg", "predict", "apply", "forward", "net", "denoise_mask", "needs_uncond", "conds", "sample")
 """Taps that act around the net (see guiders, denoiser, sample). Every other name belongs to the net and is handed to it.
 
 "conds" holds (role, conditioning) pairs to be ready besides the guider's. A tap that keeps something from step to step has

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -83,8 +84,19 @@ def sample(
     """Take `latent` [B, C, ...] through `sigmas` and return the latent at the last of them, fp32 on the CPU.
 
     `noise` is unit noise of the same shape (zeros: none is added). `mask` (1 = denoise) may have any size. `seed` feeds the noise of
-    stochastic solvers, unless `source` does. `on_step` sees each step in the net's scale and may raise Interrupted.
+    stochastic solvers, unless `source` does. `on_step` sees each step in the net's scale and may raise Interrupted. The model's "sample"
+    taps f(inner, guider, noise, latent, solver, sigmas, mask, **options) -> latent are called around it.
     """
+    run: Callable[..., Tensor] = _sample
+    for tap in guider.model.taps.get("sample", ()):
+        run = partial(tap, run)
+    return run(guider, noise, latent, solver, sigmas, mask, pool=pool, on_step=on_step, seed=seed, source=source)
+
+
+def _sample(
+    guider: Guider, noise: Tensor, latent: Tensor, solver: Solver, sigmas: Tensor, mask: Tensor | None,
+    *, pool: Pool, on_step: OnStep, seed: int, source: NoiseSource | None,
+) -> Tensor:  # fmt: skip
     model, device = guider.model, pool.device
     if not len(sigmas):
         return latent
@@ -99,7 +111,7 @@ def sample(
         clean = model.family.latent.process_in(clean)
     noise = noise.to(device, torch.float32)
     working = model.family.working_bytes((len(guider.conds) * latent.shape[0], *latent.shape[1:]), model.sizes)
-    told = {"latent_image": clean, "denoise_mask": None if mask is None else fit_noise_mask(mask, clean.shape)[:, :1]}
+    told = {"latent_image": clean, "denoise_mask": None if mask is None else fit_noise_mask(mask, clean.shape)[:, :1], "seed": seed}
     with torch.inference_mode():
         roles = prepare_conds(model, {**guider.conds, **dict(model.taps.get("conds", ()))}, latent.shape, device, told)
         with together(model, roles, pool) as companions, pool.lease(model.leasable(), working) as net:

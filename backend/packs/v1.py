@@ -11,6 +11,7 @@ from backend.base.jsonable import plain
 from backend.engine.context import Context, Expand, Ui
 from backend.graph.schema import Fn, Input, NodeType, Output
 from backend.packs.dynamic_prompt import DynamicPrompt
+from backend.packs.facade import dress, undress, undress_all
 
 HIDDEN = ("PROMPT", "DYNPROMPT", "EXTRA_PNGINFO", "UNIQUE_ID", "AUTH_TOKEN_COMFY_ORG", "API_KEY_COMFY_ORG")
 _PROBE = "\0 no such type"
@@ -112,6 +113,7 @@ def _outputs(cls: type) -> tuple[Output, ...]:
 
 def _run(function: str, dynamic: list[str], whole: bool) -> Fn:
     def run(ctx: Context, /, **values: Any) -> Any:
+        values = {name: _dressed(value, whole) for name, value in values.items()}
         for name in dynamic:
             prompt = DynamicPrompt(ctx.graph)
             values[name] = [prompt] if whole else prompt
@@ -119,6 +121,10 @@ def _run(function: str, dynamic: list[str], whole: bool) -> Fn:
         return _later(result) if inspect.isawaitable(result) else read(result)
 
     return run
+
+
+def _dressed(value: Any, whole: bool) -> Any:
+    return [dress(v) for v in value] if whole and value.__class__ is list else dress(value)
 
 
 async def _later(awaitable: Any) -> Any:
@@ -130,17 +136,19 @@ def read(result: Any) -> Any:
     if not isinstance(result, dict):
         if result is None:
             raise TypeError("the node returned nothing: object of type 'NoneType' has no len()")
-        return result
+        if isinstance(result, (tuple, list)):
+            return undress_all(result)
+        return undress(result)
     outputs = result.get("result", ())
     if outputs.__class__ not in (tuple, list):
         outputs = (outputs,) if not isinstance(outputs, (tuple, list)) else tuple(outputs)
     if "expand" in result:
-        return Expand(result["expand"], outputs, result.get("ui"))
-    return Ui(result.get("ui") or {}, *outputs)
+        return Expand(result["expand"], undress_all(outputs), result.get("ui"))
+    return Ui(result.get("ui") or {}, *undress_all(outputs))
 
 
 def _lazy_status(ctx: Context, /, **values: Any) -> Any:
-    return ctx.instance.check_lazy_status(**values)
+    return ctx.instance.check_lazy_status(**{name: dress(value) for name, value in values.items()})
 
 
 def _fingerprint(cls: type, whole: bool) -> Fn:

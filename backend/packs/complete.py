@@ -1,0 +1,47 @@
+"""All node types: the built-in ones, what packs bring, and what packs add to built-in choices."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from backend.diffusion.samplers import SAMPLERS
+from backend.diffusion.schedules import SCHEDULERS
+from backend.graph.registry import Registry
+from backend.graph.schema import Input, NodeType
+from backend.packs.core_nodes import builtin_types
+from backend.packs.host import HOST
+
+
+def complete(types: Iterable[NodeType]) -> Registry:
+    """The registry of a process that has loaded packs. Built-in ids stay built in."""
+    core = builtin_types()
+    registry = Registry(_grown(core)).with_types(types, replace=False)
+    HOST.types = lambda: registry
+    return registry
+
+
+def _grown(core: Mapping[str, NodeType]) -> list[NodeType]:
+    """Built-in types, with the samplers and schedulers that packs have added among their choices."""
+    if "comfy.samplers" not in sys.modules:
+        return list(core.values())
+    before = (tuple(SAMPLERS), tuple(SCHEDULERS))
+    importlib.import_module("comfy.samplers").register_new()
+    after = (tuple(SAMPLERS), tuple(SCHEDULERS))
+    if before == after:
+        return list(core.values())
+    more = dict(zip(before, after))
+    return [_with_choices(t, more) for t in core.values()]
+
+
+def _with_choices(t: NodeType, more: Mapping[tuple[Any, ...], tuple[Any, ...]]) -> NodeType:
+    if not any(i.kind in more for i in t.inputs if isinstance(i.kind, tuple)):
+        return t
+    return replace(t, inputs=tuple(_input(i, more) for i in t.inputs))
+
+
+def _input(i: Input, more: Mapping[tuple[Any, ...], tuple[Any, ...]]) -> Input:
+    return replace(i, kind=more[i.kind]) if isinstance(i.kind, tuple) and i.kind in more else i

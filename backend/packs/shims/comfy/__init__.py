@@ -1,0 +1,1 @@
+"""`comfy`: the names node packs import, standing for what this application has."""

@@ -1,0 +1,1 @@
+"""Weight files are read without running code they carry; there is nothing to load here."""

@@ -1,0 +1,1 @@
+"""Sampler functions of the k-diffusion shape."""

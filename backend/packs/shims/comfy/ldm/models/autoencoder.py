@@ -1,0 +1,5 @@
+"""The autoencoder under its published name."""
+
+from backend.codecs.kl.net import AutoencoderKL
+
+__all__ = ["AutoencoderKL"]

@@ -1,0 +1,1 @@
+"""`comfy_execution`: graphs that nodes turn into, and what is known of a run."""

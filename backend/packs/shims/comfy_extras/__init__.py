@@ -1,0 +1,1 @@
+"""`comfy_extras`: modules of core nodes, made when they are asked for."""

@@ -1,0 +1,3 @@
+"""The published version this layer answers for."""
+
+__version__ = "0.3.64"
