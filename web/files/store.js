@@ -29,12 +29,7 @@ export class Store {
 
   /** @param {string} directory @returns {Promise<Info[]>} */
   async #listing(directory) {
-    try {
-      return await this.#api.get("userdata", { dir: directory, recurse: true, full_info: true });
-    } catch (error) {
-      if (error instanceof Refused && error.status === 404) return []; // nothing was saved yet
-      throw error;
-    }
+    return this.#api.get("userdata", { dir: directory, recurse: true, full_info: true, or_empty: true });
   }
 
   /** @param {string} path below workflows/ @returns {Promise<{json: unknown, version: string | null}>} */

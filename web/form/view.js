@@ -171,7 +171,7 @@ function drawField(app, field) {
   return el(
     "div",
     { class: "form-field" },
-    el("label", { attributes: { for: own } }, label(field), el("span", { class: "soft" }, ` ${title}`)),
+    el("label", { attributes: { for: own } }, title, el("span", { class: "soft" }, ` ${label(field)}`)),
     options.image_upload ? el("div", { class: "row" }, control, upload(app, set)) : dice ? el("div", { class: "row" }, control, el("button", { attributes: { type: "button", "aria-label": t("New seed") }, on: { click: () => (set(Math.floor(Math.random() * 2 ** 50)), session.document.seal()) } }, icon("again", 16))) : control,
   );
 }

@@ -16,6 +16,8 @@
 /** @type {Readonly<NodeRun>} */
 export const IDLE = Object.freeze({ status: "idle", progress: null, preview: null, outputs: Object.freeze([]), seconds: null, reason: null, error: null });
 
+const KEPT_MS = 4000;
+
 export class RunState {
   /** @type {Map<string, Readonly<NodeRun>>} */
   #nodes = new Map();
@@ -50,7 +52,7 @@ export class RunState {
    */
   set(id, change) {
     const before = this.of(id);
-    if (change.preview !== undefined && before.preview && before.preview !== change.preview) URL.revokeObjectURL(before.preview);
+    if (change.preview !== undefined && before.preview && before.preview !== change.preview) letGo(before.preview);
     this.#nodes.set(id, Object.freeze({ ...before, ...change }));
     this.#tell(id);
     this.#lift(id, change);
@@ -78,7 +80,7 @@ export class RunState {
   /** Forget everything, pictures too. */
   clear() {
     for (const [id, { preview }] of this.#nodes) {
-      if (preview) URL.revokeObjectURL(preview);
+      if (preview) letGo(preview);
       this.#tell(id);
     }
     this.#nodes.clear();
@@ -123,4 +125,9 @@ export class RunState {
     this.#changed = new Set();
     for (const listener of [...this.#listeners]) listener(changed);
   }
+}
+
+/** Give a picture back once nobody can be about to show it any more. @param {string} url */
+function letGo(url) {
+  setTimeout(() => URL.revokeObjectURL(url), KEPT_MS);
 }

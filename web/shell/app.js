@@ -23,6 +23,8 @@
  * @property {(graph: string, within?: readonly (string | number)[]) => void} enter
  * @property {(x: number, y: number) => readonly [number, number]} toGraph
  * @property {() => Promise<Blob>} picture
+ * @property {() => void} definitionsChanged
+ * @property {(id: string | number) => void} focus
  */
 
 export {};

@@ -4,6 +4,8 @@ import { el, soon } from "./dom.js";
 import { t } from "./i18n.js";
 import { icon } from "./icons.js";
 
+const SHOWN_MS = 5000;
+
 /** @typedef {import("./app.js").App} App */
 
 /** @param {App} app @returns {HTMLElement} */
@@ -37,10 +39,21 @@ export function createCorner(app) {
     words.textContent = centre.saying;
   });
   centre.addEventListener("jobs", draw);
-  centre.addEventListener("ended", () => {
-    corner.hidden = true;
-    image.removeAttribute("src");
+  let leaving = 0;
+  centre.addEventListener("ended", (event) => {
+    const { job } = /** @type {CustomEvent} */ (event).detail;
+    const picture = job.outputs.find((/** @type {import("../run/state.js").Output} */ { kind }) => kind === "image");
     last = "";
+    delete image.dataset.preview;
+    clearTimeout(leaving);
+    if (picture && job.id !== away && settings.get("corner")) {
+      corner.hidden = false;
+      image.src = picture.url;
+      words.textContent = t("Done");
+      leaving = window.setTimeout(() => {
+        if (!centre.running) corner.hidden = true;
+      }, SHOWN_MS);
+    } else corner.hidden = true;
   });
   return corner;
 }

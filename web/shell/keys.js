@@ -4,7 +4,7 @@ import { t } from "./i18n.js";
 
 const MAC = /Mac|iPhone|iPad/.test(navigator.platform);
 /** @type {Readonly<Record<string, string>>} */
-const NAMES = { ctrl: MAC ? "⌘" : "Ctrl", alt: MAC ? "⌥" : "Alt", shift: MAC ? "⇧" : "Shift", up: "↑", down: "↓", left: "←", right: "→", plus: "+", escape: "Esc", delete: "Del", space: "Space", enter: "Enter" };
+const NAMES = { ctrl: MAC ? "⌘" : "Ctrl", alt: MAC ? "⌥" : "Alt", shift: MAC ? "⇧" : "Shift", up: "↑", down: "↓", left: "←", right: "→", plus: "+", escape: "Esc", delete: "Del", space: "Space", pagedown: "PgDn", pageup: "PgUp", enter: "Enter" };
 
 /** "ctrl+shift+z" as "Ctrl+Shift+Z" @param {string} key */
 export function shownKey(key) {

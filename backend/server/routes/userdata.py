@@ -35,7 +35,10 @@ async def listing(request: web.Request) -> web.Response:
     directory = request.query.get("dir", "")
     if not directory:
         raise BadInput("The query needs 'dir'.", hint="For example /userdata?dir=workflows.")
-    found = await asyncio.to_thread(state_of(request).user_files(request).listing, directory, flag_query(request, "recurse"))
+    files = state_of(request).user_files(request)
+    if flag_query(request, "or_empty") and not files.path(directory).is_dir():
+        return json_reply([])  # ours: for those to whom a folder nobody has made yet is an empty one
+    found = await asyncio.to_thread(files.listing, directory, flag_query(request, "recurse"))
     if flag_query(request, "full_info"):
         return json_reply([info.json() for info in found])
     if flag_query(request, "split"):
