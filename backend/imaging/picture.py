@@ -14,6 +14,7 @@ from backend.storage.images import MOST_PIXELS, TooLarge, open_image
 if TYPE_CHECKING:
     from PIL import Image
 
+MOST_FRAMES = 10_000
 _DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N")  # grey with 16 bits
 _ONE_FRAME = ("MPO",)  # further frames are other views or thumbnails, not an animation
 NO_MASK = (1, 64, 64)  # shape of the empty mask that stands for "has no alpha"
@@ -24,7 +25,7 @@ def read_picture(path: Path, most_pixels: int = MOST_PIXELS) -> tuple[Tensor, Te
 
     B counts the frames of an animation; frames of another size than the first are left out. The EXIF orientation is applied; grey with
     16 bits keeps its precision. Raises BadFile (not a picture, damaged) and TooLarge (more than `most_pixels`, all frames together four
-    times that) before decoding.
+    times that, or more than `MOST_FRAMES`) before decoding.
     """
     images: list[Tensor] = []
     masks: list[Tensor | None] = []
@@ -74,10 +75,10 @@ def _frames(path: Path, most_pixels: int) -> list[Image.Image]:
         try:
             count = 1 if picture.format in _ONE_FRAME else int(getattr(picture, "n_frames", 1))
             total = count * picture.width * picture.height
-            if total > 4 * most_pixels:
+            if total > 4 * most_pixels or count > MOST_FRAMES:
                 raise TooLarge(
-                    f"{path.name} has {count} frames of {picture.width} x {picture.height} pixels.",
-                    hint=f"The limit is {4 * most_pixels:,} pixels for all frames together; use a shorter or smaller one.",
+                    f"{path.name} has {count:,} frames of {picture.width} x {picture.height} pixels.",
+                    hint=f"The limit is {MOST_FRAMES:,} frames and {4 * most_pixels:,} pixels together; use a shorter one.",
                 )
             found = []
             for frame in ImageSequence.Iterator(picture):

@@ -32,6 +32,7 @@ class EventLog:
         # Numbers given out just before a kill may not have reached the disk: never give them out again.
         self.last: int = last + _GAP if last else 0
         self._open: list[tuple[int, str, str | None, Any]] = []
+        self._writing: list[list[tuple[int, str, str | None, Any]]] = []
         self._flushes = 0
 
     def append(self, job: str, client: str | None, event: Any) -> int:
@@ -47,6 +48,7 @@ class EventLog:
         if not self._open:
             return
         items, self._open = self._open, []
+        self._writing.append(items)
         self._flushes += 1
         prune = self._flushes % _PRUNE_EVERY == 0
 
@@ -56,11 +58,12 @@ class EventLog:
             if prune:
                 _prune(connection)
 
-        self._database.write(work, synced=False)  # runs are told again to who was away, not to who had a power cut
+        written = self._database.write(work, synced=False)  # runs are told again to who was away, not to who had a power cut
+        written.add_done_callback(lambda _: self._writing.remove(items))
 
     def since(self, number: int, client: str | None = None, job: str | None = None) -> Iterator[tuple[int, str, str | None, Any]]:
         """Kept items numbered above `number`, oldest first, of one client and/or one job."""
-        unwritten = list(self._open)
+        unwritten = [*(item for items in list(self._writing) for item in items), *self._open]
         seen = number
         while rows := self._database.read(partial(_rows_above, number=seen)):
             for last, body in rows:

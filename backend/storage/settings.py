@@ -31,13 +31,29 @@ class SettingsStore:
         return None if row is None else json.loads(row[0])
 
     def merge(self, user: str, values: Mapping[str, Any]) -> Future[None]:
-        """Store these; the others stay."""
+        """Store these; the others stay. Raises BadInput for names that are empty or have line ends, and for returns and NULs in texts."""
+        for id, value in values.items():
+            _plain(id, id, "\r\n\0")
+            _plain(id, value, "\r\0")
         rows = [(user, id, json.dumps(value)) for id, value in values.items()]
 
         def work(connection: sqlite3.Connection) -> None:
             connection.executemany("INSERT OR REPLACE INTO settings(user, id, value) VALUES(?,?,?)", rows)
 
         return self._database.write(work)
+
+
+def _plain(id: str, value: Any, forbidden: str) -> None:
+    """No setting may hold what would begin a new line in a file that some program writes it to."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            left += [*one, *one.values()]
+        elif isinstance(one, list):
+            left += one
+        elif isinstance(one, str) and (not id or any(c in one for c in forbidden)):
+            raise BadInput(f"The setting {id!r:.80} has a line end or NUL where none may be.", hint="Leave it out.")
 
 
 class UserStore:
