@@ -38,7 +38,7 @@ def vae_decode(
 @vae_node("VAEEncode", title="VAE Encode", category="latent")
 def vae_encode(ctx: Context, *, pixels: Image, vae: Vae) -> Latent:
     """Turn a picture into a latent."""
-    return {"samples": vae.encode(pixels[..., :3], ctx.services.pool, check=ctx.check)}
+    return {"samples": vae.encode(pixels, ctx.services.pool, check=ctx.check)}
 
 
 @vae_node("VAEDecodeTiled", title="VAE Decode (Tiled)", category="_for_testing")
@@ -70,7 +70,7 @@ def vae_encode_tiled(
 ) -> Latent:
     """Encode in overlapping tiles, which needs less memory."""
     overlap = min(overlap, tile_size // 4)
-    return {"samples": vae.encode_tiled(pixels[..., :3], ctx.services.pool, tile_size, overlap, ctx.progress)}
+    return {"samples": vae.encode_tiled(pixels, ctx.services.pool, tile_size, overlap, ctx.progress)}
 
 
 @vae_node("VAEEncodeForInpaint", title="VAE Encode (for Inpainting)", category="latent/inpaint")
@@ -97,7 +97,7 @@ def inpaint_model_conditioning(
     """Show an inpainting model the picture without its masked part, and where that is."""
     pixels, mask = inpaint.cropped(pixels, mask, vae.factor)
     seen = vae.encode(inpaint.greyed(pixels, mask), ctx.services.pool, check=ctx.check)
-    latent = {"samples": vae.encode(pixels[..., :3], ctx.services.pool, check=ctx.check)}
+    latent = {"samples": vae.encode(pixels, ctx.services.pool, check=ctx.check)}
     if noise_mask:
         latent["noise_mask"] = mask
     positive, negative = (with_values(c, concat_latent_image=seen, concat_mask=mask) for c in (positive, negative))

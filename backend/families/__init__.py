@@ -43,6 +43,8 @@ class Family:
     """The same for the keys of a net of given sizes."""
     probe: Probe = field(default=lambda weights: {})
     """What a look at a few weights, by net name, says where nothing else does; in the words that `noise` takes."""
+    beside: tuple[str, ...] = ()
+    """Keys beside the net in a checkpoint whose values `sizes` reads."""
 
 
 def shelf() -> tuple[Family, ...]:

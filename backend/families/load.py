@@ -31,7 +31,7 @@ from backend.memory.device import DeviceFacts
 from backend.memory.pool import Loadable
 from backend.weights.detect import recognise, sample_of
 from backend.weights.file import Header, Renamed, Views, WeightFile, identity
-from backend.weights.folder import read_json
+from backend.weights.folder import ShardedFile, read_json
 from backend.weights.open import open_weights
 
 NOT_WEIGHTS = re.compile(
@@ -166,7 +166,7 @@ def load_diffusers_folder(path: Path | str, services: Services) -> Loaded:
     if not (path / "unet").is_dir():
         has = ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir())) if path.is_dir() else "nothing"
         raise MissingFile(f"There is no folder unet in {path.name} (it has {has}).", hint="Only UNet models are installed yet.", file=path)
-    file = open_weights(path / "unet")
+    file = _with_normalizer(open_weights(path / "unet"), path / "image_normalizer")
     model = _model(file, services, _scheduled(path / "scheduler" / "scheduler_config.json"))
     vae = load_vae(path / "vae", services) if (path / "vae").is_dir() else None
     clips = [
@@ -174,6 +174,14 @@ def load_diffusers_folder(path: Path | str, services: Services) -> Loaded:
     ]
     vision = load_vision(path / "image_encoder", services) if (path / "image_encoder").is_dir() else None
     return Loaded(model, clip_spec.joined(clips), vae, _unmatched(file, (model,)), vision)
+
+
+def _with_normalizer(file: WeightFile, folder: Path) -> WeightFile:
+    """The UNet's file, and beside it what unCLIP normalises embeddings by, under the names single files have for it."""
+    if not folder.is_dir():
+        return file
+    values = Renamed(open_weights(folder), {"noise_augmentor.data_mean": "mean", "noise_augmentor.data_std": "std"})
+    return ShardedFile(file.path, {**dict.fromkeys(file, file), **dict.fromkeys(values, values)})
 
 
 def _scheduled(config: Path) -> dict[str, str]:
@@ -213,12 +221,12 @@ def _under_net_names(file: WeightFile, families: Iterable[Family]) -> WeightFile
     families = tuple(families)
     names = {key[len(PREFIX) :]: key for key in file if key.startswith(PREFIX)}
     if names:
-        asked = (key for family in families for key in (*family.signature.has, *family.signature.lacks))
+        asked = (key for family in families for key in (*family.signature.has, *family.signature.lacks, *family.beside))
         return Renamed(file, {key: key for key in asked if key in file} | names)
     for spelling in dict.fromkeys(family.from_diffusers for family in families):
         names = spelling(file)
         if any(family.from_diffusers is spelling and all(key in names for key in family.signature.has) for family in families):
-            return Renamed(file, names)
+            return Renamed(file, {key: key for family in families for key in family.beside if key in file} | names)
     return file
 
 

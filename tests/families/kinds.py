@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from backend.codecs.kl import names as kl_names
 from backend.families.sd import names as unet_names
 from backend.weights.save import save_safetensors
-from tests.families.published import openclip, rooted
+from tests.families.published import openclip, openclip_vision, rooted
 
 CROSS, PLAIN, UP_CROSS, UP_PLAIN = "CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"
 
@@ -38,6 +38,13 @@ REFINER: dict[str, Any] = {
 }  # fmt: skip
 
 
+UNCLIP: dict[str, Any] = {**SD2, "class_embed_type": "projection", "projection_class_embeddings_input_dim": 64}
+X4: dict[str, Any] = {
+    **SD2, "down_block_types": (PLAIN, CROSS), "up_block_types": (UP_CROSS, UP_PLAIN), "attention_head_dim": 8, "num_class_embeds": 1000,
+    "only_cross_attention": (False, True), "in_channels": 7, "cross_attention_dim": 128,
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Kind:
     """The reference modules of one model, and where a published single file keeps its text encoders."""
@@ -50,6 +57,7 @@ class Kind:
     """Of the same in a single file; OpenCLIP's names where it ends in "model."."""
     pipeline: str = "StableDiffusionPipeline"
     scheduler: Mapping[str, Any] = field(default_factory=dict)
+    vision: Any = None
 
     def state(self) -> dict[str, Tensor]:
         """Everything under the names of published single files."""
@@ -59,6 +67,8 @@ class Kind:
         for name, prefix in self.prefixes.items():
             spelled = openclip if prefix.endswith(".model.") else rooted
             state |= {prefix + key: value for key, value in spelled(self.texts[name].state_dict()).items()}
+        if self.vision is not None:
+            state |= {f"embedder.model.visual.{key}": value for key, value in openclip_vision(self.vision.state_dict()).items()}
         return {key: value.contiguous().clone() for key, value in state.items()}
 
     def single(self, path: Path, extra: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32) -> Path:
@@ -70,6 +80,8 @@ class Kind:
         """The diffusers layout."""
         for name, part in {"unet": self.unet, "vae": self.vae, **self.texts}.items():
             part.save_pretrained(path / name, max_shard_size=shard, variant=variant)
+        if self.vision is not None:
+            self.vision.save_pretrained(path / "image_encoder")
         (path / "scheduler").mkdir()
         (path / "scheduler" / "scheduler_config.json").write_text(json.dumps(dict(self.scheduler)))
         (path / "model_index.json").write_text(json.dumps({"_class_name": self.pipeline}))
@@ -82,6 +94,14 @@ def text(width: int = 64, act: str = "quick_gelu", projection: int | None = None
         projection_dim=projection or width,
     )  # fmt: skip
     return lively((CLIPTextModelWithProjection if projection else CLIPTextModel)(config))
+
+
+def vision(projection: int = 32, act: str = "quick_gelu") -> Any:
+    config = CLIPVisionConfig(
+        hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=16, image_size=28, patch_size=14, hidden_act=act,
+        projection_dim=projection,
+    )  # fmt: skip
+    return lively(CLIPVisionModelWithProjection(config))
 
 
 def vae(factor: int = 2, **config: Any) -> AutoencoderKL:
@@ -105,13 +125,20 @@ def make(name: str, in_channels: int = 4) -> Kind:
     """A twin of "sd1", "sd2", "sdxl" or "refiner"; the same for the same arguments."""
     torch.manual_seed(0)
     configs = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL, "refiner": REFINER, "lcm": {**SD1, "time_cond_proj_dim": 16}}
-    net = UNet2DConditionModel(sample_size=8, in_channels=in_channels, **configs[name]).eval()
+    configs |= {"unclip": UNCLIP, "x4": X4}
+    net = UNet2DConditionModel(**{"sample_size": 8, "in_channels": in_channels, **configs[name]}).eval()
     if name in ("sd1", "lcm"):
         return Kind(net, vae(), {"text_encoder": text()}, {"text_encoder": "cond_stage_model.transformer."})
+    if name == "unclip":
+        prefixes = {"text_encoder": "cond_stage_model.model."}
+        return Kind(net, vae(), {"text_encoder": text(act="gelu", projection=64)}, prefixes, vision=vision(act="gelu"))
+    if name == "x4":
+        prefixes = {"text_encoder": "cond_stage_model.model."}
+        return Kind(net, vae(scaling_factor=0.08333), {"text_encoder": text(128, act="gelu", projection=64)}, prefixes)
     if name == "sd2":
         return Kind(net, vae(), {"text_encoder": text(act="gelu", projection=64)}, {"text_encoder": "cond_stage_model.model."})
     second = text(64, "gelu", 32)
     if name == "refiner":
-        return Kind(net, vae(), {"text_encoder_2": second}, {"text_encoder_2": "conditioner.embedders.0.model."})
+        return Kind(net, vae(scaling_factor=0.13025), {"text_encoder_2": second}, {"text_encoder_2": "conditioner.embedders.0.model."})
     prefixes = {"text_encoder": "conditioner.embedders.0.transformer.", "text_encoder_2": "conditioner.embedders.1.model."}
-    return Kind(net, vae(), {"text_encoder": text(), "text_encoder_2": second}, prefixes, "StableDiffusionXLPipeline")
+    return Kind(net, vae(scaling_factor=0.13025), {"text_encoder": text(), "text_encoder_2": second}, prefixes, "StableDiffusionXLPipeline")

@@ -31,6 +31,8 @@ KINDS = {
     ("sdxl", 9): "Stable Diffusion XL inpainting",
     ("sdxl", 8): "Stable Diffusion XL InstructPix2Pix",
     ("refiner", 4): "Stable Diffusion XL refiner",
+    ("unclip", 4): "Stable Diffusion 2 unCLIP",
+    ("x4", 7): "Stable Diffusion x4 upscaler",
 }
 
 
@@ -49,7 +51,7 @@ def test_one_family_and_its_sizes(kind: str, channels: int, tmp_path: Path) -> N
         for key, value in twin.state().items()
     }
     assert [family.name for family in shelf() if family.signature.matches(header)] == [KINDS[kind, channels]]
-    expected = {"text_encoder": ("l",), "text_encoder_2": ("g",)}[next(iter(twin.texts))] if kind != "sd2" else ("h",)
+    expected = {"text_encoder": ("l",), "text_encoder_2": ("g",)}[next(iter(twin.texts))] if kind not in ("sd2", "unclip", "x4") else ("h",)
     branches = loaded.clip.branches if isinstance(loaded.clip, JointClip) else (loaded.clip.branch,)
     assert branches == (("l", "g") if kind == "sdxl" else expected)
 

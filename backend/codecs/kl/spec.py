@@ -48,9 +48,10 @@ class VaeHandle:
         return _PEAK * self.sizes.channels * height * width * dtype.itemsize
 
     def encode(self, pixels: Tensor, pool: Pool, noise: Tensor | None = None, check: Callable[[], None] | None = None) -> Tensor:
-        """[B, H, W, 3+] in 0..1 -> latent [B, channels, H / factor, W / factor], float32 on the CPU.
+        """[B, H, W, C] in 0..1 -> latent [B, channels, H / factor, W / factor], float32 on the CPU.
 
-        Sides are cropped evenly to multiples of the factor; channels beyond the third are dropped. The mean of the latent, or with
+        Sides are cropped evenly to multiples of the factor; channels beyond those the net takes (three; more where it knows depth) are
+        dropped. The mean of the latent, or with
         `noise` a sample. `check` is called between images and may raise. Falls back to tiles where memory does not suffice.
         """
         x = self._pixels(pixels)
@@ -63,7 +64,7 @@ class VaeHandle:
         return self.encode_tiled(pixels, pool)
 
     def decode(self, latent: Tensor, pool: Pool, check: Callable[[], None] | None = None) -> Tensor:
-        """Latent [B, channels, h, w] -> pixels [B, h * factor, w * factor, 3] in 0..1, float32 on the CPU."""
+        """Latent [B, channels, h, w] -> pixels [B, h * factor, w * factor, 3 or what the net gives] in 0..1, float32 on the CPU."""
         self._check_latent(latent)
         height, width = latent.shape[2] * self.factor, latent.shape[3] * self.factor
         if self.working_bytes(height, width, self.loadable.dtype) > pool.room():
@@ -127,15 +128,15 @@ class VaeHandle:
         return out.clone()  # a plain tensor, free of inference mode
 
     def _pixels(self, pixels: Tensor) -> Tensor:
-        """[B, H, W, C] in 0..1 -> [B, 3, H', W'] in -1..1 with sides that are multiples of the factor."""
-        f = self.factor
-        if pixels.ndim != 4 or pixels.shape[3] < 3:
-            raise BadInput(f"An image batch [count, height, width, 3 colours] is needed; got the shape {list(pixels.shape)}.")
+        """[B, H, W, C] in 0..1 -> [B, in_channels, H', W'] in -1..1 with sides that are multiples of the factor."""
+        f, channels = self.factor, self.sizes.in_channels
+        if pixels.ndim != 4 or pixels.shape[3] < channels:
+            raise BadInput(f"An image batch [count, height, width, {channels} channels] is needed; got the shape {list(pixels.shape)}.")
         height, width = (pixels.shape[1] // f * f, pixels.shape[2] // f * f)
         if not height or not width:
             raise BadInput(f"The image is {pixels.shape[2]}x{pixels.shape[1]}; this VAE needs at least {f}x{f}.", hint="Scale it up first.")
         top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
-        return pixels[:, top : top + height, left : left + width, :3].permute(0, 3, 1, 2) * 2 - 1
+        return pixels[:, top : top + height, left : left + width, :channels].permute(0, 3, 1, 2) * 2 - 1
 
     def _check_latent(self, latent: Tensor) -> None:
         if latent.ndim != 4 or latent.shape[1] != self.channels:

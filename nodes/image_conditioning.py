@@ -1,0 +1,92 @@
+"""Conditioning by pictures, for models that are shown one beside the latent or hear one instead of a text."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+
+from backend.base.errors import BadInput
+from backend.engine.context import Context
+from backend.graph.declare import Float, node
+from backend.imaging.depth import as_condition
+from backend.imaging.resize import resize
+from nodes.conditioning import with_values
+from nodes.types import ClipVisionOutput, Conditioning, Image, Latent, Vae
+
+ours = partial(node, module="emulsion")
+
+
+class ShownLatent(NamedTuple):
+    positive: Conditioning
+    negative: Conditioning
+    latent: Latent
+
+
+class Looking(NamedTuple):
+    conditioning: Conditioning
+    latent: Latent
+
+
+class Shown(NamedTuple):
+    positive: Conditioning
+    negative: Conditioning
+
+
+@node("InstructPixToPixConditioning", category="conditioning/instructpix2pix", module="comfy_extras.nodes_ip2p", form="v3")
+def instruct_pix_to_pix_conditioning(
+    ctx: Context, *, positive: Conditioning, negative: Conditioning, vae: Vae, pixels: Image
+) -> ShownLatent:
+    """Show an instruct-pix2pix model the picture to edit; sampling starts from an empty latent of its size."""
+    seen = vae.encode(pixels[..., :3], ctx.services.pool, check=ctx.check)
+    positive, negative = (with_values(c, concat_latent_image=seen) for c in (positive, negative))
+    return ShownLatent(positive, negative, {"samples": torch.zeros_like(seen)})
+
+
+@node("SD_4XUpscale_Conditioning", category="conditioning/upscale_diffusion", module="comfy_extras.nodes_sdupscale", form="v3")
+def sd_4x_upscale_conditioning(
+    ctx: Context,
+    *,
+    images: Image,
+    positive: Conditioning,
+    negative: Conditioning,
+    scale_ratio: float = Float(4.0, min=0.0, max=10.0, step=0.01),
+    noise_augmentation: float = Float(0.0, min=0.0, max=1.0, step=0.001),
+) -> ShownLatent:
+    """Show the x4 upscaler a picture; `noise_augmentation` lets it invent more. A latent cell is four pixels of the result."""
+    width, height = (max(1, round(side * scale_ratio)) // 4 for side in (images.shape[2], images.shape[1]))
+    if not (width and height):
+        raise BadInput("The result would be smaller than four pixels.", hint="Raise scale_ratio.", node=ctx.node, input="scale_ratio")
+    low = resize(images[..., :3].movedim(-1, 1) * 2 - 1, width, height, "bilinear", "center")
+    latent = {"samples": torch.zeros(len(images), 4, height, width)}
+    positive, negative = (with_values(c, concat_image=low, noise_augmentation=noise_augmentation) for c in (positive, negative))
+    return ShownLatent(positive, negative, latent)
+
+
+@ours("DepthToImageConditioning", title="Depth to Image Conditioning", category="conditioning")
+def depth_to_image_conditioning(ctx: Context, *, positive: Conditioning, negative: Conditioning, depth: Image) -> Shown:
+    """Show a depth-to-image model how far things are: bright is near. The range of each picture is stretched to the whole."""
+    positive, negative = (with_values(c, concat_image=as_condition(depth)) for c in (positive, negative))
+    return Shown(positive, negative)
+
+
+@ours("MarigoldConditioning", title="Marigold Conditioning", category="conditioning")
+def marigold_conditioning(ctx: Context, *, conditioning: Conditioning, vae: Vae, pixels: Image) -> Looking:
+    """Show a Marigold model the picture to estimate depth or normals of. The conditioning is that of an empty prompt."""
+    seen = vae.encode(pixels[..., :3], ctx.services.pool, check=ctx.check)
+    return Looking(with_values(conditioning, concat_latent_image=seen), {"samples": torch.zeros_like(seen)})
+
+
+@ours("ImageVariationConditioning", title="Image Variation Conditioning", category="conditioning")
+def image_variation_conditioning(ctx: Context, *, clip_vision_output: ClipVisionOutput) -> Shown:
+    """Let a model that was trained on pictures instead of prompts (image variations) hear an encoded picture; the negative is silence."""
+    embeds = clip_vision_output.image_embeds
+    if embeds is None:
+        raise BadInput(
+            "This image encoder has no projection, so its pictures cannot stand for a prompt.",
+            hint="Load an image encoder with projection.",
+            node=ctx.node,
+            input="clip_vision_output",
+        )
+    return Shown([[embeds[:, None], {}]], [[torch.zeros_like(embeds[:, None]), {}]])
