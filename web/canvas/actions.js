@@ -71,23 +71,24 @@ export function registerGraphActions(actions, canvas) {
       }),
     },
     { id: "graph.dissolve", title: "Delete and keep links", group, keys: ["ctrl+delete", "ctrl+backspace"], when: some, run: on((stage) => dissolveNodes(stage.session.document, stage.scene.graph, chosen(stage))) },
+    // Ctrl+C, X and V are the browser's own events (transfer.js): only those may reach the clipboard on every address.
     {
-      id: "graph.copy", title: "Copy", group, keys: ["ctrl+c"], when: any,
+      id: "graph.copy", title: "Copy", group, when: any,
       run: on(async (stage) => {
         const text = copied(stage);
         if (text !== null) await write(text);
       }),
     },
     {
-      id: "graph.cut", title: "Cut", group, keys: ["ctrl+x"], when: any,
+      id: "graph.cut", title: "Cut", group, when: any,
       run: on(async (stage) => {
         const text = copied(stage);
         if (text !== null) await write(text);
         actions.run("graph.delete");
       }),
     },
-    { id: "graph.paste", title: "Paste", group, keys: ["ctrl+v"], run: on(async (stage, args) => pasteText(stage, args ?? {})) },
-    { id: "graph.pasteLinked", title: "Paste with links", group, keys: ["ctrl+shift+v"], run: on(async (stage, args) => pasteText(stage, { ...args, links: true })) },
+    { id: "graph.paste", title: "Paste", group, run: on(async (stage, args) => pasteText(stage, args ?? {})) },
+    { id: "graph.pasteLinked", title: "Paste with links", group, run: on(async (stage, args) => pasteText(stage, { ...args, links: true })) },
     { id: "graph.duplicate", title: "Duplicate", group, keys: ["ctrl+d"], when: any, run: on((stage) => duplicate(stage)) },
     { id: "graph.selectAll", title: "Select all", group, keys: ["ctrl+a"], run: on((stage) => stage.session.selection.set(stage.scene.items.keys(), stage.scene.view.groups.keys())) },
     { id: "graph.selectNone", title: "Select nothing", group, when: any, run: on((stage) => stage.session.selection.clear()) },

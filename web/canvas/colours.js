@@ -44,8 +44,23 @@ export function readTheme(host) {
   };
 }
 
+/** @type {Map<SlotType, string>[]} asked for at every frame, so kept */
+const known = [new Map(), new Map()];
+
 /** The colour of a socket type and of links that carry it. @param {SlotType} type @param {boolean} dark @returns {string} */
 export function colourOf(type, dark) {
+  const kept = known[dark ? 1 : 0];
+  let colour = kept.get(type);
+  if (colour === undefined) {
+    colour = mixed(type, dark);
+    if (kept.size > 2000) kept.clear();
+    kept.set(type, colour);
+  }
+  return colour;
+}
+
+/** @param {SlotType} type @param {boolean} dark */
+function mixed(type, dark) {
   if (isWildcard(type)) return dark ? "hsl(260 8% 70%)" : "hsl(260 8% 42%)";
   const name = typeNames(type)[0] ?? "";
   const [hue, saturation] = TYPES[name] ?? [hashed(name), 45];

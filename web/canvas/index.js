@@ -9,6 +9,7 @@ import { Minimap } from "./minimap.js";
 import { openSearch } from "./search.js";
 import { listenToPointers } from "./pointer.js";
 import { Stage } from "./stage.js";
+import { listenToTransfer } from "./transfer.js";
 
 /** @typedef {import("../core/records.js").Id} Id */
 /** @typedef {import("../session.js").Session} Session */
@@ -21,7 +22,7 @@ import { Stage } from "./stage.js";
  * @property {(factor: number) => void} zoom
  * @property {import("./camera.js").Camera} camera
  * @property {(clientX: number, clientY: number) => [number, number]} toGraph
- * @property {(graph: string | readonly Id[]) => void} enter  a subgraph by its id, or by the instances that lead to it; ROOT leads out
+ * @property {(graph: string, within?: readonly Id[]) => void} enter  a subgraph, by the instances that lead to it or else by some that do; ROOT leads out
  * @property {(name: string, listener: (detail: any) => void) => () => void} on  "search", "view" (pictures to look at), "entered", "camera", "changed"
  * @property {() => Promise<Blob>} picture  the whole graph as PNG
  * @property {() => void} definitionsChanged
@@ -53,6 +54,7 @@ export function mountCanvas(host, session) {
   const stops = [
     listenToPointers(stage),
     listenToFocus(stage),
+    listenToTransfer(stage),
     stage.on("search", (detail) => {
       const before = new Set(stage.scene.items.keys());
       openSearch(stage, detail);
@@ -76,10 +78,8 @@ export function mountCanvas(host, session) {
       stage.moved();
     },
     toGraph: (x, y) => stage.toGraph(x, y),
-    enter(graph) {
-      if (typeof graph !== "string") return stage.enter(graph);
-      if (graph === ROOT) return stage.enter([]);
-      const path = pathTo(session, graph);
+    enter(graph, within) {
+      const path = within ?? (graph === ROOT ? [] : pathTo(session, graph));
       if (path) stage.enter(path);
     },
     on: (name, listener) => stage.on(name, listener),

@@ -22,15 +22,17 @@ import { BYPASSED, MUTED } from "../core/records.js";
  * @property {(id: Id) => ImageBitmap | null} picture
  * @property {Id | null} hotWire
  * @property {ReadonlySet<Id>} hiddenWires  being dragged
+ * @property {boolean} moving  the view is being zoomed: small print can wait
  * @property {((item: Item) => boolean) | null} dims  nodes that do not fit what is being connected
  * @property {"curved" | "straight" | "hidden"} links
  * @property {boolean} grid
  */
 
 /** Below this scale a node is two rectangles. */
-export const FAR = 0.22;
-/** Below this scale widgets are bars without words. */
+export const FAR = 0.3;
+/** Below this scale widgets are bars without words; while zooming they are longer, since letters of every size are dear. */
 const READABLE = 0.42;
+const READABLE_MOVING = 0.9;
 const FONT = 'system-ui, "Segoe UI", Roboto, sans-serif';
 
 /**
@@ -167,18 +169,26 @@ function paintNodes(ctx, camera, items, look) {
   };
   /** @type {number[]} */
   const rings = [];
-  for (const { id, node, shape, bounds: [left, top, right, bottom] } of items) {
+  /** @type {Item[]} */
+  const pictures = [];
+  for (let i = 0; i < items.length; i++) {
+    const { id, node, shape, bounds: [left, top, right, bottom] } = items[i];
     if (look.mounted(id)) continue;
     const { status } = look.run(id);
     if (shape.height) box(bodyColour(node, look.theme), left, top + shape.title, right - left, bottom - top - shape.title);
     box(status === "error" ? look.theme.bad : status === "running" ? look.theme.busy : headColour(node, look.theme), left, top, right - left, shape.title || bottom - top);
     if (look.selected.has(id)) rings.push(left, top, right - left, bottom - top);
+    if (shape.media) pictures.push(items[i]);
   }
   for (const [colour, list] of boxes) {
     ctx.fillStyle = colour;
     ctx.beginPath();
     for (let i = 0; i < list.length; i += 4) ctx.rect(list[i], list[i + 1], list[i + 2], list[i + 3]);
     ctx.fill();
+  }
+  for (const { id, node, shape } of pictures) {
+    const { y, height } = /** @type {import("./layout.js").Row} */ (shape.media);
+    paintPicture(ctx, [node.pos[0] + 6, node.pos[1] + y, shape.width - 12, height], look.picture(id), look.theme);
   }
   if (rings.length) {
     ctx.strokeStyle = look.theme.accent;
@@ -246,7 +256,7 @@ export function paintNode(ctx, scale, item, look) {
   }
   if (!shape.collapsed) {
     ctx.font = `12px ${FONT}`;
-    const words = scale >= READABLE;
+    const words = scale >= (look.moving ? READABLE_MOVING : READABLE);
     ctx.fillStyle = theme.soft;
     if (words && shape.title) {
       shape.inputs.forEach((socket, i) => ctx.fillText(cut(ctx, face.inputs[i].label, width * 0.55), x + 14, y + socket.y));
@@ -254,28 +264,33 @@ export function paintNode(ctx, scale, item, look) {
       shape.outputs.forEach((socket, i) => ctx.fillText(cut(ctx, face.outputs[i].label, width * 0.55), x + socket.x - 14, y + socket.y));
       ctx.textAlign = "left";
     }
-    shape.widgets.forEach((row, i) => paintWidget(ctx, [x + 10, y + row.y, width - 20, row.height], face.widgets[i], theme, words));
+    ctx.fillStyle = theme.field;
+    ctx.beginPath();
+    for (const row of shape.widgets) words ? ctx.roundRect(x + 10, y + row.y, width - 20, row.height, 5) : ctx.rect(x + 10, y + row.y, width - 20, row.height);
+    ctx.fill();
+    if (words) shape.widgets.forEach((row, i) => paintWidget(ctx, [x + 10, y + row.y, width - 20, row.height], face.widgets[i], theme));
     if (shape.media) paintPicture(ctx, [x + 6, y + shape.media.y, width - 12, shape.media.height], look.picture(id), theme);
   }
   for (const side of /** @type {const} */ (["inputs", "outputs"])) {
+    let last = "";
     shape[side].forEach((socket, i) => {
-      ctx.fillStyle = colourOf(face[side][i].type, theme.dark);
-      ctx.beginPath();
+      const colour = colourOf(face[side][i].type, theme.dark);
+      if (colour !== last) {
+        if (last) ctx.fill();
+        ctx.fillStyle = last = colour;
+        ctx.beginPath();
+      }
+      ctx.moveTo(x + socket.x + 5, y + socket.y);
       ctx.arc(x + socket.x, y + socket.y, 5, 0, 7);
-      ctx.fill();
     });
+    if (last) ctx.fill();
   }
   ctx.globalAlpha = 1;
 }
 
-/** @param {CanvasRenderingContext2D} ctx @param {readonly [number, number, number, number]} rect @param {import("./face.js").FaceWidget} widget @param {Theme} theme @param {boolean} words */
-function paintWidget(ctx, rect, widget, theme, words) {
+/** @param {CanvasRenderingContext2D} ctx @param {readonly [number, number, number, number]} rect @param {import("./face.js").FaceWidget} widget @param {Theme} theme */
+function paintWidget(ctx, rect, widget, theme) {
   const [x, y, w, h] = rect;
-  ctx.fillStyle = theme.field;
-  ctx.beginPath();
-  ctx.roundRect(x, y, w, h, 5);
-  ctx.fill();
-  if (!words) return;
   const own = kind(kindOf(widget.input))?.paint;
   if (own) {
     ctx.save();

@@ -20,7 +20,10 @@ const NEAR = 0.42;
 /** Time a frame may spend building, and how many elements there may be at most. */
 const BUILD_MS = 4;
 const MOST_ELEMENTS = 2200;
-const SETTLED_MS = 180;
+const SETTLED_MS = 120;
+
+/** Where each graph of a document was looked at from, as long as the document is open. @type {WeakMap<object, Map<string, [number, number, number]>>} */
+const places = new WeakMap();
 
 export class Stage {
   camera = new Camera();
@@ -30,9 +33,10 @@ export class Stage {
   #frame = 0;
   #settle = 0;
   #moving = false;
+  #zooming = false;
+  #lastScale = 0;
   #listeners = /** @type {Map<string, Set<(detail: any) => void>>} */ (new Map());
   #stops = /** @type {(() => void)[]} */ ([]);
-  #cameras = /** @type {Map<string, [number, number, number]>} */ (new Map());
   /** Painting waits until this runs out: several changes, one frame. */
   #stale = false;
   /** @type {Set<Id>} links not painted, since they are in a person's hand */
@@ -67,7 +71,27 @@ export class Stage {
     this.scene = this.#sceneOf(session.graph);
     this.#follow();
     this.#resize();
-    this.fit();
+    this.#look();
+  }
+
+  get #places() {
+    const kept = places.get(this.session.document) ?? new Map();
+    places.set(this.session.document, kept);
+    return kept;
+  }
+
+  /** Remember where this graph is looked at from. */
+  #remember() {
+    this.#places.set(this.session.within.join(":"), [this.camera.x, this.camera.y, this.camera.scale]);
+  }
+
+  /** Look at the graph from where it was looked at last, else at all of it. */
+  #look() {
+    const kept = this.#places.get(this.session.within.join(":"));
+    if (kept) [this.camera.x, this.camera.y, this.camera.scale] = kept;
+    else this.fit();
+    this.#lastScale = this.camera.scale;
+    this.invalidate();
   }
 
   /** @param {string} graph */
@@ -157,7 +181,7 @@ export class Stage {
   /** Go into an instance, or back out: the ids of the instances that lead there. @param {readonly Id[]} within */
   enter(within) {
     const { session } = this;
-    this.#cameras.set(session.within.join(":"), [this.camera.x, this.camera.y, this.camera.scale]);
+    this.#remember();
     let graph = ROOT;
     /** @type {Id[]} */
     const path = [];
@@ -171,10 +195,7 @@ export class Stage {
     this.scene = this.#sceneOf(graph);
     this.#unmountAll();
     session.selection.set([], [], graph);
-    const kept = this.#cameras.get(path.join(":"));
-    if (kept) [this.camera.x, this.camera.y, this.camera.scale] = kept;
-    else this.fit();
-    this.invalidate();
+    this.#look();
     this.emit("entered", { graph, within: path });
   }
 
@@ -209,18 +230,23 @@ export class Stage {
 
   /** The camera is somewhere else. */
   moved() {
-    if (!this.#moving) {
-      this.#moving = true;
-      this.layer.classList.add("moving"); // keeps the browser from drawing all text anew at every step
-    }
+    if (this.camera.scale !== this.#lastScale) this.#zooming = true;
+    this.#lastScale = this.camera.scale;
+    this.#moving = true;
     clearTimeout(this.#settle);
     this.#settle = setTimeout(() => {
-      this.#moving = false;
-      this.layer.classList.remove("moving");
+      if (this.#zooming) this.#sharpen();
+      this.#moving = this.#zooming = false;
       this.invalidate();
     }, SETTLED_MS);
     this.invalidate();
     this.emit("camera", this.camera);
+  }
+
+  /** The elements are kept as one drawn sheet, which makes moving cheap. After zooming the sheet is drawn anew at its size. */
+  #sharpen() {
+    this.layer.classList.add("sharpening");
+    requestAnimationFrame(() => requestAnimationFrame(() => this.layer.classList.remove("sharpening")));
   }
 
   /** Client coordinates to graph units. @param {number} clientX @param {number} clientY */
@@ -243,7 +269,7 @@ export class Stage {
     this.ratio = Math.min(2, devicePixelRatio || 1);
     this.canvas.width = Math.round(width * this.ratio);
     this.canvas.height = Math.round(height * this.ratio);
-    if (first) this.fit();
+    if (first) this.#look();
     this.invalidate();
     this.draw(); // at once: an emptied canvas would flash
   }
@@ -277,7 +303,8 @@ export class Stage {
 
   draw() {
     const { camera } = this;
-    this.layer.style.transform = `scale(${camera.scale}) translate(${-camera.x}px, ${-camera.y}px)`;
+    const whole = (/** @type {number} */ pixels) => Math.round(pixels * this.ratio) / this.ratio; // between pixels letters would blur
+    this.layer.style.transform = `translate(${whole(-camera.x * camera.scale)}px, ${whole(-camera.y * camera.scale)}px) scale(${camera.scale})`;
     paint(this.ctx, this.ratio, camera, this.scene, this.look());
     this.emit("drawn", camera);
   }
@@ -289,7 +316,8 @@ export class Stage {
       theme: this.theme,
       selected: selection.selected.nodes,
       selectedGroups: selection.selected.groups,
-      mounted: (id) => this.views.has(id),
+      mounted: this.layer.hidden ? () => false : (id) => this.views.has(id),
+      moving: this.#zooming,
       run: (id) => this.run(id),
       picture: (id) => this.pictures.of(this.run(id)),
       hotWire: this.hotWire,
@@ -300,14 +328,25 @@ export class Stage {
     };
   }
 
-  /** Build elements for nodes that came near, take away those that are gone. @returns {boolean} whether some are still to be built */
+  /**
+   * Build elements for nodes that came near, take away those that are gone. While the camera moves nothing is built: what comes near may
+   * be gone again in a moment, and the painter shows it as well.
+   * @returns {boolean} whether some are still to be built or taken away
+   */
   #build() {
     const { camera } = this;
     const near = camera.scale >= NEAR;
+    this.layer.hidden = !near && this.focused === null && !this.held.size;
+    if (this.#moving && near) return false;
+    const until = performance.now() + BUILD_MS;
     const [x, y, w, h] = camera.visible(near ? 60 : 0);
     const wanted = near ? this.scene.nodesIn([x, y, x + w, y + h]) : [];
     const keep = new Set(wanted.map(({ id }) => id));
-    for (const id of [...this.views.keys()]) if (!keep.has(id) && !this.#stays(id)) this.#unmount(id);
+    for (const id of [...this.views.keys()]) {
+      if (keep.has(id) || this.#stays(id)) continue;
+      if (performance.now() > until) return true;
+      this.#unmount(id);
+    }
     if (this.focused !== null && !this.views.has(this.focused)) {
       const item = this.scene.items.get(this.focused);
       if (item) this.#mount(item);
@@ -318,7 +357,6 @@ export class Stage {
     /** @param {Item} item */
     const distance = ({ bounds }) => Math.hypot((bounds[0] + bounds[2]) / 2 - cx, (bounds[1] + bounds[3]) / 2 - cy);
     missing.sort((a, b) => distance(a) - distance(b));
-    const until = performance.now() + BUILD_MS;
     for (const item of missing) {
       if (this.#weight > MOST_ELEMENTS) return false;
       if (performance.now() > until) return true;
@@ -437,6 +475,7 @@ export class Stage {
   }
 
   destroy() {
+    this.#remember();
     cancelAnimationFrame(this.#frame);
     clearTimeout(this.#settle);
     for (const stop of this.#stops) stop();

@@ -8,8 +8,8 @@ import { make } from "./dom.js";
 /** @param {readonly Pick<Output, "url" | "filename">[]} outputs @param {number} [at] @returns {() => void} closes it */
 export function openViewer(outputs, at = 0) {
   const before = document.activeElement;
-  const dialog = make("dialog", "viewer", null, { "aria-label": t("Picture") });
-  const frame = make("div", "viewer-frame", null, { "data-own-pointer": "" });
+  const dialog = make("dialog", "lightbox", null, { "aria-label": t("Picture") });
+  const frame = make("div", "lightbox-frame", null, { "data-own-pointer": "" });
   const image = make("img", "", null, { draggable: "false" });
   const second = make("img", "over", null, { draggable: "false", alt: "" });
   const slider = make("input", "", null, { type: "range", min: "0", max: "100", value: "50", "aria-label": t("How much of each picture") });
@@ -18,7 +18,7 @@ export function openViewer(outputs, at = 0) {
   const previous = make("button", "quiet", "←", { type: "button", "aria-label": t("Picture before") });
   const next = make("button", "quiet", "→", { type: "button", "aria-label": t("Next picture") });
   const compare = make("button", "quiet", t("Compare"), { type: "button", "aria-pressed": "false" });
-  const foot = make("div", "viewer-foot");
+  const foot = make("div", "lightbox-foot");
   foot.append(previous, next, words, ...(outputs.length > 1 ? [compare] : []), slider, close);
   frame.append(image, second);
   dialog.append(frame, foot);

@@ -43,7 +43,7 @@ export function attach(field, context) {
     close();
     list = make("ul", "", null, { role: "listbox", id: uniqueId("list"), "aria-label": "Embeddings" });
     chosen = 0;
-    const panel = make("div", "palette");
+    const panel = make("div", "picker");
     list.append(...found.map((name, i) => {
       const row = make("li", "", name, { role: "option", id: `${list?.id}-${i}`, "aria-selected": String(i === 0) });
       row.addEventListener("pointerdown", (event) => {

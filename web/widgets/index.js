@@ -1,7 +1,10 @@
-// The widgets every graph needs. Others are fetched when a node asks for them.
+// The widgets there are. What is large (completion, the mask editor, markdown itself) they fetch when it is asked for.
 
 import "./number.js";
 import "./text.js";
 import "./toggle.js";
 import "./combo.js";
 import "./prompt.js";
+import "./upload.js";
+import "./colour.js";
+import "./markdown.js";
