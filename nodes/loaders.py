@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from backend.base.errors import NotInstalled, Problem
+from backend.codecs.tiny.spec import LATENTS
 from backend.encoders.clip.joint import JointClip
 from backend.engine.context import Blocker, Context
 from backend.families import load
@@ -187,13 +188,17 @@ def dual_clip_loader(
 def vae_loader(
     ctx: Context,
     *,
-    vae_name: str = Choice(Files("vae", ("pixel_space",), coders=("taesd", "taesdxl", "taesd3", "taef1"))),
+    vae_name: str = Choice(Files("vae", ("pixel_space",), coders=tuple(LATENTS))),
 ) -> Vae:
-    """Load a VAE."""
-    if vae_name == "pixel_space" or vae_name in ("taesd", "taesdxl", "taesd3", "taef1"):
-        what = "Models that work on pixels" if vae_name == "pixel_space" else f"The small autoencoder {vae_name}"
-        hint = "Choose the VAE that belongs to your model."
+    """Load a VAE, large or tiny (taesd and its kin, whose two files lie in vae_approx)."""
+    if vae_name == "pixel_space":
+        what, hint = "Models that work on pixels", "Choose the VAE that belongs to your model."
         raise NotInstalled(f"{what}: this model family is not installed yet.", hint=hint, node=ctx.node, input="vae_name")
+    if vae_name in LATENTS:
+        try:
+            return load.load_tiny_vae(vae_name, ctx.services)
+        except Problem as problem:
+            raise problem.at(node=ctx.node, input="vae_name", file=vae_name) from problem.__cause__
     return open_named(ctx, "vae_name", "vae", vae_name, lambda path: load.load_vae(path, ctx.services))
 
 

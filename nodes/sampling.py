@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from backend.base.errors import Problem
 from backend.diffusion.ksample import ksample
 from backend.diffusion.latent import LatentFormat
-from backend.diffusion.preview import encoder
+from backend.diffusion.preview import Decode, encoder
 from backend.diffusion.samplers import SAMPLERS, Step
 from backend.engine.context import Context, Preview
+from backend.families import load
 from backend.graph.declare import Choice, Float, Int, Seed, Wired, node
 from nodes.schedulers import SCHEDULER_NAMES
 from nodes.types import Conditioning, Latent, Model
@@ -18,12 +20,25 @@ sampler_node = partial(node, category="sampling", module="nodes")
 SAMPLER_NAMES = tuple(SAMPLERS)
 
 
+def small_decoder(ctx: Context, latent: LatentFormat) -> Decode | None:
+    """The tiny decoder for previews of these latents where it is wanted (`--preview-method taesd`) and its files are there."""
+    if ctx.services.settings.preview_method != "taesd" or latent.tiny is None:
+        return None
+    try:
+        vae = load.load_tiny_vae(latent.tiny.removesuffix("_decoder"), ctx.services)
+    except Problem as problem:
+        ctx.log(f"Previews show rough colours: {problem.message} {problem.hint}")
+        return None
+    pool = ctx.services.pool
+    return lambda x0: vae.decode(latent.process_out(x0.float().cpu()), pool).movedim(-1, 1)
+
+
 def watch(ctx: Context, steps: int, latent: LatentFormat) -> Callable[[Step], None]:
     """A report of each step as progress with a picture of the estimate; raises Interrupted when the run was cancelled."""
-    settings = ctx.services.settings
+    settings, decode = ctx.services.settings, small_decoder(ctx, latent)
 
     def on_step(step: Step) -> None:
-        encode = None if settings.preview_method == "none" else encoder(step.denoised, latent, most=settings.preview_size)
+        encode = None if settings.preview_method == "none" else encoder(step.denoised, latent, most=settings.preview_size, decode=decode)
         ctx.progress(min(step.i + 1, steps), steps, Preview(encode) if encode else None)
 
     return on_step

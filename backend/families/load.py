@@ -19,6 +19,7 @@ from backend.base.errors import BadFile, BadInput, MissingFile, UnknownModel
 from backend.base.paths import Folders
 from backend.codecs.kl import spec as kl
 from backend.codecs.kl.spec import VaeHandle
+from backend.codecs.tiny import spec as tiny
 from backend.diffusion.handle import ModelHandle
 from backend.encoders.clip import spec as clip_spec
 from backend.encoders.clip.handle import ClipHandle
@@ -96,10 +97,20 @@ def load_diffusion_model(path: Path | str, services: Services) -> ModelHandle:
 def load_vae(path: Path | str, services: Services) -> VaeHandle:
     """The VAE of a stand-alone file, a checkpoint or a diffusers folder's `vae`. Raises MissingFile, BadFile, UnknownModel."""
     file = open_weights(path)
-    vae = kl.from_file(file, services.device.compute_dtype("vae", services.settings))
+    dtype = services.device.compute_dtype("vae", services.settings)
+    vae = kl.from_file(file, dtype) or tiny.from_file(file, dtype)
     if vae is None:
         raise _unknown(file, "VAE")
     return vae
+
+
+def load_tiny_vae(name: str, services: Services) -> VaeHandle:
+    """The tiny autoencoder of that name (see codecs.tiny.spec.LATENTS) from its two files in vae_approx. Raises MissingFile, BadFile."""
+    files = []
+    for half in ("encoder", "decoder"):
+        known = (f for f in services.folders.list("vae_approx") if Path(f).name.startswith(f"{name}_{half}."))
+        files.append(open_weights(services.folders.find_or_raise("vae_approx", next(known, f"{name}_{half}.safetensors"))))
+    return tiny.from_pair(files[0], files[1], name, services.device.compute_dtype("vae", services.settings))
 
 
 def load_text_encoder(path: Path | str, services: Services) -> ClipHandle | JointClip:

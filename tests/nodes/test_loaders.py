@@ -153,7 +153,6 @@ def test_lora_that_fits_nothing(bench: Bench) -> None:
         lambda ctx: loaders.clip_loader(ctx, clip_name="t.safetensors", type="wan"),
         lambda ctx: loaders.dual_clip_loader(ctx, clip_name1="a", clip_name2="b", type="sd3"),
         lambda ctx: loaders.vae_loader(ctx, vae_name="pixel_space"),
-        lambda ctx: loaders.vae_loader(ctx, vae_name="taesd"),
         lambda ctx: not_installed.style_model_loader(ctx, style_model_name="s"),
         lambda ctx: not_installed.style_model_apply(
             ctx, conditioning=[], style_model=None, clip_vision_output=None, strength=1.0, strength_type="multiply"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -26,12 +27,26 @@ _PEAK = 8
 _TILE, _OVERLAP = 512, 64
 
 
+class PixelSizes(Protocol):
+    """What is asked of an autoencoder's sizes, of whatever kind it is."""
+
+    @property
+    def factor(self) -> int: ...
+    @property
+    def embed_dim(self) -> int: ...
+    @property
+    def in_channels(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class VaeHandle:
     """What travels on a VAE wire. Latents here are as the autoencoder makes them: no model's scale is applied."""
 
     loadable: Loadable
-    sizes: KLSizes
+    """Of a net with `encode(pixels, noise)` and `decode(latent)`, pixels in -1..1."""
+    sizes: PixelSizes
 
     @property
     def factor(self) -> int:
@@ -122,7 +137,6 @@ class VaeHandle:
 
     def _run(self, loadable: Loadable, x: Tensor, noise: Tensor | None, pool: Pool, working: int, run: Run) -> Tensor:
         with torch.inference_mode(), pool.lease(loadable, working) as net:
-            assert isinstance(net, AutoencoderKL)
             x = x.to(pool.device, loadable.dtype).contiguous(memory_format=torch.channels_last)
             out = run(net, x, None if noise is None else noise.to(pool.device, loadable.dtype)).float().cpu()
         return out.clone()  # a plain tensor, free of inference mode
@@ -146,7 +160,7 @@ class VaeHandle:
             )
 
 
-Run = Callable[[AutoencoderKL, Tensor, Tensor | None], Tensor]
+Run = Callable[[Any, Tensor, Tensor | None], Tensor]
 _OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError, RuntimeError)
 
 
@@ -156,12 +170,14 @@ def _reraise_other(error: Exception) -> None:
         raise error
 
 
-def _encode(net: AutoencoderKL, x: Tensor, noise: Tensor | None) -> Tensor:
-    return net.encode(x, noise)
+def _encode(net: Any, x: Tensor, noise: Tensor | None) -> Tensor:
+    latent: Tensor = net.encode(x, noise)
+    return latent
 
 
-def _decode(net: AutoencoderKL, x: Tensor, noise: Tensor | None) -> Tensor:
-    return net.decode(x)
+def _decode(net: Any, x: Tensor, noise: Tensor | None) -> Tensor:
+    pixels: Tensor = net.decode(x)
+    return pixels
 
 
 def _to_pixels(x: Tensor) -> Tensor:
