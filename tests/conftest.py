@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported anywhere: small nets are slower on many threads
 
+import importlib.util
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+_find_spec = importlib.util.find_spec
+
+
+def _without_torchvision(name: str, package: str | None = None) -> Any:
+    """transformers imports torchvision where it finds it, and cannot beside a CPU torch: the wheel's compiled half is for CUDA."""
+    return None if name.split(".")[0] == "torchvision" else _find_spec(name, package)
+
+
+importlib.util.find_spec = _without_torchvision
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
