@@ -15,13 +15,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from backend.base.config import Settings, parse
 from backend.base.errors import Problem
-from backend.base.events import Event, NodeStarted, Progress, to_json
+from backend.base.events import Event, NodeLog, NodeStarted, Progress, to_json
 from backend.workers.beacon import Beacon
 from backend.workers.protocol import Outbox, binary_frame, read_frame_blocking, take_stdio
 
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from backend.graph.reader import Reader
     from backend.graph.registry import Registry
     from backend.memory.device import DeviceFacts
-    from backend.memory.pool import Pool
+    from backend.memory.pool import Loadable, Move, Pool
 
 _PR_SET_PDEATHSIG = 1
 _QUESTIONERS = 2
+_WORTH_TELLING = 32 << 20  # bytes
 
 
 class Pipe:
@@ -112,6 +113,7 @@ class Worker:
         self._described: dict[str, Any] = {}
         self._job = ""
         self._owner: str | None = None
+        self._node = ""
         self._beacon = Beacon.inherited()
 
     def start(self) -> None:
@@ -145,8 +147,10 @@ class Worker:
             services=services,
             around=torch.inference_mode,
             on_out_of_memory=self._unload,
+            tighten=self._tighten,
         )
         self._reader = Reader()
+        self.pool.upcoming, self.pool.on_move = self._upcoming, self._moved
         self._described = {id: to_wire(t) for id, t in self.registry.items()}
         self.pipe.answers.update(validate=self._validate, refresh=self._refresh, memory=self._memory)
         self.pipe.figures = self._figures
@@ -162,9 +166,11 @@ class Worker:
         )
 
     def _emit(self, event: Event) -> None:
-        if event.__class__ is NodeStarted and self._beacon is not None:
+        if event.__class__ is NodeStarted:
             assert isinstance(event, NodeStarted)
-            self._beacon.set(self._job, event.display or event.node)
+            self._node = event.display or event.node
+            if self._beacon is not None:
+                self._beacon.set(self._job, self._node)
         self.pipe.outbox.event(self._job, event)
 
     def work(self) -> None:
@@ -183,6 +189,7 @@ class Worker:
         self._serve_user(job["extra"].get("owner"))
         prompt = self._reader.read(document)
         outcome = self.executor.run(Job(id, prompt, tuple(job["targets"]), job["extra"]), lambda: self.pipe.is_cancelled(id))
+        self.pool.relax()
         self.pipe.forget(id)
         self.pipe.outbox.message({"op": "done", "id": id, "outcome": outcome.to_json()})
 
@@ -195,6 +202,21 @@ class Worker:
         services = self.executor.services
         services.folders = self.folders if owner is None else self.folders.of_user(owner)
         services.folders.create()
+
+    def _upcoming(self) -> Iterator[Loadable]:
+        """The nets behind the values that the rest of the graph will read."""
+        for value in self.executor.ahead():
+            found = getattr(value, "loadable", None)
+            if found is not None:
+                yield found
+
+    def _moved(self, move: Move) -> None:
+        if move.nbytes >= _WORTH_TELLING:
+            self.pipe.outbox.event(self._job, NodeLog(self._node, move.sentence()))
+
+    def _tighten(self) -> str:
+        limit = self.pool.tighten()
+        return f"Memory ran out. Models may now fill {limit / 1e6:,.0f} MB, the rest is read at each use, and the node is run once more."
 
     def _free(self, unload_models: bool, free_memory: bool) -> None:
         if free_memory:
@@ -237,7 +259,9 @@ class Worker:
         return changed
 
     def _memory(self, _: Any) -> Any:
-        return {"models": self.pool.table(), "device": self._figures()}
+        moves = [{"at": m.at, "what": m.sentence(), "seconds": m.seconds} for m in list(self.pool.moves)]
+        budget = self.pool.budget
+        return {"models": self.pool.table(), "moves": moves, "budget": budget, "device": self._figures()}
 
     def _device(self) -> dict[str, Any]:
         """The device in the published form; clients split the name at its colons."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from backend.base import events as ev
-from backend.base.errors import Interrupted, OutOfMemory, Problem
+from backend.base.errors import Interrupted, Problem
 from backend.base.jsonable import dumps, plain
 from backend.engine.cache import Classic, OutputCache
 from backend.engine.job import Instances, Job, Trace, now
+from backend.engine.oom import OOM_HINT, is_out_of_memory, memory_sentence
 from backend.engine.run import Run
 from backend.engine.schedule import Cycle
 from backend.graph.registry import Registry
@@ -23,7 +23,6 @@ from backend.graph.registry import Registry
 __all__ = ["Executor", "Job", "Outcome"]
 
 _MOST = 100  # values of one input that an error report names
-OOM_HINT = "Try a smaller size or batch, a tiled node, or free memory held by other programs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +45,6 @@ def class_name(kind: type[BaseException]) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, ours or a library's word for it (torch's CPU allocator has no type of its own)."""
-    if isinstance(error, (OutOfMemory, MemoryError)) or any(k.__name__ == "OutOfMemoryError" for k in type(error).__mro__):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def memory_sentence(error: BaseException) -> str:
-    """What ran out, for a person; with the size asked for where the error names it."""
-    asked = re.search(r"allocate (\d+) bytes", str(error))
-    size = f": it asked for {int(asked[1]) / 1e9:,.1f} GB at once" if asked else ""
-    return f"This node needs more memory than there is{size}."
-
-
 def _brief(value: Any) -> Any:
     """A value in a form fit to print; what would fill pages is cut."""
     made = plain(value)
@@ -71,7 +56,8 @@ def _brief(value: Any) -> Any:
 class Executor:
     """`run(job, cancelled)` never raises; it emits events and says how it ended.
 
-    `around()` gives a context in which each run takes place (no gradients), `on_out_of_memory()` is called after a node ran out of memory.
+    `around()` gives a context in which each run takes place (no gradients). When a node runs out of memory, `tighten()` is called and the
+    node called once more; when that fails too, `on_out_of_memory()`.
     """
 
     def __init__(
@@ -83,6 +69,7 @@ class Executor:
         services: Any = None,
         around: Callable[[], AbstractContextManager[Any]] = nullcontext,
         on_out_of_memory: Callable[[], None] = lambda: None,
+        tighten: Callable[[], str] | None = None,
     ) -> None:
         self.registry = registry
         self.emit = emit
@@ -90,8 +77,14 @@ class Executor:
         self.services = services
         self._around = around
         self._on_out_of_memory = on_out_of_memory
+        self._tighten = tighten
+        self._run: Run | None = None
         self._instances = Instances()
         self._trace = Trace()
+
+    def ahead(self) -> Iterator[Any]:
+        """Values that the nodes still to run will read, the next first, as far as they are known. Empty between runs."""
+        return iter(()) if self._run is None else self._run.ahead()
 
     def forget(self) -> None:
         """Drop all kept results and node objects."""
@@ -104,7 +97,8 @@ class Executor:
         self.emit(ev.RunStarted(now()))
         self._instances.begin(job.prompt)
         registry = self.registry.refreshed({n.type for n in job.prompt.nodes.values()})
-        run = Run(job, registry, self.cache, self.emit, cancelled, self.services, self._instances, self._trace)
+        run = Run(job, registry, self.cache, self.emit, cancelled, self.services, self._instances, self._trace, self._tighten)
+        self._run = run
         status, failure = "success", None
         try:
             with self._around():
@@ -123,6 +117,7 @@ class Executor:
                 self._on_out_of_memory()
         finally:
             run.loop.close()
+            self._run = None
         if run.digests:
             self._trace = Trace(job.prompt.nodes, run.digests, run.prints, run.signed, run.personal)
         return Outcome(status, failure, time.perf_counter() - began, len(run.executed), run.cached)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from backend.base import events as ev
@@ -16,12 +17,14 @@ from backend.engine.context import Blocker, Context
 from backend.engine.expand import Pending, RunGraph
 from backend.engine.job import Instances, Job, Trace, now
 from backend.engine.loop import Loop
+from backend.engine.oom import is_out_of_memory
 from backend.engine.schedule import Schedule
 from backend.engine.signature import again, encode, personal_types, signatures, unique, why
 from backend.graph.document import Link, Node
 from backend.graph.registry import Registry
 from backend.graph.schema import NodeType
 
+_FARTHEST = 64  # nodes between a value that is known and who will read what is made of it
 WAIT = 0.05  # seconds between looks at the cancel flag while only asynchronous nodes are under way
 
 
@@ -38,7 +41,9 @@ class Run:
         services: Any,
         instances: Instances,
         before: Trace,
+        tighten: Callable[[], str] | None = None,
     ) -> None:
+        self.tighten = tighten
         self.job = job
         self.registry = registry
         self.cache = cache
@@ -226,14 +231,55 @@ class Run:
             if needs:
                 self._wanted(self.schedule.defer(id, needs))
                 return
-        call = Call(node, t, given)
-        if call.start(lambda: self._context(node, t), lambda block: self._blocked(node, block)):
+        call, waits = self._call(node, t, given)
+        if waits:
             call.task = self.loop.start(call.results)
             if not call.task.done():
                 self.parked[id] = call
                 return
             call.results = call.task.result()
         self._returned(call)
+
+    def _call(self, node: Node, t: NodeType, given: lists.Lists) -> tuple[Call, bool]:
+        """Call a node; once more, with less kept in memory, when memory runs out. True: it is not done yet."""
+        blocked = functools.partial(self._blocked, node)
+        for last in (False, True):
+            call = Call(node, t, given)
+            try:
+                return call, call.start(lambda: self._context(node, t), blocked)
+            except Exception as error:
+                if last or self.tighten is None or not is_out_of_memory(error):
+                    raise
+                error.__traceback__ = None  # its frames hold the tensors that did not fit
+            del call
+            self.emit(ev.NodeLog(node.id, self.tighten()))
+        raise AssertionError  # the second try returns or raises
+
+    def ahead(self) -> Iterator[Any]:
+        """Values that the nodes still to run will read, the next first, as far as they are known."""
+        for id in self.schedule.waiting():
+            node = self.graph.nodes.get(id)
+            for link in node.links().values() if node is not None else ():
+                known = self._origin(link)
+                if known is not None:
+                    yield from self.results[known.node].outputs[known.slot]
+
+    def _origin(self, link: Link) -> Link | None:
+        """The known value that a value not there yet will be made of: the input of the same kind of the node that makes it, and so on."""
+        for _ in range(_FARTHEST):
+            result = self.results.get(link.node)
+            if result is not None:
+                return link if link.slot < len(result.outputs) else None
+            node = self.graph.nodes.get(link.node)
+            t = self.registry.get(node.type) if node is not None else None
+            if node is None or t is None or link.slot >= len(t.outputs):
+                return None
+            kind = t.outputs[link.slot].kind
+            before = next((v for k, v in node.links().items() if k in t.by_name and t.by_name[k].kind == kind), None)
+            if before is None:
+                return None
+            link = before
+        return None
 
     def _say_started(self, node: Node) -> None:
         id, before, g = node.id, self.before, self.graph

@@ -122,6 +122,11 @@ class Schedule:
         names = list(path)
         return tuple(names[names.index(id) :])
 
+    def waiting(self) -> list[str]:
+        """The nodes that are still to be handed out, in about the order in which they will be: what was wanted last is needed first."""
+        rank = self._rank
+        return [id for i, id in reversed(list(enumerate(self._order))) if rank.get(id) == i and id not in self._running]
+
     @property
     def running(self) -> int:
         """How many nodes were handed out and are neither finished nor deferred."""

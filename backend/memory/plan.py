@@ -14,6 +14,8 @@ class Held:
     nbytes: int
     last_used: int
     leased: bool = False
+    next_use: int | None = None
+    """How many other models the rest of the graph uses before this one; None when it does not use it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +35,37 @@ class Placement:
     resident: tuple[bool, ...]
 
 
-def place(demand: Demand, held: Sequence[Held], budget: int) -> Placement:
-    """Evict the least recently used until the demand fits; what still does not fit is streamed through a window of two layers.
+def _expendable(held: Held) -> tuple[int, int, int, int, str]:
+    """Sorts what can be missed first to the front."""
+    if held.next_use is None:
+        return (0, 0, held.last_used, -held.nbytes, held.key)
+    return (1, -held.next_use, -held.nbytes, held.last_used, held.key)
 
-    Leased nets are never evicted. The sum of what stays and what becomes resident never exceeds `budget` unless what is leased
-    alone does.
+
+def next_to_read(upcoming: Sequence[tuple[str, int]], held: Sequence[Held], working: int, budget: int) -> str | None:
+    """Which of the models to come (key, bytes; the next first) is worth reading while the present one computes: the first that is not
+    there, if it fits beside all that is held and `working` bytes of activations. Reading further ahead would only push out what comes
+    before."""
+    present = {h.key for h in held}
+    used = sum(h.nbytes for h in held) + working
+    for key, nbytes in upcoming:
+        if key not in present:
+            return key if used + nbytes <= budget else None
+    return None
+
+
+def place(demand: Demand, held: Sequence[Held], budget: int) -> Placement:
+    """Evict what is needed last until the demand fits; what still does not fit is streamed through a window of two layers.
+
+    Nets that the rest of the graph does not use go first, the longest unused before others; then those whose next use is farthest away
+    (Belady 1966), the larger first among equals. Leased nets are never evicted. The sum of what stays and what becomes resident never
+    exceeds `budget` unless what is leased alone does.
     """
     others = [h for h in held if h.key != demand.key]
     used = sum(h.nbytes for h in others)
     need = sum(demand.layers) + demand.working
     evict: list[str] = []
-    for victim in sorted((h for h in others if not h.leased), key=lambda h: (h.last_used, h.key)):
+    for victim in sorted((h for h in others if not h.leased), key=_expendable):
         if used + need <= budget:
             break
         evict.append(victim.key)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import functools
 import gc
+import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from backend.memory.heap import trim
-from backend.memory.plan import Demand, Held, place
+from backend.memory.plan import Demand, Held, next_to_read, place
 from backend.nn.layers import Layer
 from backend.weights.file import Views
 from backend.weights.slot import Delta, Resident, Streamed, materialise
@@ -42,6 +45,30 @@ class Loadable:
     """What the net computes in and its weights are kept in."""
 
 
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Something the pool did, in words: when (seconds since the epoch), with which net, what and why, how many bytes, how many seconds."""
+
+    at: float
+    key: str
+    what: str
+    why: str
+    nbytes: int = 0
+    seconds: float = 0.0
+
+    def sentence(self) -> str:
+        """For logs."""
+        return f"{title(self.key)}: {self.what}, {self.nbytes / 1e6:,.0f} MB, {self.why}."
+
+
+def title(key: str) -> str:
+    """The file and part that a key names."""
+    file, _, rest = key.partition("@")
+    part = rest.partition("#")[2]
+    name = file.replace("\\", "/").rpartition("/")[2]
+    return f"{name} ({part})" if part else name
+
+
 @dataclass(eq=False)
 class _Live:
     """A net with slots hung for one loadable."""
@@ -54,6 +81,7 @@ class _Live:
     """Full parameter name -> number of values."""
     last_used: int = 0
     leases: int = 0
+    why: str = ""
 
     def nbytes(self) -> int:
         return sum(slot.nbytes for slot in self.residents())
@@ -67,7 +95,11 @@ class _Live:
 
 
 class Pool:
-    """Keeps nets on one device within `budget` bytes (None: no limit)."""
+    """Keeps nets on one device within `budget` bytes (None: no limit).
+
+    `upcoming()` names the nets that the rest of the graph will use, the next first, as far as it is known: it decides who goes and what is
+    read ahead. `on_move` hears of each move.
+    """
 
     def __init__(self, device: torch.device | str = "cpu", budget: int | None = None) -> None:
         self.device = torch.device(device)
@@ -75,6 +107,11 @@ class Pool:
         self._live: dict[str, _Live] = {}
         self._clock = 0
         self._lock = threading.RLock()
+        self._tier = 0
+        self._reading = ""
+        self.upcoming: Callable[[], Iterable[Loadable]] = tuple
+        self.on_move: Callable[[Move], None] = lambda move: None
+        self.moves: deque[Move] = deque(maxlen=_REMEMBERED)
 
     @contextmanager
     def lease(self, loadable: Loadable, working: int = 0) -> Iterator[nn.Module]:
@@ -103,16 +140,42 @@ class Pool:
         """Bytes that could be used beside what is leased now."""
         with self._lock:
             used = sum(live.nbytes() for live in self._live.values() if live.leases)
-        return (self.budget if self.budget is not None else 1 << 62) - used
+        return self._limit() - used
 
-    def free(self) -> None:
-        """Drop every net that is not leased, and give cached device memory back."""
+    def free(self, why: str = "memory was to be freed") -> None:
+        """Drop every net that is not leased, and give the memory back to the system."""
         with self._lock:
             for key in [key for key, live in self._live.items() if not live.leases]:
-                self._live.pop(key)
+                self._drop(key, why)
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+        trim()
+
+    def tighten(self) -> int:
+        """Memory ran out: make room, and until `relax` keep nets only in a fraction of what they filled when it did, streaming the rest.
+        Returns that number of bytes."""
+        with self._lock:
+            filled = sum(live.nbytes() for live in self._live.values())
+            self._tier = max(1, min(filled, self._limit()) // _TIGHTER)
+            limit = self._tier
+        self.free("memory ran out")
+        return limit
+
+    def relax(self) -> None:
+        """Plan with the whole budget again."""
+        self._tier = 0
+
+    def _limit(self) -> int:
+        budget = self.budget if self.budget is not None else 1 << 62
+        return min(budget, self._tier) if self._tier else budget
+
+    def _drop(self, key: str, why: str) -> None:
+        self._note(Move(time.time(), key, "dropped", why, self._live.pop(key).nbytes()))
+
+    def _note(self, move: Move) -> None:
+        self.moves.append(move)
+        self.on_move(move)
 
     def table(self) -> list[dict[str, Any]]:
         """What is held now, most recently used first."""
@@ -121,11 +184,13 @@ class Pool:
             return [
                 {
                     "key": key,
+                    "title": title(key),
                     "dtype": str(live.loadable.dtype).removeprefix("torch."),
                     "resident_bytes": live.nbytes(),
                     "streamed": sum(isinstance(layer.slots.get(name), Streamed) for layer, name in live.places.values()),
                     "patches": live.loadable.fingerprint,
                     "leased": bool(live.leases),
+                    "why": live.why,
                 }
                 for key, live in rows
             ]
@@ -162,13 +227,18 @@ class Pool:
         live.last_used = self._clock
         names = list(live.places)
         sizes = [live.counts[name] * loadable.dtype.itemsize for name in names]
-        budget = self.budget if self.budget is not None else 1 << 62
-        held = [Held(k, v.nbytes(), v.last_used, bool(v.leases)) for k, v in self._live.items()]
+        total, budget = sum(sizes), self._limit()
+        uses = [one for one in self.upcoming() if one.key != loadable.key]
+        order = {key: i for i, key in enumerate(dict.fromkeys(one.key for one in uses))}
+        held = [Held(k, v.nbytes(), v.last_used, bool(v.leases), order.get(v.loadable.key)) for k, v in self._live.items()]
         placement = place(Demand(key, tuple(sizes), working), held, budget)
         for victim in placement.evict:
-            self._live.pop(victim)
+            when = "which the rest of the graph does not use" if order.get(victim) is None else "which is needed later than others"
+            self._drop(victim, f"to make room for {title(key)}: {(total + working) / 1e6:,.0f} MB wanted of {budget / 1e6:,.0f}, {when}")
         if placement.evict and self.device.type == "cuda":
             torch.cuda.empty_cache()
+        self._explain(live, key, sizes, placement.resident, working, budget)
+        self._read_ahead(uses, [Held(k, v.nbytes(), 0) for k, v in self._live.items() if k != key] + [Held(key, total, 0)], working)
         before, live.loadable = live.loadable, loadable
         stale = [
             (name, stay) for name, stay in zip(names, placement.resident, strict=True) if not self._fits(live, before, loadable, name, stay)
@@ -177,6 +247,31 @@ class Pool:
             self._hang(live, loadable, name, stay, stale[i + _AHEAD][0] if i + _AHEAD < len(stale) else None)
         if stale and (before.deltas or loadable.deltas):
             trim()
+
+    def _explain(self, live: _Live, key: str, sizes: list[int], resident: tuple[bool, ...], working: int, budget: int) -> None:
+        """Say where the net's weights are, when that has changed."""
+        kept, total = sum(size for size, stay in zip(sizes, resident, strict=True) if stay), sum(sizes)
+        if kept == total:
+            what, why = "kept whole", "it fits"
+        else:
+            what = f"{kept / total:.0%} kept, the rest read at each use"
+            why = f"it needs {(total + working) / 1e6:,.0f} MB with its activations and may use {budget / 1e6:,.0f}"
+        if f"{what}: {why}" != live.why:
+            live.why = f"{what}: {why}"
+            self._note(Move(time.time(), key, what, why, kept))
+
+    def _read_ahead(self, uses: list[Loadable], held: list[Held], working: int) -> None:
+        """Have the system read the file of the net that comes next while this one computes."""
+        present = {h.key for h in held}
+        comes = next((one for one in uses if one.key not in present), None)
+        if comes is None or comes.key == self._reading or not isinstance(source := comes.source, Views):
+            return
+        nbytes = sum(math.prod(entry.shape) for entry in source.file.values()) * comes.dtype.itemsize
+        if next_to_read([(comes.key, nbytes)], held, working, self._limit()) is None:
+            return
+        self._reading = comes.key
+        self._note(Move(time.time(), comes.key, "read ahead", "it is used next", nbytes))
+        threading.Thread(target=_prefetch, args=(source,), name="read-ahead", daemon=True).start()
 
     def _fits(self, live: _Live, before: Loadable, now: Loadable, name: str, stay: bool) -> bool:
         layer, own = live.places[name]
@@ -212,6 +307,13 @@ def _bring(loadable: Loadable, name: str, device: torch.device, ahead: str | Non
     return weight
 
 
+def _prefetch(source: Views) -> None:
+    for name in source:
+        source.file.prefetch(name)
+
+
+_REMEMBERED = 200  # moves that /memory tells
+_TIGHTER = 2  # after memory ran out, nets may fill one part in so many of what they filled
 _AHEAD = 8  # parameters read from disk while the current one is converted
 
 

@@ -324,6 +324,51 @@ def test_running_out_of_memory_frees_and_advises() -> None:
     assert freed == [1, 1]
 
 
+def test_a_node_that_ran_out_of_memory_is_called_once_more_with_less_kept() -> None:
+    needs, tightened, freed = [2], [], []
+
+    def run(ctx: Any) -> int:
+        if needs[0]:
+            needs[0] -= 1
+            raise MemoryError
+        return 5
+
+    def tighten() -> str:
+        tightened.append(1)
+        return "tried again with less"
+
+    bench = Bench(kind("Big", run), tighten=tighten, on_out_of_memory=lambda: freed.append(1))
+    graph = {"1": node("Big"), "2": node("Show", a="#1")}
+    assert bench.run(graph).status == "error" and (tightened, freed) == ([1], [1])
+    needs[0] = 1
+    assert bench.run(graph).status == "success" and bench.shown() == {"2": {"text": ["5"]}}
+    assert [e.text for e in bench.of(ev.NodeLog)] == ["tried again with less"] and (len(tightened), freed) == (2, [1])
+    needs[0] = -1
+    assert bench.run(CHAIN).status == "success" and len(tightened) == 2
+
+
+def test_what_the_rest_of_the_graph_reads_is_known_through_what_it_is_made_of() -> None:
+    seen: dict[str, list[Any]] = {}
+
+    def look(ctx: Any, a: Any = None, b: Any = None) -> Any:
+        seen[ctx.node] = list(bench.executor.ahead())
+        return a
+
+    bench = Bench(kind("Look", look, "a? b?"))
+    graph = {
+        "1": node("Value", a="first"),
+        "2": node("Value", a="second"),
+        "3": node("Look", a="#1", b="#2"),
+        "4": node("Value", a="#2", b="#3"),  # stands for a patch: what it gives is made of what 2 gave
+        "5": node("Look", a="#4"),
+        "6": node("Show", a="#5"),
+        "7": node("Show", a="#1"),
+    }
+    assert bench.run(graph).status == "success"
+    assert "second" in seen["3"] and set(seen["3"]) <= {"first", "second"}
+    assert list(bench.executor.ahead()) == []
+
+
 def test_a_library_that_ran_out_of_memory_is_put_in_words() -> None:
     def run(ctx: Any) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 13194139533312 bytes.")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.memory.plan import Demand, Held, place
+from backend.memory.plan import Demand, Held, next_to_read, place
 
 HELD = st.lists(
-    st.builds(Held, st.sampled_from("abcde"), st.integers(0, 100), st.integers(0, 50), st.booleans()), unique_by=lambda h: h.key, max_size=5
+    st.builds(Held, st.sampled_from("abcde"), st.integers(0, 100), st.integers(0, 50), st.booleans(), st.none() | st.integers(0, 4)),
+    unique_by=lambda h: h.key,
+    max_size=5,
 )
 DEMAND = st.builds(Demand, st.sampled_from("abz"), st.lists(st.integers(0, 60), max_size=8).map(tuple), st.integers(0, 100))
 
@@ -23,12 +25,17 @@ def test_never_over_budget_unless_leases_are(demand: Demand, held: list[Held], b
 
 
 @given(DEMAND, HELD, st.integers(0, 300))
-def test_evicts_only_what_may_go_and_oldest_first(demand: Demand, held: list[Held], budget: int) -> None:
+def test_evicts_only_what_may_go_and_what_is_needed_last_first(demand: Demand, held: list[Held], budget: int) -> None:
     placement = place(demand, held, budget)
     gone = [h for h in held if h.key in placement.evict]
     assert not any(h.leased or h.key == demand.key for h in gone)
     stays = [h for h in held if h.key not in placement.evict and not h.leased and h.key != demand.key]
-    assert all((g.last_used, g.key) < (s.last_used, s.key) for g in gone for s in stays)
+    for g in gone:
+        for s in stays:
+            if g.next_use is None:
+                assert s.next_use is not None or g.last_used <= s.last_used
+            else:
+                assert s.next_use is not None and g.next_use >= s.next_use
 
 
 @given(DEMAND, HELD, st.integers(0, 300))
@@ -48,3 +55,13 @@ def test_nothing_is_evicted_in_vain(demand: Demand, held: list[Held], budget: in
 def test_more_memory_never_keeps_fewer_bytes_resident_when_all_fit(demand: Demand, held: list[Held], budget: int, more: int) -> None:
     if all(place(demand, held, budget).resident):
         assert all(place(demand, held, budget + more).resident)
+
+
+@given(HELD, st.lists(st.tuples(st.sampled_from("abcdefg"), st.integers(0, 100)), max_size=4), st.integers(0, 50), st.integers(0, 300))
+def test_reading_ahead_takes_only_what_is_free(held: list[Held], upcoming: list[tuple[str, int]], working: int, budget: int) -> None:
+    key = next_to_read(upcoming, held, working, budget)
+    absent = [(k, n) for k, n in upcoming if k not in {h.key for h in held}]
+    if key is not None:
+        assert absent[0][0] == key and sum(h.nbytes for h in held) + working + absent[0][1] <= budget
+    else:
+        assert not absent or sum(h.nbytes for h in held) + working + absent[0][1] > budget
