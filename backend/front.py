@@ -192,7 +192,7 @@ async def _serve(settings: Settings) -> int:
     started = time.monotonic()
     folders = settings.folders()
     folders.create()
-    logs = LogRing(settings.log_stdout)
+    logs = LogRing(settings.log_stdout, settings.log_format == "json")
     lock = DirectoryLock(folders.user)
     stopped = asyncio.get_running_loop().create_future()
 

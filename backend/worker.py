@@ -153,6 +153,7 @@ class Worker:
         self.pool.upcoming, self.pool.on_move = self._upcoming, self._moved
         self._described = {id: to_wire(t) for id, t in self.registry.items()}
         self.pipe.answers.update(validate=self._validate, refresh=self._refresh, memory=self._memory)
+        self.pipe.answers["forward"] = self._forward
         self.pipe.figures = self._figures
         self.pipe.outbox.message(
             {
@@ -257,6 +258,20 @@ class Worker:
                 self._described[id] = now
                 changed.append(now)
         return changed
+
+    def _forward(self, _: Any) -> float:
+        """A real, tiny forward pass, waited for: its seconds. Raises Problem when the device computes nonsense, or whatever it raises."""
+        import torch
+        from torch.nn.functional import conv2d, softmax
+
+        began = time.perf_counter()
+        with torch.inference_mode():
+            x = torch.ones(1, 4, 8, 8, device=self.device.device, dtype=self.device.compute_dtype("unet"))
+            y = softmax(conv2d(x, x.new_full((4, 4, 3, 3), 0.01)).flatten(1).float(), dim=-1)
+            total = float(y.sum())  # the answer comes from the device
+        if abs(total - 1.0) > 1e-3:
+            raise Problem(f"The device computes nonsense: weights that must sum to 1 sum to {total}.", hint="Restart, or replace it.")
+        return time.perf_counter() - began
 
     def _memory(self, _: Any) -> Any:
         moves = [{"at": m.at, "what": m.sentence(), "seconds": m.seconds} for m in list(self.pool.moves)]

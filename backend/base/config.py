@@ -14,6 +14,7 @@ from backend.base.paths import Folders
 Dtype = Literal["fp32", "fp64", "bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e8m0fnu"]
 MemoryMode = Literal["auto", "gpu-only", "high", "normal", "low", "none", "cpu"]
 CachePolicy = Literal["classic", "lru", "none", "ram"]
+VERSION = "0.1.0"
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 2**30
 _SECRET = ("--token", "--users-file")
@@ -92,6 +93,7 @@ class Settings:
     standalone_windows: bool = False
     multi_user: bool = False
     verbose: str = "INFO"
+    log_format: Literal["human", "json"] = "human"
     log_stdout: bool = False
     hashing: str = "sha256"
     argv: tuple[str, ...] = ()
@@ -232,6 +234,7 @@ def _process(p: _Parser) -> None:
     _flag(g, "--multi-user", "multi_user")
     g.add_argument("--verbose", nargs="?", const="DEBUG", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
     _flag(g, "--log-stdout", "log_stdout")
+    g.add_argument("--log-format", choices=("human", "json"), help="lines for people, or one JSON object a line")
     g.add_argument("--default-hashing-function", dest="hashing", choices=("md5", "sha1", "sha256", "sha512"))
 
 

@@ -20,6 +20,7 @@ from backend.server.routes import (
     files,
     internal,
     models,
+    observe,
     page,
     preferences,
     prompt,
@@ -31,14 +32,14 @@ from backend.server.routes import (
 )
 from backend.server.state import STATE, State, UnknownUser
 
-DOUBLED = (core, downloads, extensions, files, models, preferences, prompt, queue, socket, system, userdata, workflow)
+DOUBLED = (core, downloads, extensions, files, models, observe, preferences, prompt, queue, socket, system, userdata, workflow)
 _HEADER_LIMIT = 16 << 10
 
 
 def build(state: State) -> web.Application:
     """The application of a front."""
     settings = state.settings
-    guard = security.Guard(settings, state.accounts, state.audit)
+    guard = security.Guard(settings, state.accounts, state.audit, state.requests.count)
     app = web.Application(client_max_size=settings.max_upload, middlewares=[guard.middleware(), _errors])
     app[STATE] = state
     for room in DOUBLED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import queue
 import shutil
 import sys
@@ -18,9 +19,13 @@ _TELL_EVERY_S = 0.1
 
 
 class LogRing:
-    """`write` never waits: the terminal is written by a thread, and lines it cannot take in time are counted instead."""
+    """`write` never waits: the terminal is written by a thread, and lines it cannot take in time are counted instead.
 
-    def __init__(self, to_stdout: bool = False) -> None:
+    `as_objects`: the terminal gets JSON objects, one a line.
+    """
+
+    def __init__(self, to_stdout: bool = False, as_objects: bool = False) -> None:
+        self._as_objects = as_objects
         self.entries: deque[dict[str, str]] = deque(maxlen=KEPT)
         self.subscribers: set[str] = set()
         self.tell: Callable[[str, list[dict[str, str]]], None] = lambda sid, entries: None
@@ -37,7 +42,7 @@ class LogRing:
         entry = {"t": datetime.now(UTC).isoformat(), "m": text + "\n"}
         self.entries.append(entry)
         try:
-            self._lines.put_nowait(text)
+            self._lines.put_nowait(json.dumps({"at": entry["t"], "message": text}) if self._as_objects else text)
         except queue.Full:
             self._lost += 1
         if self.subscribers:

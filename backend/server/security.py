@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -93,8 +93,8 @@ def role_needed(method: str, path: str) -> Role:
 class Guard:
     """The middleware that decides whether a request is answered at all, and adds the cache and safety headers."""
 
-    def __init__(self, settings: Settings, accounts: Accounts, audit: Audit) -> None:
-        self._settings, self._accounts, self._audit = settings, accounts, audit
+    def __init__(self, settings: Settings, accounts: Accounts, audit: Audit, count: Callable[[str, int], None]) -> None:
+        self._settings, self._accounts, self._audit, self._count = settings, accounts, audit, count
         self._hosts = tuple(name.lower() for name in settings.allowed_hosts)
         self._guesses = Allowance(GUESSES, 60.0)
         self._changes = Allowance(settings.rate_limit, 60.0) if settings.rate_limit > 0 else None
@@ -112,6 +112,7 @@ class Guard:
             if not answer.prepared:
                 _add_headers(request, answer, self._settings)
                 self._remember(request, answer)
+            self._count(request.method, answer.status)
             self._note(request, answer.status)
             return answer
 

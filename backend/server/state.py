@@ -24,6 +24,7 @@ from backend.server.hub import Hub
 from backend.server.jobs import Jobs
 from backend.server.logs import LogRing
 from backend.server.recent import Submissions
+from backend.server.metrics import Requests
 from backend.server.security import IDENTITY
 from backend.storage.audit import Audit
 from backend.storage.history import History
@@ -59,6 +60,8 @@ class State:
     stopping: bool = False
     submissions: Submissions = field(default_factory=Submissions)
     downloads: Downloads = field(init=False)
+    requests: Requests = field(default_factory=Requests)
+    forward: tuple[float, str] = (-1e9, "")
     _fits: Prompt | None = None
     _folders: dict[str, Folders] = field(default_factory=dict)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -60,9 +61,11 @@ class History:
         self._database = database
         self._kept = kept or Kept()
         self._since_prune = 0
+        self.ended: Counter[str] = Counter()
 
     def finish(self, id: str, ending: Ending, at: float) -> Future[None]:
         """The job leaves the queue's rows and joins the history's end."""
+        self.ended[ending.state] += 1
         self._since_prune += 1
         prune = self._since_prune >= _PRUNE_EVERY
         if prune:

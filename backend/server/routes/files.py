@@ -10,6 +10,7 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_request import FileField
 
 from backend.base.errors import BadInput, MissingFile, Problem, Refused
@@ -132,7 +133,7 @@ async def _form(request: web.Request) -> Mapping[str, Any]:
         raise BadInput("The body must be multipart/form-data.", hint="Send the file as the part 'image'.")
     try:
         return await request.post()
-    except (ValueError, AssertionError, LookupError, TypeError) as error:
+    except (ValueError, AssertionError, LookupError, TypeError, HttpProcessingError) as error:
         raise BadInput(f"The multipart body is damaged: {error}.", hint="Send the file as the part 'image'.") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
 from aiohttp import web
@@ -19,6 +20,8 @@ PROTOCOL_VERSION = "0.3.64"
 FRONTEND_VERSION = "1.27.10"
 TEMPLATES_VERSION = "0.1.95"
 _ASK_S = 0.5
+_FORWARD_S = 5.0
+_FORWARD_EVERY_S = 5.0
 
 
 @routes.get("/system_stats")
@@ -60,12 +63,29 @@ async def live(request: web.Request) -> web.Response:
 
 @routes.get("/health/ready")
 async def ready(request: web.Request) -> web.Response:
-    """Jobs would run now: the worker is up and describes its nodes. 503 while it starts or restarts."""
+    """Jobs would run now: the worker is up and its device has just computed something. 503 while it starts, restarts or cannot."""
     state = state_of(request)
     worker = state.jobs.worker
     up = worker is not None and worker.ready.is_set() and not state.stopping
-    about = {"ready": up, "queue_remaining": len(state.queue), "nodes": len(state.catalogue.registry)}
-    return json_reply(about, 200 if up else 503)
+    about: dict[str, Any] = {"ready": up, "queue_remaining": len(state.queue), "nodes": len(state.catalogue.registry)}
+    if up and (problem := await _cannot_compute(state)):
+        about |= {"ready": False, "problem": problem}
+    return json_reply(about, 200 if about["ready"] else 503)
+
+
+async def _cannot_compute(state: State) -> str:
+    """Why the device cannot compute, or "". Asked at most every few seconds; a device that is busy with a job is watched by other means."""
+    now = time.monotonic()
+    if now - state.forward[0] > _FORWARD_EVERY_S:
+        state.forward = (now, state.forward[1])  # who asks meanwhile gets the last answer
+        problem = ""
+        try:
+            assert state.jobs.worker is not None
+            await state.jobs.worker.call("forward", None, _FORWARD_S)
+        except Problem as error:
+            problem = "" if state.jobs.running is not None and "did not answer" in str(error) else str(error)
+        state.forward = (now, problem)
+    return state.forward[1]
 
 
 @routes.get("/memory")
