@@ -33,7 +33,7 @@ settings.register(
   { key: "run.auto", title: "Run by itself", group: "Running", kind: "choice", default: "off", choices: [{ value: "off", title: "Never" }, { value: "change", title: "When something changes" }, { value: "always", title: "Again and again" }] },
   { key: "keys", title: "Keys", kind: "hidden", default: {} },
   { key: "files.recent", title: "Opened last", kind: "hidden", default: [] },
-  { key: "form.open", title: "Form view", kind: "hidden", default: false },
+  { key: "form.open", title: "Form view", kind: "hidden", local: true, default: false },
 );
 
 /** What the worker can run. While it is still starting the server says 503: ask again. @returns {Promise<Definitions>} */

@@ -37,9 +37,10 @@ export function openKeys(app) {
     list.replaceChildren(
       ...found.map(({ id, title, group = "" }) => {
         const keys = actions.keysOf(id);
-        const change = el("button", { class: "small", attributes: { type: "button", "aria-label": t("Choose a key for {title}", { title: t(title) }) } }, t("Choose"));
+        const change = el("button", { class: "small", attributes: { type: "button", "aria-label": `${t("Choose")}: ${t(title)}` } }, t("Choose"));
         change.addEventListener("click", () => {
           change.textContent = t("Press a key …");
+          change.setAttribute("aria-label", t("Press a key …"));
           change.addEventListener(
             "keydown",
             (event) => {
@@ -56,7 +57,7 @@ export function openKeys(app) {
           "div",
           { class: "setting" },
           el("div", {}, t(title), el("span", { class: "hint" }, t(group))),
-          el("div", { class: "control" }, ...keys.map((key) => el("kbd", {}, shownKey(key))), change, Object.hasOwn(settings.get("keys") ?? {}, id) && el("button", { class: "small quiet", attributes: { type: "button", "aria-label": t("Back to the first key of {title}", { title: t(title) }) }, on: { click: () => bind(id, null) } }, t("Reset")), keys.length > 0 && el("button", { class: "small quiet", attributes: { type: "button", "aria-label": t("No key for {title}", { title: t(title) }) }, on: { click: () => bind(id, []) } }, t("None"))),
+          el("div", { class: "control" }, ...keys.map((key) => el("kbd", {}, shownKey(key))), change, Object.hasOwn(settings.get("keys") ?? {}, id) && el("button", { class: "small quiet", attributes: { type: "button", "aria-label": `${t("Reset")}: ${t(title)}` }, on: { click: () => bind(id, null) } }, t("Reset")), keys.length > 0 && el("button", { class: "small quiet", attributes: { type: "button", "aria-label": `${t("None")}: ${t(title)}` }, on: { click: () => bind(id, []) } }, t("None"))),
         );
       }),
     );

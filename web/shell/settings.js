@@ -9,6 +9,7 @@
  * @property {"boolean" | "number" | "text" | "choice" | "hidden"} kind
  * @property {unknown} default
  * @property {readonly (string | {value: string, title: string})[]} [choices]
+ * @property {boolean} [local]  of this browser alone, such as what is open
  * @property {number} [min]
  * @property {number} [max]
  * @property {number} [step]
@@ -62,7 +63,7 @@ export class Settings {
   /** @param {string} key @param {unknown} value */
   set(key, value) {
     this.#take({ [key]: value });
-    this.#remote?.save(PREFIX + key, value).catch(() => {}); // the browser has it; the server hears of it with the next change
+    if (!this.#definitions.get(key)?.local) this.#remote?.save(PREFIX + key, value).catch(() => {}); // the browser has it; the server hears of it with the next change
   }
 
   /** Back to the default. @param {string} key */

@@ -33,7 +33,7 @@ export class Side {
   /** @param {App} app */
   start(app) {
     this.#app = app;
-    app.settings.register({ key: "side.open", title: "Open panel", kind: "hidden", default: "" }, { key: "side.width", title: "Width of the panel", kind: "hidden", default: 320 });
+    app.settings.register({ key: "side.open", title: "Open panel", kind: "hidden", local: true, default: "" }, { key: "side.width", title: "Width of the panel", kind: "hidden", local: true, default: 320 });
     const open = app.settings.get("side.open");
     if (open && innerWidth > 736) this.open(open);
   }
