@@ -84,11 +84,12 @@ def resolve(
             mask = fit_mask(mask, dims, device)
             if cond.get("set_area_to_bounds") and len(dims) == 2:
                 area = _clip(_bounds(mask), dims)
-        start, end = cond.get("start_percent"), cond.get("end_percent")
+        starts = [cond[key] for key in ("start_percent", "clip_start_percent") if cond.get(key) is not None]
+        ends = [cond[key] for key in ("end_percent", "clip_end_percent") if cond.get(key) is not None]
         entry = Entry(
             cond, area, mask,
-            start=math.inf if start is None else percent_to_sigma(start),
-            end=0.0 if end is None else percent_to_sigma(end),
+            start=percent_to_sigma(max(starts)) if starts else math.inf,
+            end=percent_to_sigma(min(ends)) if ends else 0.0,
             default=bool(cond.get("default")),
         )  # fmt: skip
         entries.append(replace(entry, weight=_weight(entry, dims, device)))

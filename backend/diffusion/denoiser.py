@@ -14,6 +14,7 @@ from backend.diffusion.batching import Work, batch_inputs, group, merge, with_de
 from backend.diffusion.companions import Companions
 from backend.diffusion.conditioning import Entry
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.hooks import HookedNets
 from backend.diffusion.noise import NoiseModel
 from backend.diffusion.window import Window
 
@@ -33,13 +34,15 @@ class Denoiser:
 
     def __init__(
         self, model: ModelHandle, net: nn.Module, roles: Mapping[str, list[Entry]], sigmas: Tensor | None = None,
-        companions: Companions | None = None,
+        companions: Companions | None = None, hooked: HookedNets | None = None,
     ) -> None:  # fmt: skip
         self.model, self.net, self.roles = model, net, roles
         self._companions = companions or Companions(model.net_taps())
         self._facts: dict[str, Any] = {"sample_sigmas": sigmas}
         self._most: int | None = None
         self._added: Taps = {}
+        self._hooked = hooked
+        self._running = net
 
     def predict(
         self, x: Tensor, sigma: Tensor, roles: Sequence[str], *, taps: Taps | None = None, window: Window | None = None
@@ -82,6 +85,8 @@ class Denoiser:
         return out
 
     def _batch(self, members: Sequence[Work], x: Tensor, sigma: Tensor) -> list[Tensor]:
+        hooks = members[0].entry.cond.get("hooks")
+        self._running = (self._hooked and self._hooked.get(hooks, float(sigma[0]))) or self.net
         many = torch.cat([item.entry.crop(x) for item in members]) if len(members) > 1 else members[0].entry.crop(x)
         sigmas = sigma.repeat(len(members))
         inputs: dict[str, Any] = dict(batch_inputs(members, x))
@@ -108,7 +113,7 @@ class Denoiser:
         return noise.prediction.denoised(x, run(shown, t, inputs).float(), s)
 
     def _forward(self, shown: Tensor, t: Tensor, inputs: dict[str, Any]) -> Tensor:
-        return self.model.family.forward(self.net, shown, t, inputs)
+        return self.model.family.forward(self._running, shown, t, inputs)
 
 
 def joined(taps: Taps, more: Taps) -> Taps:

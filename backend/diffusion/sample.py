@@ -17,6 +17,7 @@ from backend.diffusion.conditioning import Conditioning, Entry, mirror_areas, re
 from backend.diffusion.denoiser import Denoiser, cast
 from backend.diffusion.guiders import Guider
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.hooks import HookedNets
 from backend.diffusion.inpaint import Masked, fit_noise_mask
 from backend.diffusion.randomness import NoiseSource, SeededNoise
 from backend.diffusion.samplers import Solver
@@ -114,8 +115,8 @@ def _sample(
     told = {"latent_image": clean, "denoise_mask": None if mask is None else fit_noise_mask(mask, clean.shape)[:, :1], "seed": seed}
     with torch.inference_mode():
         roles = prepare_conds(model, {**guider.conds, **dict(model.taps.get("conds", ()))}, latent.shape, device, told)
-        with together(model, roles, pool) as companions, pool.lease(model.leasable(), working) as net:
-            denoiser = Denoiser(model, net, roles, sigmas, companions)
+        with together(model, roles, pool) as companions, pool.lease(model.leasable(), working) as net, HookedNets(model, pool) as hooked:
+            denoiser = Denoiser(model, net, roles, sigmas, companions, hooked)
             with _told(model, net, sigmas):
                 result = _solve(guider, denoiser, noise, clean, solver, sigmas, mask, on_step, source or SeededNoise(seed), seed)
         result = model.family.latent.process_out(model.noise.unscaled(result, float(sigmas[-1]))).float().cpu()
