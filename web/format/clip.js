@@ -49,7 +49,7 @@ export function copyPart(document, graph, nodes, groups = []) {
   for (const name of usedBy(document, [...chosen].map((id) => view.node(id).type))) copyGraph(document.graph(name), name, put);
   part.apply(patches);
   const file = writeWorkflow(part);
-  file.extra = { clip: true }; // tells a part from a whole graph, which is opened rather than pasted
+  file.extra = { .../** @type {object} */ (file.extra ?? {}), clip: true }; // tells a part from a whole graph, which is opened rather than pasted
   return { file, incoming: links.filter((link) => !chosen.has(link.from)).map(({ from, fromSlot, to, toSlot }) => ({ from, fromSlot, to, toSlot })) };
 }
 

@@ -39,7 +39,8 @@ function create(host, context) {
   });
   return {
     update() {
-      const known = choices().includes(context.value);
+      // a file that was uploaded a moment ago is newer than the list; the picture below tells whether it is there
+      const known = choices().includes(context.value) || context.input.options.image_upload === true;
       button.textContent = String(context.value ?? "");
       button.classList.toggle("bad", !known && !context.fed);
       button.disabled = context.fed;

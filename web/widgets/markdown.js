@@ -11,9 +11,11 @@ let reader = null;
 
 /** Markdown to elements, without anything that could run or load from elsewhere. */
 function markdown() {
-  reader ??= Promise.all([import("../vendor/marked/marked.esm.js"), import("../vendor/dompurify/purify.es.mjs")]).then(([{ marked }, { default: purify }]) => (text) => {
-    const fragment = /** @type {DocumentFragment} */ (purify.sanitize(String(marked.parse(text, { async: false, breaks: true })), {
-      RETURN_DOM_FRAGMENT: true, FORBID_TAGS: ["style", "form", "input", "textarea", "select", "button", "iframe", "video", "audio"], FORBID_ATTR: ["style", "id", "class"],
+  reader ??= Promise.all([import("../vendor/marked/marked.esm.js"), import("../vendor/dompurify/purify.es.mjs")]).then(([{ Marked }, { default: purify }]) => (text) => {
+    // pictures would be loaded from anywhere as soon as a file is opened, so they become links
+    const marked = new Marked({ breaks: true, renderer: { image: ({ href, text: words }) => `<a href="${escaped(href)}">${escaped(words || href)}</a>` } });
+    const fragment = /** @type {DocumentFragment} */ (purify.sanitize(String(marked.parse(text, { async: false })), {
+      RETURN_DOM_FRAGMENT: true, FORBID_TAGS: ["img", "picture", "svg", "math", "style", "form", "input", "textarea", "select", "button", "iframe", "video", "audio"], FORBID_ATTR: ["style", "id", "class"],
     }));
     for (const link of fragment.querySelectorAll("a")) {
       link.target = "_blank";
@@ -22,6 +24,11 @@ function markdown() {
     return fragment;
   });
   return reader;
+}
+
+/** @param {string} text */
+function escaped(text) {
+  return text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
 }
 
 /** @param {HTMLElement} host @param {WidgetContext} context */
