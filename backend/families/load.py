@@ -206,22 +206,38 @@ def _scheduled(config: Path) -> dict[str, str]:
     return facts
 
 
-def _model(file: WeightFile, services: Services, facts: dict[str, str]) -> ModelHandle:
-    families = shelf()
+def recognised(file: WeightFile, families: Iterable[Family] | None = None) -> tuple[Family, Any, WeightFile]:
+    """The one family whose net a file holds, the net's sizes, and the file under the net's names. Reads the header alone.
+
+    Raises UnknownModel, and BadFile where weights are missing or contradict each other.
+    """
+    families = tuple(shelf() if families is None else families)
     named = _under_net_names(file, families)
+    family = recognise(named, families)
     try:
-        family = recognise(named, families)
+        return family, family.sizes(named), named
+    except (KeyError, ValueError) as error:
+        raise _incomplete(file, family, error) from error
+
+
+def _incomplete(file: WeightFile, family: Family, error: KeyError | ValueError) -> BadFile:
+    """What is wrong with a file that was recognised."""
+    what = f"{file.path.name} looks like a {family.name} model, but"
+    if isinstance(error, KeyError):
+        return BadFile(f"{what} the weight {error.args[0]} is missing.", hint="The file is incomplete: fetch it again.", file=file.path)
+    text = f"{what} its shapes contradict each other ({error})."
+    return BadFile(text, hint="The file is damaged or of an unknown variant.", file=file.path)
+
+
+def _model(file: WeightFile, services: Services, facts: dict[str, str]) -> ModelHandle:
+    try:
+        family, sizes, named = recognised(file)
     except UnknownModel as error:
         raise _unknown(file, "diffusion model") from error
     try:
-        sizes = family.sizes(named)
         _check(family, sizes, named)
-    except KeyError as error:
-        text = f"{file.path.name} looks like a {family.name} model, but the weight {error.args[0]} is missing."
-        raise BadFile(text, hint="The file is incomplete: fetch it again.", file=file.path) from error
-    except ValueError as error:
-        text = f"{file.path.name} looks like a {family.name} model, but its shapes contradict each other ({error})."
-        raise BadFile(text, hint="The file is damaged or of an unknown variant.", file=file.path) from error
+    except (KeyError, ValueError) as error:
+        raise _incomplete(file, family, error) from error
     dtype = services.device.compute_dtype("unet", services.settings)
     loadable = Loadable(f"{identity(file)}#unet", functools.partial(family.build, sizes), Views(named), dtype=dtype)
     return ModelHandle(loadable, family, sizes, family.noise({**family.probe(loadable.source), **_said(file), **facts}))
