@@ -118,28 +118,34 @@ class Worker:
 
     def start(self) -> None:
         """Import packs and nodes, look at the device, say hello."""
-        from backend.packs.loader import load_packs, run_prestartup
+        from backend.engine.context import Services
+        from backend.packs import importer
+        from backend.packs.host import HOST
+        from backend.packs.loader import entries, load_packs, run_prestartup
 
+        services = HOST.services = Services(folders=self.folders, settings=self.settings)
+        HOST.emit = self.pipe.outbox.event
+        if any(entries(self.folders, self.settings)):
+            importer.install()
         run_prestartup(self.folders, self.settings)
         import torch
 
-        import nodes
         from backend.engine import cache
-        from backend.engine.context import Services
         from backend.engine.executor import Executor
         from backend.graph.describe import to_wire
         from backend.graph.reader import Reader
-        from backend.graph.registry import Registry
         from backend.memory.device import probe
         from backend.memory.pool import Pool
+        from backend.packs import routes
+        from backend.packs.complete import complete
 
         if self.settings.deterministic:
             torch.use_deterministic_algorithms(True, warn_only=True)
         self.device = probe(self.settings)
         self.pool = Pool(self.device.device, self.device.budget(self.settings))
+        services.pool, services.device = self.pool, self.device
         packs = load_packs(self.folders, self.settings)
-        self.registry = Registry(nodes.builtin()).with_types(packs.types, replace=False)
-        services = Services(pool=self.pool, folders=self.folders, settings=self.settings, device=self.device)
+        self.registry = complete(packs.types)
         self.executor = Executor(
             self.registry,
             self._emit,
@@ -152,7 +158,7 @@ class Worker:
         self._reader = Reader()
         self.pool.upcoming, self.pool.on_move = self._upcoming, self._moved
         self._described = {id: to_wire(t) for id, t in self.registry.items()}
-        self.pipe.answers.update(validate=self._validate, refresh=self._refresh, memory=self._memory)
+        self.pipe.answers.update(validate=self._validate, refresh=self._refresh, memory=self._memory, on_prompt=routes.on_prompt)
         self.pipe.answers["forward"] = self._forward
         self.pipe.figures = self._figures
         self.pipe.outbox.message(
@@ -160,6 +166,9 @@ class Worker:
                 "op": "hello",
                 "nodes": list(self._described.values()),
                 "packs": [p.to_json() for p in packs.packs],
+                "pack_routes": routes.serve(),
+                "on_prompt": bool(HOST.prompt_handlers),
+                "kinds": {name: [[str(p) for p in kind.paths], sorted(kind.extensions)] for name, kind in self.folders.kinds.items()},
                 "device": self._device(),
                 "sentence": self.device.sentence(self.settings),
                 "versions": {"python": sys.version, "torch": torch.__version__},

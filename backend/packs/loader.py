@@ -16,6 +16,8 @@ from types import ModuleType
 from backend.base.config import Settings
 from backend.base.paths import Folders
 from backend.graph.schema import NodeType
+from backend.packs.host import HOST
+from backend.packs.importer import is_foreign
 from backend.packs.pack import Pack
 
 log = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ def module_name(path: Path) -> str:
 def _load(path: Path) -> Pack:
     pack = Pack(path.stem if path.is_file() else path.name, path)
     began = time.perf_counter()
+    HOST.loading = pack.name
     try:
         file = path / "__init__.py" if path.is_dir() else path
         pack.take(_execute(module_name(path), file, [str(path)] if path.is_dir() else None))
@@ -92,6 +95,8 @@ def _load(path: Path) -> Pack:
         log.error("%s\nCannot import %s module for custom nodes: %s", pack.traceback, path, error)
     for id, fault in pack.faults.items():
         log.warning("%s of the pack %s is left out: %s", id, pack.name, fault)
+    HOST.loading = None
+    pack.wanted = sorted(name for name, packs in HOST.wanted.items() if pack.name in packs)
     pack.seconds = time.perf_counter() - began
     return pack
 
@@ -114,3 +119,6 @@ def _execute(name: str, file: Path, search: list[str] | None) -> ModuleType:
 def _note(pack: Pack, error: BaseException) -> None:
     pack.error = f"{type(error).__name__}: {error}"
     pack.traceback = "".join(traceback.format_exception(error))
+    if isinstance(error, ModuleNotFoundError) and error.name and not is_foreign(error.name):
+        pack.missing = error.name.partition(".")[0]
+        pack.error = f"It needs the Python package that provides {pack.missing!r}, which is not installed."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ from backend.base.errors import NotInstalled, Problem
 from backend.base.paths import contain
 from backend.graph.declare import declared
 from backend.graph.schema import NodeType
-from backend.packs import v1
+from backend.packs import v1, v3
 
 
 @dataclass
@@ -26,6 +28,10 @@ class Pack:
     traceback: str = ""
     types: list[NodeType] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
+    missing: str | None = None
+    """The module that the pack wanted and that is not installed."""
+    wanted: list[str] = field(default_factory=list)
+    """Names of the application's published modules that were asked for and are not there."""
     web: Path | None = None
     web_name: str = ""
 
@@ -37,6 +43,8 @@ class Pack:
             "seconds": round(self.seconds, 3),
             "error": self.error,
             "traceback": self.traceback,
+            "missing": self.missing,
+            "wanted": self.wanted,
             "nodes": [t.id for t in self.types],
             "faults": self.faults,
             "web": None if self.web is None else str(self.web),
@@ -47,21 +55,29 @@ class Pack:
         """Read what the imported module offers. Raises NotInstalled when that is nothing."""
         mappings = getattr(module, "NODE_CLASS_MAPPINGS", None)
         own = declared(vars(module))
-        if mappings is None and not own:
-            if hasattr(module, "comfy_entrypoint"):
-                raise NotInstalled(
-                    f"The pack {self.name} uses the schema form of nodes, which is not supported yet.",
-                    hint="Use a version with class-form nodes.",
-                )
+        entry = getattr(module, "comfy_entrypoint", None)
+        if mappings is None and not own and entry is None:
             raise NotInstalled(
-                f"The pack {self.name} offers no nodes: it has neither NODE_CLASS_MAPPINGS nor declared nodes.",
+                f"The pack {self.name} offers no nodes: it has neither NODE_CLASS_MAPPINGS, nor comfy_entrypoint, nor declared nodes.",
                 hint="Remove it or update it.",
             )
         self.types = own
+        if mappings is None and entry is not None:
+            for cls in asyncio.run(_node_list(entry)):
+                self._take_schema(cls)
         titles = getattr(module, "NODE_DISPLAY_NAME_MAPPINGS", None) or {}
         for id, cls in (mappings or {}).items():
             self._take_class(str(id), cls, titles.get(id))
         self._take_web(module)
+
+    def _take_schema(self, cls: Any) -> None:
+        try:
+            self.types.append(v3.node_type(cls, module=f"custom_nodes.{self.name}"))
+        except Exception as error:  # noqa: BLE001 - foreign code; this node is left out and its fault recorded
+            self._fault(getattr(cls, "__name__", str(cls)), error)
+
+    def _fault(self, id: str, error: Exception) -> None:
+        self.faults[id] = str(error) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
 
     def _take_class(self, id: str, cls: Any, title: Any) -> None:
         module = f"custom_nodes.{self.name}"
@@ -69,10 +85,13 @@ class Pack:
             if isinstance(getattr(cls, "node_type", None), NodeType):
                 self.types.append(cls.node_type)
                 return
+            if v3.is_schema_node(cls):
+                self._take_schema(cls)
+                return
             cls.RELATIVE_PYTHON_MODULE = module
             self.types.append(v1.node_type(id, cls, title=None if title is None else str(title), module=module))
         except Exception as error:  # noqa: BLE001 - foreign code; this node is left out and its fault recorded
-            self.faults[id] = str(error) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
+            self._fault(id, error)
 
     def _take_web(self, module: ModuleType) -> None:
         """The directory of scripts for the editor: WEB_DIRECTORY, else the one the pack's pyproject names."""
@@ -90,6 +109,17 @@ class Pack:
                 self.faults["WEB_DIRECTORY"] = str(problem)
                 return
             self.web = directory if directory.is_dir() else None
+
+
+async def _node_list(entry: Any) -> list[Any]:
+    """The node classes behind a `comfy_entrypoint`, which may be async."""
+    extension = entry()
+    if inspect.isawaitable(extension):
+        extension = await extension
+    if callable(getattr(extension, "on_load", None)):
+        await extension.on_load()
+    listed = extension.get_node_list()
+    return list(await listed if inspect.isawaitable(listed) else listed)
 
 
 def _pyproject(folder: Path) -> dict[str, Any]:

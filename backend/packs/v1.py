@@ -26,7 +26,7 @@ def node_type(id: str, cls: type, *, title: str | None = None, module: str = "no
         raise BadFile(f"The node class {id} names no callable FUNCTION.", hint="This is a fault of the node pack.", node=id)
     sections: Mapping[str, Any] = cls.INPUT_TYPES()  # type: ignore[attr-defined]
     whole = bool(getattr(cls, "INPUT_IS_LIST", False))
-    validates, validates_types = _validator(cls)
+    validates, validates_types = parameters_of(getattr(cls, "VALIDATE_INPUTS", None))
     dynamic = [name for name, spec in _items(sections.get("hidden")) if spec == "DYNPROMPT"]
     return NodeType(
         id=id,
@@ -167,9 +167,8 @@ def hidden_names(cls: type) -> list[tuple[str, str]]:
     return [(name, word) for name, word in _items(sections.get("hidden")) if word in HIDDEN]
 
 
-def _validator(cls: type) -> tuple[tuple[str, ...] | None, bool]:
-    """The inputs VALIDATE_INPUTS names (None: all of them), and whether it takes over the type check of links."""
-    function = getattr(cls, "VALIDATE_INPUTS", None)
+def parameters_of(function: Any) -> tuple[tuple[str, ...] | None, bool]:
+    """The inputs a validating function names (None: all of them), and whether it takes over the type check of links."""
     if function is None:
         return (), False
     parameters = inspect.signature(function).parameters.values()

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from backend.base.errors import BadInput, Problem
-from backend.server import security
+from backend.server import proxy, security
 from backend.server.replies import error_body, json_reply, problem_reply
 from backend.server.routes import (
     core,
@@ -21,6 +21,7 @@ from backend.server.routes import (
     internal,
     models,
     observe,
+    packs,
     page,
     preferences,
     prompt,
@@ -32,7 +33,7 @@ from backend.server.routes import (
 )
 from backend.server.state import STATE, State, UnknownUser
 
-DOUBLED = (core, downloads, extensions, files, models, observe, preferences, prompt, queue, socket, system, userdata, workflow)
+DOUBLED = (core, downloads, extensions, files, models, observe, packs, preferences, prompt, queue, socket, system, userdata, workflow)
 _HEADER_LIMIT = 16 << 10
 
 
@@ -40,7 +41,7 @@ def build(state: State) -> web.Application:
     """The application of a front."""
     settings = state.settings
     guard = security.Guard(settings, state.accounts, state.audit, state.requests.count)
-    app = web.Application(client_max_size=settings.max_upload, middlewares=[guard.middleware(), _errors])
+    app = web.Application(client_max_size=settings.max_upload, middlewares=[guard.middleware(), _errors, proxy.middleware()])
     app[STATE] = state
     for room in DOUBLED:
         app.add_routes(room.routes)

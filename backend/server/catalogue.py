@@ -110,6 +110,16 @@ class Catalogue:
         answers: list[Answer] = await self.worker.call("validate", [q.to_json() for q in questions], ASK_WAIT_S)
         return answers
 
+    async def rewritten(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The body of a new job after the handlers of node packs; as it was when they do not answer."""
+        assert self.worker is not None
+        try:
+            changed = await self.worker.call("on_prompt", body, ASK_WAIT_S)
+        except Problem as problem:
+            self._say(f"The handlers of node packs were passed over: {problem}")
+            return body
+        return changed if isinstance(changed, dict) else body
+
     async def describe(self, id: str, choices: Choices | None = None) -> str:
         """JSON text of one type, `{}` when there is none; with `choices` as a user sees it."""
         await self.wait()

@@ -110,6 +110,12 @@ class Jobs:
     def on_events(self, id: str, batch: list[list[Any]]) -> None:
         """Store and tell what happened in a run."""
         job, run = self._running, self._wire
+        if not id:  # said by a pack outside of any run
+            for event in map(ev.from_json, batch):
+                if isinstance(event, ev.PackEvent):
+                    to = wire.EVERYONE if event.client is None else wire.CLIENT_ALONE
+                    self.hub.send(event.client, wire.message(event.type, event.data, to, lasting=False))
+            return
         if job is None or run is None or job.id != id:
             return
         for row in batch:

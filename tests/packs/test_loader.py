@@ -126,7 +126,8 @@ def test_no_fault_of_a_pack_harms_another(place: Place, caplog: pytest.LogCaptur
     packs = by_name(loaded)
     assert {n for n, p in packs.items() if p.error} == {*FAULTS, "no_init"} and [t.id for t in loaded.types] == ["N"]
     assert "bang" in (packs["raises"].error or "") and "bang" in packs["raises"].traceback
-    assert "not supported yet" in (packs["schema"].error or "")
+    assert "get_node_list" in (packs["schema"].error or "")
+    assert packs["missing"].missing == "a_module_that_does_not_exist_anywhere" and "not installed" in (packs["missing"].error or "")
     assert caplog.text.count("Cannot import ") == len(FAULTS) + 1
     listed = [line for line in caplog.text.splitlines() if " seconds" in line]
     assert len(listed) == len(packs) and sum("(IMPORT FAILED)" in line for line in listed) == len(FAULTS) + 1

@@ -40,6 +40,8 @@ async def submit(request: web.Request) -> web.Response:
     if body is None:
         body = await read_object(request)
         state.submissions.keep(sent, body)
+    if state.hello.get("on_prompt"):
+        body = await state.catalogue.rewritten(body)
     number = _number(state, body)
     large = (request.content_length or 0) > LARGE_BODY
     if "prompt" not in body:

@@ -1,0 +1,1 @@
+"""`comfy_api`: the schema form of nodes."""
