@@ -32,6 +32,7 @@ KINDS: Mapping[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "gligen": (("gligen",), MODEL_EXTENSIONS),
     "upscale_models": (("upscale_models",), MODEL_EXTENSIONS),
     "hypernetworks": (("hypernetworks",), MODEL_EXTENSIONS),
+    "ipadapter": (("ipadapter",), MODEL_EXTENSIONS),
     "photomaker": (("photomaker",), MODEL_EXTENSIONS),
     "classifiers": (("classifiers",), frozenset({""})),
     "model_patches": (("model_patches",), MODEL_EXTENSIONS),

@@ -117,6 +117,8 @@ def _leaves(tree: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, 
         for key, value in tree.items():
             name = key if isinstance(key, str) else repr(key)
             yield from _leaves(value, f"{prefix}.{name}" if prefix else name, depth + 1)
+    elif isinstance(tree, list | tuple) and any(isinstance(value, Mapping | TensorRef) for value in tree):
+        yield from _leaves({str(i): value for i, value in enumerate(tree)}, prefix, depth + 1)
     else:
         yield prefix, tree
 
