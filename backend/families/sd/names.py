@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from backend.families.sd.unet import UNetSizes
@@ -89,10 +88,12 @@ def _renamed(parts: dict[str, str], inside: dict[str, str], keys: Iterable[str])
     """Key -> its name in the other spelling: the longest part it begins with is replaced, and what a residual block has inside."""
     table = {}
     for key in keys:
-        for cut in reversed([m.start() for m in re.finditer(r"\.", key)]):
-            part, rest = key[:cut], key[cut + 1 :]
+        part = key
+        while part:
+            part = part.rpartition(".")[0]
             if part not in parts:
                 continue
+            rest = key[len(part) + 1 :]
             if ".resnets." in part or ".resnets." in parts[part]:
                 name, _, leaf = rest.rpartition(".")
                 if name not in inside:
@@ -107,9 +108,9 @@ def _counts(keys: list[str], blocks: str, kind: str, levels: int | None = None) 
     """How many `blocks.N.kind.M` there are for each N."""
     found: dict[int, int] = {}
     for key in keys:
-        match = re.match(rf"{blocks}\.(\d+)\.{kind}\.(\d+)\.", key)
-        if match:
-            level, i = int(match[1]), int(match[2])
+        pieces = key.split(".", 4) if key.startswith(blocks) else ()
+        if len(pieces) == 5 and pieces[0] == blocks and pieces[2] == kind and pieces[1].isdecimal() and pieces[3].isdecimal():
+            level, i = int(pieces[1]), int(pieces[3])
             found[level] = max(found.get(level, 0), i + 1)
     size = levels if levels is not None else 1 + max(found, default=-1)
     return [found.get(level, 0) for level in range(size)]
