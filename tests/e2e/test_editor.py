@@ -101,6 +101,21 @@ def test_one_click_runs_the_default_graph(page: Any, server: Running) -> None:
     page.keyboard.press("Escape")
 
 
+def test_files_are_named_by_their_content_and_kept_for_good(page: Any, server: Running) -> None:
+    ready(page, server.url)
+    own = page.evaluate(
+        "performance.getEntriesByType('resource').map((r) => new URL(r.name).pathname).filter((p) => /[.](js|css)$/.test(p))"
+    )
+    assert [path for path in own if not path.startswith("/assets/")] == []
+    assert len([path for path in own if path.endswith(".js")]) <= 150, "eager modules"
+    page.reload()
+    page.wait_for_selector("html[data-ready]", timeout=30_000)
+    fetched = page.evaluate(
+        "performance.getEntriesByType('resource').filter((r) => r.name.includes('/assets/') && r.transferSize > 0).length"
+    )
+    assert fetched == 0, "everything comes from the browser's own store"
+
+
 def test_the_page_obeys_its_own_content_policy(browser: Any, server: Running) -> None:
     context = browser.new_context()
     page = context.new_page()
@@ -286,7 +301,7 @@ def test_a_run_survives_the_death_of_worker_and_server(page: Any, own_server: tu
     servers, port = own_server
     ready(page, servers[0].url)
     page.keyboard.press("Alt+f")
-    set_value(page, "steps", "150")
+    set_value(page, "steps", "120")
     page.click(".form-run")
     page.wait_for_selector(".form-result img[data-preview]", timeout=60_000)
     front = servers[0].process.pid
@@ -297,11 +312,12 @@ def test_a_run_survives_the_death_of_worker_and_server(page: Any, own_server: tu
     servers[0].process.kill()
     servers[0].stop()
     page.wait_for_function("() => document.getElementById('connection').textContent.startsWith('Connection lost')")
-    assert page.input_value(".form-field [name=steps]") == "150", "the work is still there"
+    assert page.input_value(".form-field [name=steps]") == "120", "the work is still there"
     servers.append(start_server(tmp_path, "--cpu", "--port", str(port)))
     page.wait_for_function("() => document.getElementById('connection').textContent === 'Connected'", timeout=60_000)
     page.wait_for_function(DONE, timeout=120_000)
     page.wait_for_selector(".form-result img:not([data-preview])")
+    page.wait_for_timeout(200)  # what the browser itself says of lost connections comes late
     page.problems[:] = [
         p for p in page.problems if "ERR_CONNECTION_REFUSED" not in p and "ERR_EMPTY" not in p and "ERR_CONNECTION_RESET" not in p
     ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import lru_cache
 from pathlib import Path
 
 from aiohttp import web
 
 from backend.base.errors import Problem
 from backend.base.paths import contain
+from backend.server.assets import Assets
 from backend.server.routes.extensions import web_directories
 from backend.server.state import state_of
 
@@ -17,7 +20,28 @@ _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".md": "text/mark
 
 @routes.get("/")
 async def index(request: web.Request) -> web.StreamResponse:
-    return _file(state_of(request).web_root, "index.html")
+    """The editor. Its files are named by what is in them, so that a browser asks for each only once."""
+    state = state_of(request)
+    if state.settings.front_end_root is not None:
+        return _file(state.web_root, "index.html")
+    text = await asyncio.to_thread(_assets(state.web_root).page, "index.html")
+    return web.Response(text=text, content_type="text/html", headers={"Cache-Control": "no-cache"})
+
+
+@routes.get("/assets/{version}/{file:.*}")
+async def asset(request: web.Request) -> web.StreamResponse:
+    """A file of the editor at this version, for good; of another version what is there now, not to be kept."""
+    root = state_of(request).web_root
+    found = _file(root, request.match_info["file"])
+    if found.status == 200:
+        current = await asyncio.to_thread(_assets(root).version) == request.match_info["version"]
+        found.headers["Cache-Control"] = "public, max-age=31536000, immutable" if current else "no-cache"
+    return found
+
+
+@lru_cache(maxsize=4)
+def _assets(root: Path) -> Assets:
+    return Assets(root)
 
 
 @routes.get("/form")

@@ -1,0 +1,49 @@
+"""The editor's files under addresses that name their content, so that browsers may keep them for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_OWN = re.compile(r'(?P<attribute>href|src)="(?P<path>[\w./-]+\.(?:css|js|svg))"')
+
+
+class Assets:
+    """One folder of files. A change to any of them gives all of them another version: modules name each other by relative paths."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._seen: tuple[tuple[str, int, int], ...] = ()
+        self._version = ""
+
+    def version(self) -> str:
+        """A digest of names and contents. Files are read again only after one has changed on the disk."""
+        seen = tuple(sorted(_states(self._root)))
+        if seen != self._seen or not self._version:
+            digest = hashlib.blake2b(digest_size=8)
+            for path, _, size in seen:
+                digest.update(f"{path}\0{size}\0".encode())
+                digest.update((self._root / path).read_bytes())
+            self._seen, self._version = seen, digest.hexdigest()
+        return self._version
+
+    def page(self, name: str) -> str:
+        """A page with its own scripts, styles and icons under versioned addresses."""
+        version = self.version()
+        text = (self._root / name).read_text(encoding="utf-8")
+        return _OWN.sub(lambda found: f'{found["attribute"]}="/assets/{version}/{found["path"]}"', text)
+
+
+def _states(root: Path) -> Iterator[tuple[str, int, int]]:
+    """Path below the root, time of change and size of every file."""
+    for directory, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(directory, name)
+            try:
+                stat = os.stat(path)
+            except FileNotFoundError:
+                continue  # gone since the folder was read
+            yield os.path.relpath(path, root).replace(os.sep, "/"), stat.st_mtime_ns, stat.st_size
