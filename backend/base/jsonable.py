@@ -66,7 +66,8 @@ def _decode(source: str) -> Any:
     if " :" in source or "\n:" in source or "\t:" in source or "\r:" in source:
         return _decode_carefully(source)
     value = _PLAIN.decode(source)
-    keys, level = 0, [value] if value.__class__ is dict or value.__class__ is list else []
+    level: list[Any] = [value] if value.__class__ is dict or value.__class__ is list else []
+    keys = 0
     for _ in range(MAX_DEPTH):
         if not level:
             break

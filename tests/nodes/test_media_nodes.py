@@ -13,6 +13,8 @@ from backend.workflow.metadata import read
 from nodes import audio, logic, resize_any, video
 from tests.nodes.bench import Bench
 
+GRAPH = {"1": {"class_type": "SaveAudio", "inputs": {}}}
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
@@ -37,13 +39,13 @@ def test_a_film_is_saved_loaded_and_taken_apart(bench: Bench) -> None:
 
 
 def test_sound_is_saved_loaded_and_cut(bench: Bench) -> None:
-    ctx = bench.context(prompt={"1": {}})
+    ctx = bench.context(prompt=GRAPH)
     tone = {"waveform": torch.rand(1, 2, 24000) * 0.1, "sample_rate": 48000}
     audio.save_audio(ctx, audio=tone, filename_prefix="a")
     audio.save_audio_advanced(ctx, audio=tone, filename_prefix="a", format="mp3", **{"format.quality": "128k"})
     audio.preview_audio(ctx, audio=tone)
     assert sorted(p.name for p in bench.folders.output.iterdir()) == ["a_00001_.flac", "a_00002_.mp3"]
-    assert read(bench.folders.output / "a_00001_.flac").prompt == {"1": {}}
+    assert read(bench.folders.output / "a_00001_.flac").prompt == GRAPH
     back = audio.load_audio(ctx, audio="a_00001_.flac [output]")
     assert (back["waveform"] - tone["waveform"]).abs().max() < 1e-4
     assert audio.trim_audio_duration(ctx, audio=back, start_index=-0.25, duration=9.0)["waveform"].shape[-1] == 12000
