@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from backend.families.sd.names import from_diffusers, to_diffusers
+from backend.families.sd.sizes import sizes_of
 from backend.families.sd.unet import UNet, UNetSizes
+from backend.weights.file import Entry
 
 CROSS_DOWN, CROSS_UP = "CrossAttnDownBlock2D", "CrossAttnUpBlock2D"
 
@@ -84,6 +87,43 @@ CASES: dict[str, tuple[dict[str, Any], UNetSizes]] = {
             adm=64,
         ),
     ),
+    "bk-sdm": (  # no middle, one block a level
+        {
+            "block_out_channels": (32, 64),
+            "down_block_types": (CROSS_DOWN, CROSS_DOWN),
+            "up_block_types": (CROSS_UP, CROSS_UP),
+            "mid_block_type": None,
+            "layers_per_block": 1,
+            "cross_attention_dim": 24,
+            "attention_head_dim": 8,
+        },
+        UNetSizes(channels=(32, 64), res_blocks=(1, 1), depth_in=(1, 1), depth_middle=None, depth_out=(1, 1, 1, 1), context=24, heads=8),
+    ),
+    "ssd-1b": (  # transformers of different depths in one level, a middle without any
+        {
+            "block_out_channels": (64, 128),
+            "down_block_types": ("DownBlock2D", CROSS_DOWN),
+            "up_block_types": (CROSS_UP, "UpBlock2D"),
+            "mid_block_type": "UNetMidBlock2D",
+            "layers_per_block": 1,
+            "transformer_layers_per_block": (1, 2),
+            "reverse_transformer_layers_per_block": ((3, 1), 1),
+            "cross_attention_dim": 48,
+            "attention_head_dim": (1, 2),
+            "use_linear_projection": True,
+        },
+        UNetSizes(
+            channels=(64, 128),
+            res_blocks=(1, 1),
+            depth_in=(0, 2),
+            depth_middle=0,
+            depth_out=(3, 1, 0, 0),
+            context=48,
+            heads=None,
+            head_dim=64,
+            linear=True,
+        ),
+    ),
 }
 
 
@@ -95,6 +135,8 @@ def twins(name: str, seed: int = 0) -> tuple[UNet2DConditionModel, UNet]:
     state = theirs.state_dict()
     names = from_diffusers(state)
     assert len(names) == len(state)
+    header = {single: Entry(tuple(state[key].shape), state[key].dtype, 0) for single, key in names.items()}
+    assert replace(sizes_of(header), heads=sizes.heads, head_dim=sizes.head_dim) == sizes
     ours.load_state_dict({single: state[key] for single, key in names.items()}, strict=True)
     return theirs, ours
 
