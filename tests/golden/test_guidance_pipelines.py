@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import diffusers
 import pytest
 import torch
+from diffusers.pipelines.deprecated.stable_diffusion_panorama import pipeline_stable_diffusion_panorama
 from diffusers.pipelines.deprecated.stable_diffusion_sag import pipeline_stable_diffusion_sag
 from torch import Tensor
 
 from backend.diffusion.handle import ModelHandle
 from backend.diffusion.ksample import ksample
 from backend.diffusion.patches import again
+from backend.diffusion.patches.windows import panorama
 from backend.diffusion.sample import prepare_noise
 from backend.families.load import load_checkpoint
 from backend.memory.pool import Pool
 from tests.families.tiny import Twins, make, services
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-STEPS, SEED, CFG = 4, 7, 3.0
+STEPS, SEED, CFG = 4, 7, 2.0
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +87,21 @@ def test_self_attention(tiny: Twins, model: ModelHandle, texts: tuple[Tensor, Te
     got = ours(again.self_attention(model, 0.75, 1.0), texts)
     assert (got - expected).abs().max() < 1e-4
     assert (got - ours(model, texts)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("circular", [False, True])
+def test_panorama(tiny: Twins, model: ModelHandle, texts: tuple[Tensor, Tensor], circular: bool) -> None:
+    pipeline = pipeline_stable_diffusion_panorama.StableDiffusionPanoramaPipeline(
+        tiny.vae, tiny.text, None, tiny.unet, ddim(), None, None, requires_safety_checker=False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.get_views = functools.partial(pipeline.get_views, window_size=8, stride=2)
+    noise = prepare_noise(torch.zeros(1, 4, 8, 12), SEED)
+    expected = pipeline(
+        prompt_embeds=texts[0], negative_prompt_embeds=texts[1], latents=noise.clone(), guidance_scale=CFG, num_inference_steps=2,
+        output_type="latent", height=8 * 8, width=12 * 8, circular_padding=circular,
+    ).images  # fmt: skip
+    latent = {"samples": torch.zeros(1, 4, 8, 12)}
+    conds = [[texts[0], {}]], [[texts[1], {}]]
+    made = ksample(panorama(model, 8, 2, circular), SEED, 2, CFG, "ddim", "simple", *conds, latent, pool=Pool("cpu"))["samples"]
+    assert (model.family.latent.process_in(made) - expected).abs().max() < 1e-4
