@@ -24,7 +24,8 @@ from backend.memory.heap import trim
 from backend.memory.plan import Demand, Held, next_to_read, place
 from backend.nn.layers import Layer
 from backend.weights.file import Views
-from backend.weights.slot import Delta, Resident, Streamed, materialise
+from backend.weights.quant.packed import Packed
+from backend.weights.slot import Compact, Delta, Resident, Streamed, materialise
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,11 @@ class _Live:
     def nbytes(self) -> int:
         return sum(slot.nbytes for slot in self.residents())
 
-    def residents(self) -> Iterator[Resident]:
+    def residents(self) -> Iterator[Resident | Compact]:
         """The slots of the weights that are kept, in order of construction."""
         for layer, name in self.places.values():
             slot = layer.slots.get(name)
-            if isinstance(slot, Resident):
+            if isinstance(slot, (Resident, Compact)):
                 yield slot
 
 
@@ -226,8 +227,14 @@ class Pool:
         self._clock += 1
         live.last_used = self._clock
         names = list(live.places)
+        budget = self._limit()
         sizes = [live.counts[name] * loadable.dtype.itemsize for name in names]
-        total, budget = sum(sizes), self._limit()
+        busy = sum(v.nbytes() for k, v in self._live.items() if v.leases and k != key)
+        compact: dict[str, Packed] = {}
+        if sum(sizes) + working + busy > budget:  # numbers are faster to compute with, so the bits of the file stay only where they must
+            compact = _packed(loadable, names)
+            sizes = [compact[name].nbytes if name in compact else size for name, size in zip(names, sizes, strict=True)]
+        total = sum(sizes)
         uses = [one for one in self.upcoming() if one.key != loadable.key]
         order = {key: i for i, key in enumerate(dict.fromkeys(one.key for one in uses))}
         held = [Held(k, v.nbytes(), v.last_used, bool(v.leases), order.get(v.loadable.key)) for k, v in self._live.items()]
@@ -241,10 +248,12 @@ class Pool:
         self._read_ahead(uses, [Held(k, v.nbytes(), 0) for k, v in self._live.items() if k != key] + [Held(key, total, 0)], working)
         before, live.loadable = live.loadable, loadable
         stale = [
-            (name, stay) for name, stay in zip(names, placement.resident, strict=True) if not self._fits(live, before, loadable, name, stay)
+            (name, stay)
+            for name, stay in zip(names, placement.resident, strict=True)
+            if not self._fits(live, before, loadable, name, _kind(stay, name in compact))
         ]
         for i, (name, stay) in enumerate(stale):
-            self._hang(live, loadable, name, stay, stale[i + _AHEAD][0] if i + _AHEAD < len(stale) else None)
+            self._hang(live, loadable, name, stay, stale[i + _AHEAD][0] if i + _AHEAD < len(stale) else None, compact.get(name))
         if stale and (before.deltas or loadable.deltas):
             trim()
 
@@ -273,20 +282,24 @@ class Pool:
         self._note(Move(time.time(), comes.key, "read ahead", "it is used next", nbytes))
         threading.Thread(target=_prefetch, args=(source,), name="read-ahead", daemon=True).start()
 
-    def _fits(self, live: _Live, before: Loadable, now: Loadable, name: str, stay: bool) -> bool:
+    def _fits(self, live: _Live, before: Loadable, now: Loadable, name: str, kind: type) -> bool:
         layer, own = live.places[name]
         slot = layer.slots.get(own)
-        if not isinstance(slot, Resident if stay else Streamed) or before.dtype != now.dtype:
+        if not isinstance(slot, kind) or before.dtype != now.dtype:
             return False
         return before.fingerprint == now.fingerprint or before.deltas.get(name, ()) == now.deltas.get(name, ())
 
-    def _hang(self, live: _Live, loadable: Loadable, name: str, stay: bool, ahead: str | None) -> None:
+    def _hang(self, live: _Live, loadable: Loadable, name: str, stay: bool, ahead: str | None, packed: Packed | None) -> None:
         """Hang one slot. A weight without patches is read when it is first used: by then the system has read it ahead (`ahead` names the
         one to read while this one is converted), and weights that are never used cost nothing."""
         layer, own = live.places[name]
         deltas, pack = loadable.deltas.get(name, ()), functools.partial(layer.pack, own)
         if not stay:
-            layer.slots[own] = Streamed(loadable.source, name, deltas, loadable.dtype, pack)
+            done = loadable.source.file.release if isinstance(loadable.source, Views) else _keep
+            layer.slots[own] = Streamed(loadable.source, name, deltas, loadable.dtype, pack, done)
+            return
+        if packed is not None:
+            layer.slots[own] = Compact(functools.partial(packed.to, self.device), packed.nbytes, loadable.dtype, pack)
             return
         make = functools.partial(_bring, loadable, name, self.device, ahead)
         layer.slots.pop(own, None)
@@ -294,6 +307,23 @@ class Pool:
             layer.slots[own] = Resident(make(), pack)
         else:
             layer.slots[own] = Resident.later(make, live.counts[name] * loadable.dtype.itemsize, pack)
+
+
+def _kind(stays: bool, is_compact: bool) -> type:
+    return (Compact if is_compact else Resident) if stays else Streamed
+
+
+def _keep(key: str) -> None:
+    """What has no file has no pages to give back."""
+
+
+def _packed(loadable: Loadable, names: list[str]) -> dict[str, Packed]:
+    """The weights that their file keeps in few bits, but for those with patches, which exist as numbers only."""
+    if not isinstance(loadable.source, Views):
+        return {}
+    file = loadable.source.file
+    found = {name: file.packed(name) for name in names if not loadable.deltas.get(name)}
+    return {name: packed for name, packed in found.items() if packed is not None}
 
 
 def _bring(loadable: Loadable, name: str, device: torch.device, ahead: str | None) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from backend.base.errors import BadFile
+from backend.weights.quant.packed import Packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ class WeightFile(Mapping[str, Entry]):
     @abstractmethod
     def tensor(self, key: str) -> Tensor:
         """The tensor, as a view on the file where its format allows. Read-only by agreement. Raises KeyError."""
+
+    def packed(self, key: str) -> Packed | None:
+        """The tensor in the few bits in which the file keeps it; None for one that is kept as plain numbers. Raises KeyError."""
+        return None
 
     def prefetch(self, key: str) -> None:
         """Ask the system to read this tensor's bytes soon. A hint."""
@@ -60,6 +65,9 @@ class Renamed(WeightFile):
 
     def tensor(self, key: str) -> Tensor:
         return self.file.tensor(self.names[key])
+
+    def packed(self, key: str) -> Packed | None:
+        return self.file.packed(self.names[key])
 
     def prefetch(self, key: str) -> None:
         self.file.prefetch(self.names[key])

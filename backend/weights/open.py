@@ -8,12 +8,13 @@ from pathlib import Path
 from backend.base.errors import BadFile, MissingFile
 from backend.weights.file import WeightFile, bad
 from backend.weights.folder import open_folder
+from backend.weights.gguf import GgufFile
 from backend.weights.pickle import PickleFile
 from backend.weights.safetensors import SafetensorsFile
 
 
 def open_weights(path: Path | str) -> WeightFile:
-    """A safetensors or PyTorch file, or a folder of them.
+    """A safetensors, GGUF or PyTorch file, or a folder of them.
 
     Raises MissingFile when nothing is there, BadFile when it is damaged, dangerous, or no weight file at all.
     """
@@ -26,6 +27,8 @@ def open_weights(path: Path | str) -> WeightFile:
         size = path.stat().st_size
         if size == 0:
             raise bad(path, "it is empty")
+        if head.startswith(b"GGUF"):
+            return GgufFile(path)
         if head.startswith(b"PK\x03\x04") or (head[:1] == b"\x80" and not _safetensors(head)):
             return PickleFile(path)
         if _safetensors(head):
@@ -52,8 +55,6 @@ def _other(path: Path, head: bytes, size: int) -> BadFile:
         return bad(path, "it is a web page, not weights", "The download was answered with a page, perhaps a login. Try again.")
     if text.startswith(b"version https://git-lfs"):
         return bad(path, "it is only a pointer that Git LFS left", "Fetch the real file with `git lfs pull`.")
-    if head.startswith(b"GGUF"):
-        return bad(path, "it is a GGUF file, which is not read yet", "Use a safetensors version of the model.")
     if not head.strip(b"\0"):
         return bad(path, f"it begins with zeros ({size} bytes)", "The download did not finish: download it again.")
-    return bad(path, "it is neither a safetensors nor a PyTorch file", "Choose a model file, or download it again.")
+    return bad(path, "it is no safetensors, GGUF or PyTorch file", "Choose a model file, or download it again.")

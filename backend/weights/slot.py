@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from backend.weights.quant.packed import Packed
+
 Delta = Callable[[Tensor], Tensor]
 """Original weight -> patched weight. Called with a private float32 copy on its device, which it may edit and give back."""
 
@@ -95,14 +97,42 @@ class Resident:
         return (weight.to_dense() if weight.is_mkldnn else weight).to(device=device, dtype=dtype)
 
 
+class Compact:
+    """A weight kept on the device in the few bits of its file and made into numbers at each use."""
+
+    __slots__ = ("_make", "_packed", "dtype", "nbytes", "pack")
+
+    def __init__(self, make: Callable[[], Packed], nbytes: int, dtype: torch.dtype, pack: Pack) -> None:
+        self._make, self.nbytes, self.dtype, self.pack = make, nbytes, dtype, pack
+        self._packed: Packed | None = None
+
+    def fetch(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        if self._packed is None:
+            self._packed = self._make()
+        weight = self._packed.dense().to(self.dtype)
+        return self.pack(weight) if dtype == self.dtype else weight.to(dtype)
+
+
 class Streamed:
-    """A weight read from its source at each use, in the same way as it would be made resident: results are equal bit for bit."""
+    """A weight read from its source at each use, in the same way as it would be made resident: results are equal bit for bit.
 
-    __slots__ = ("deltas", "dtype", "key", "pack", "source")
+    `done(key)` is told when its pages are not needed any more.
+    """
 
-    def __init__(self, source: Mapping[str, Tensor], key: str, deltas: tuple[Delta, ...], dtype: torch.dtype, pack: Pack) -> None:
-        self.source, self.key, self.deltas, self.dtype, self.pack = source, key, deltas, dtype, pack
+    __slots__ = ("deltas", "done", "dtype", "key", "pack", "source")
+
+    def __init__(
+        self,
+        source: Mapping[str, Tensor],
+        key: str,
+        deltas: tuple[Delta, ...],
+        dtype: torch.dtype,
+        pack: Pack,
+        done: Callable[[str], None] = lambda key: None,
+    ) -> None:
+        self.source, self.key, self.deltas, self.dtype, self.pack, self.done = source, key, deltas, dtype, pack, done
 
     def fetch(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         weight = materialise(self.source[self.key], self.deltas, device, self.dtype)
+        self.done(self.key)
         return self.pack(weight) if dtype == self.dtype else weight.to(dtype)

@@ -168,7 +168,7 @@ def test_any_truncation_is_a_bad_file(tmp_path_factory: pytest.TempPathFactory, 
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "Git LFS"),
         (b"GGUF\x03\0\0\0", "GGUF"),
         (b"\0" * 100, "zeros"),
-        (b"just some text that is long enough", "neither"),
+        (b"just some text that is long enough", "no safetensors"),
     ],
 )
 def test_things_that_are_no_weights(tmp_path: Path, content: bytes, message: str) -> None:

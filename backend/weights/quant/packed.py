@@ -1,0 +1,35 @@
+"""A weight in the few bits in which its file keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Unpack = Callable[[Mapping[str, Tensor], tuple[int, ...]], Tensor]
+"""(parts, shape) -> the weight in float32, on the device of its parts."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What `unpack` makes a weight of `shape` from: the quantised values and their scales."""
+
+    kind: str
+    parts: Mapping[str, Tensor]
+    shape: tuple[int, ...]
+    unpack: Unpack
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes the weight takes in this form."""
+        return sum(part.nbytes for part in self.parts.values())
+
+    def to(self, device: torch.device) -> Packed:
+        """A private copy on `device`."""
+        return Packed(self.kind, {name: part.to(device, copy=True) for name, part in self.parts.items()}, self.shape, self.unpack)
+
+    def dense(self) -> Tensor:
+        """The weight in float32."""
+        return self.unpack(self.parts, self.shape)
