@@ -67,8 +67,8 @@ def uniform(frames: int, length: int, overlap: int, stride: int, closed: bool, s
     for rows in uniform_looped(frames, length, overlap, stride, closed, step):
         turn = next((i for i in range(1, len(rows)) if rows[i] < rows[i - 1]), None)
         if turn is not None:
-            spacing = rows[1] - rows[0] if turn > 1 else rows[-1] - rows[-2]
-            first = frames - 1 - spacing * (len(rows) - 1) if turn >= len(rows) / 2 else rows[turn]
+            spacing = (rows[1] - rows[0]) % frames
+            first = max(0, frames - 1 - spacing * (len(rows) - 1)) if turn >= len(rows) / 2 else rows[turn]
             rows = [first + spacing * i for i in range(len(rows))]
         if rows[0] >= 0 and rows[-1] < frames and rows not in found:
             found.append(rows)
