@@ -135,6 +135,7 @@ class Worker:
         from backend.graph.describe import to_wire
         from backend.graph.reader import Reader
         from backend.memory.device import probe
+        from backend.memory.finite import Finite
         from backend.memory.pool import Pool
         from backend.packs import routes
         from backend.packs.complete import complete
@@ -154,6 +155,7 @@ class Worker:
             around=torch.inference_mode,
             on_out_of_memory=self._unload,
             tighten=self._tighten,
+            checker=Finite(self.pool),
         )
         self._reader = Reader()
         self.pool.upcoming, self.pool.on_move = self._upcoming, self._moved

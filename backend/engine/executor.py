@@ -13,6 +13,7 @@ from typing import Any
 from backend.base import events as ev
 from backend.base.errors import Interrupted, Problem
 from backend.base.jsonable import dumps, plain
+from backend.engine.finite import Checker
 from backend.engine.cache import Classic, OutputCache
 from backend.engine.job import Instances, Job, Trace, now
 from backend.engine.oom import OOM_HINT, is_out_of_memory, memory_sentence
@@ -70,6 +71,7 @@ class Executor:
         around: Callable[[], AbstractContextManager[Any]] = nullcontext,
         on_out_of_memory: Callable[[], None] = lambda: None,
         tighten: Callable[[], str] | None = None,
+        checker: Checker | None = None,
     ) -> None:
         self.registry = registry
         self.emit = emit
@@ -78,6 +80,7 @@ class Executor:
         self._around = around
         self._on_out_of_memory = on_out_of_memory
         self._tighten = tighten
+        self._checker = checker
         self._run: Run | None = None
         self._instances = Instances()
         self._trace = Trace()
@@ -97,7 +100,8 @@ class Executor:
         self.emit(ev.RunStarted(now()))
         self._instances.begin(job.prompt)
         registry = self.registry.refreshed({n.type for n in job.prompt.nodes.values()})
-        run = Run(job, registry, self.cache, self.emit, cancelled, self.services, self._instances, self._trace, self._tighten)
+        outlive = (self.services, self._instances, self._trace, self._tighten, self._checker)
+        run = Run(job, registry, self.cache, self.emit, cancelled, *outlive)
         self._run = run
         status, failure = "success", None
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from backend.base import events as ev
@@ -14,6 +14,7 @@ from backend.engine import lists
 from backend.engine.cache import OutputCache, Result
 from backend.engine.call import Call, guarded, inputs
 from backend.engine.context import Blocker, Context
+from backend.engine.finite import Checker, mended
 from backend.engine.expand import Pending, RunGraph
 from backend.engine.job import Instances, Job, Trace, now
 from backend.engine.loop import Loop
@@ -42,8 +43,10 @@ class Run:
         instances: Instances,
         before: Trace,
         tighten: Callable[[], str] | None = None,
+        checker: Checker | None = None,
     ) -> None:
         self.tighten = tighten
+        self.checker = checker
         self.job = job
         self.registry = registry
         self.cache = cache
@@ -246,7 +249,11 @@ class Run:
         for last in (False, True):
             call = Call(node, t, given)
             try:
-                return call, call.start(lambda: self._context(node, t), blocked)
+                if self.checker is None:
+                    return call, call.start(lambda: self._context(node, t), blocked)
+                self.checker.begin()
+                waits = call.start(lambda: self._context(node, t), blocked)
+                return (call, True) if waits else (self._checked(call, self.checker, given, blocked), False)
             except Exception as error:
                 if last or self.tighten is None or not is_out_of_memory(error):
                     raise
@@ -254,6 +261,20 @@ class Run:
             del call
             self.emit(ev.NodeLog(node.id, self.tighten()))
         raise AssertionError  # the second try returns or raises
+
+    def _checked(self, call: Call, checker: Checker, given: lists.Lists, blocked: Callable[[Blocker], Blocker]) -> Call:
+        """The call, or another one of the same node, whose results are numbers."""
+        node, t = call.node, call.type
+        made = {id(call.results): call}
+
+        def again(values: Mapping[str, Any]) -> list[Any]:
+            other = Call(node, t, dict(values))
+            other.start(lambda: self._context(node, t), blocked)
+            made[id(other.results)] = other
+            return other.results
+
+        results = mended(checker, again, given, call.results, lambda text: self.emit(ev.NodeLog(node.id, text)))
+        return made[id(results)]
 
     def ahead(self) -> Iterator[Any]:
         """Values that the nodes still to run will read, the next first, as far as they are known."""

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,6 +112,10 @@ class Pool:
         self._reading = ""
         self.upcoming: Callable[[], Iterable[Loadable]] = tuple
         self.on_move: Callable[[Move], None] = lambda move: None
+        self.served = 0
+        """Leases given so far."""
+        self.watch: Callable[[Loadable, nn.Module], AbstractContextManager[None]] | None = None
+        """Put around the use of every lease while somebody looks for a fault."""
         self.moves: deque[Move] = deque(maxlen=_REMEMBERED)
 
     @contextmanager
@@ -129,8 +133,10 @@ class Pool:
                 self._live.pop(key, None)
                 raise
             live.leases += 1
+        self.served += 1
         try:
-            yield live.net
+            with self.watch(loadable, live.net) if self.watch is not None else nullcontext():
+                yield live.net
         finally:
             with self._lock:
                 live.leases -= 1
