@@ -57,17 +57,25 @@ def open_named(ctx: Context, input: str, kind: str, name: str, read: Callable[..
 
 def _checkpoint(ctx: Context, input: str, kind: str, name: str) -> Checkpoint:
     """The parts of a checkpoint; a part it lacks blocks whatever would use it, with a sentence."""
+    return _parts(name, _loaded(ctx, input, kind, name))
+
+
+def _loaded(ctx: Context, input: str, kind: str, name: str) -> load.Loaded:
     loaded = open_named(ctx, input, kind, name, lambda path: load.load_checkpoint(path, ctx.services))
     ctx.log(f"{name}: {loaded.sentence()}.")
+    return loaded
 
-    def part(value: Any, what: str, node_title: str) -> Any:
-        return value if value is not None else Blocker(f"{name} holds no {what}. Load one with the node {node_title}.")
 
+def _parts(name: str, loaded: load.Loaded) -> Checkpoint:
     return Checkpoint(
-        part(loaded.model, "diffusion model", "Load Diffusion Model"),
-        part(loaded.clip, "text encoder", "Load CLIP"),
-        part(loaded.vae, "VAE", "Load VAE"),
+        _part(name, loaded.model, "diffusion model", "Load Diffusion Model"),
+        _part(name, loaded.clip, "text encoder", "Load CLIP"),
+        _part(name, loaded.vae, "VAE", "Load VAE"),
     )
+
+
+def _part(name: str, value: Any, what: str, node_title: str) -> Any:
+    return value if value is not None else Blocker(f"{name} holds no {what}. Load one with the node {node_title}.")
 
 
 @loader(
@@ -106,14 +114,9 @@ def diffusers_loader(ctx: Context, *, model_path: str = FileChoice("diffusers"))
 
 @loader("unCLIPCheckpointLoader")
 def unclip_checkpoint_loader(ctx: Context, *, ckpt_name: str = FileChoice("checkpoints")) -> UnclipCheckpoint:
-    """Load a checkpoint that is conditioned on images."""
-    raise NotInstalled(
-        "unCLIP checkpoints: this model family is not installed yet.",
-        hint="Load Checkpoint loads ordinary checkpoints.",
-        node=ctx.node,
-        input="ckpt_name",
-        file=ckpt_name,
-    )
+    """Load a checkpoint that is conditioned on images, with its image encoder."""
+    loaded = _loaded(ctx, "ckpt_name", "checkpoints", ckpt_name)
+    return UnclipCheckpoint(*_parts(ckpt_name, loaded), _part(ckpt_name, loaded.vision, "CLIP image encoder", "Load CLIP Vision"))
 
 
 @loader("UNETLoader", title="Load Diffusion Model", category="advanced/loaders")

@@ -10,8 +10,8 @@ from backend.base.errors import BadFile, BadInput, MissingFile, NotInstalled, Un
 from backend.engine.context import Blocker
 from backend.families.configs import read_config
 from backend.weights.save import save_safetensors
-from nodes import loaders, not_installed
-from tests.families import tiny
+from nodes import loaders
+from tests.families import kinds, tiny
 from tests.nodes.bench import Bench
 
 
@@ -59,6 +59,14 @@ def test_parts_that_a_checkpoint_lacks_block_with_a_sentence(bench: Bench) -> No
     assert not isinstance(found.MODEL, Blocker)
     for part, what in ((found.CLIP, "text encoder"), (found.VAE, "VAE")):
         assert isinstance(part, Blocker) and part.message is not None and what in part.message and "bare.safetensors" in part.message
+
+
+def test_unclip_checkpoint_brings_its_image_encoder(bench: Bench) -> None:
+    kinds.make("unclip").single(bench.folders.models / "checkpoints" / "unclip.safetensors")
+    found = loaders.unclip_checkpoint_loader(bench.context(), ckpt_name="unclip.safetensors")
+    assert found.CLIP_VISION.sizes.projection == 32 and found.MODEL.family.name == "Stable Diffusion 2 unCLIP"
+    without = loaders.unclip_checkpoint_loader(bench.context(), ckpt_name="tiny.safetensors")
+    assert isinstance(without.CLIP_VISION, Blocker) and "image encoder" in str(without.CLIP_VISION.message)
 
 
 @pytest.mark.parametrize(
@@ -148,16 +156,10 @@ def test_lora_that_fits_nothing(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "run",
     [
-        lambda ctx: loaders.unclip_checkpoint_loader(ctx, ckpt_name="a"),
         lambda ctx: loaders.unet_loader(ctx, unet_name="u.safetensors", weight_dtype="fp8_e5m2"),
         lambda ctx: loaders.clip_loader(ctx, clip_name="t.safetensors", type="wan"),
         lambda ctx: loaders.dual_clip_loader(ctx, clip_name1="a", clip_name2="b", type="sd3"),
         lambda ctx: loaders.vae_loader(ctx, vae_name="pixel_space"),
-        lambda ctx: not_installed.style_model_loader(ctx, style_model_name="s"),
-        lambda ctx: not_installed.style_model_apply(
-            ctx, conditioning=[], style_model=None, clip_vision_output=None, strength=1.0, strength_type="multiply"
-        ),
-        lambda ctx: not_installed.gligen_loader(ctx, gligen_name="g"),
     ],
 )
 def test_what_is_not_installed_says_so_and_names_the_node(bench: Bench, run: Any) -> None:
