@@ -40,7 +40,7 @@ export function openPalette({ label, at, find, take, closed, note, current }) {
   const field = make("input", "", null, {
     type: "text", role: "combobox", "aria-expanded": "true", "aria-controls": list.id, "aria-autocomplete": "list", "aria-label": label, placeholder: label, autocomplete: "off", spellcheck: "false",
   });
-  const panel = make("div", "picker", null, { "data-own-keys": "" });
+  const panel = make("div", "picker", null, { "data-own-keys": "", role: "dialog", "aria-label": label });
   panel.append(field, list);
   if (note) panel.append(make("p", "note", note));
   /** @type {readonly Found<T>[]} */

@@ -52,6 +52,7 @@ function create(host, context) {
     if (event.key === "Enter") {
       commit();
       field.select();
+      if (event.ctrlKey || event.metaKey) return; // runs the graph, with the new value
     } else if (event.key === "Escape") {
       delete field.dataset.typed;
       field.value = text(context);
