@@ -13,8 +13,8 @@ from typing import Any
 from backend.base import events as ev
 from backend.base.errors import Interrupted, Problem
 from backend.base.jsonable import dumps, plain
-from backend.engine.finite import Checker
 from backend.engine.cache import Classic, OutputCache
+from backend.engine.finite import Checker
 from backend.engine.job import Instances, Job, Trace, now
 from backend.engine.oom import OOM_HINT, is_out_of_memory, memory_sentence
 from backend.engine.run import Run

@@ -14,8 +14,8 @@ from backend.engine import lists
 from backend.engine.cache import OutputCache, Result
 from backend.engine.call import Call, guarded, inputs
 from backend.engine.context import Blocker, Context
-from backend.engine.finite import Checker, mended
 from backend.engine.expand import Pending, RunGraph
+from backend.engine.finite import Checker, mended
 from backend.engine.job import Instances, Job, Trace, now
 from backend.engine.loop import Loop
 from backend.engine.oom import is_out_of_memory

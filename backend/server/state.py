@@ -23,8 +23,8 @@ from backend.server.downloads import Downloads
 from backend.server.hub import Hub
 from backend.server.jobs import Jobs
 from backend.server.logs import LogRing
-from backend.server.recent import Submissions
 from backend.server.metrics import Requests
+from backend.server.recent import Submissions
 from backend.server.security import IDENTITY
 from backend.storage.audit import Audit
 from backend.storage.history import History
