@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from backend.base.errors import BadFile
-from backend.weights.quant.packed import Packed
+from backend.weights.quant.packed import FLOAT8, Packed, float8
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class WeightFile(Mapping[str, Entry]):
         """The tensor, as a view on the file where its format allows. Read-only by agreement. Raises KeyError."""
 
     def packed(self, key: str) -> Packed | None:
-        """The tensor in the few bits in which the file keeps it; None for one that is kept as plain numbers. Raises KeyError."""
-        return None
+        """The tensor in the few bits in which the file keeps it; None for one of 16 bits or more. Raises KeyError."""
+        return float8(self.tensor(key)) if self[key].dtype in FLOAT8 else None
 
     def prefetch(self, key: str) -> None:
         """Ask the system to read this tensor's bytes soon. A hint."""

@@ -10,6 +10,7 @@ from backend.weights.file import WeightFile, bad
 from backend.weights.folder import open_folder
 from backend.weights.gguf import GgufFile
 from backend.weights.pickle import PickleFile
+from backend.weights.quant.stored import with_numbers
 from backend.weights.safetensors import SafetensorsFile
 
 
@@ -32,7 +33,7 @@ def open_weights(path: Path | str) -> WeightFile:
         if head.startswith(b"PK\x03\x04") or (head[:1] == b"\x80" and not _safetensors(head)):
             return PickleFile(path)
         if _safetensors(head):
-            return SafetensorsFile(path)
+            return with_numbers(SafetensorsFile(path))
         if zipfile.is_zipfile(path):
             return PickleFile(path)
     except FileNotFoundError as error:

@@ -12,6 +12,9 @@ Unpack = Callable[[Mapping[str, Tensor], tuple[int, ...]], Tensor]
 """(parts, shape) -> the weight in float32, on the device of its parts."""
 
 
+FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+
+
 @dataclass(frozen=True)
 class Packed:
     """What `unpack` makes a weight of `shape` from: the quantised values and their scales."""
@@ -33,3 +36,8 @@ class Packed:
     def dense(self) -> Tensor:
         """The weight in float32."""
         return self.unpack(self.parts, self.shape)
+
+
+def float8(weight: Tensor) -> Packed:
+    """A weight in float8 without scales."""
+    return Packed("fp8", {"weight": weight}, tuple(weight.shape), lambda parts, shape: parts["weight"].float())
