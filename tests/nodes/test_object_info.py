@@ -18,8 +18,9 @@ PROSE = {"tooltip"}  # written by us, stripped from the reference
 COMPLETE = (
     "nodes", "comfy_extras.nodes_custom_sampler", "comfy_extras.nodes_latent", "comfy_extras.nodes_images", "comfy_extras.nodes_mask",
     "comfy_extras.nodes_string", "comfy_extras.nodes_primitive", "comfy_extras.nodes_preview_any", "comfy_extras.nodes_model_advanced",
-    "comfy_extras.nodes_rebatch", "comfy_extras.nodes_controlnet", "comfy_extras.nodes_model_merging",
-    "comfy_extras.nodes_model_merging_model_specific", "comfy_extras.nodes_compositing", "comfy_extras.nodes_post_processing", "comfy_extras.nodes_morphology",
+    "comfy_extras.nodes_rebatch", "comfy_extras.nodes_controlnet", "comfy_extras.nodes_model_merging", "comfy_extras.nodes_hypernetwork",
+    "comfy_extras.nodes_model_merging_model_specific", "comfy_extras.nodes_compositing", "comfy_extras.nodes_post_processing",
+    "comfy_extras.nodes_morphology",
 )  # fmt: skip
 # The reference publishes two tooltips for this node's one output: a quirk that no client can make use of.
 QUIRKS = {("LoraLoaderModelOnly", "output_tooltips")}
@@ -86,7 +87,8 @@ def test_file_choices_come_from_the_right_folders() -> None:
     for name, inputs in json.loads(file.read_text()).items():
         for input_name, kinds in inputs.items():
             if name in ours:
-                kind = ours[name].by_name[input_name].kind
+                declared = ours[name].by_name[input_name]
+                kind = (declared.options or {}).get("options") if declared.kind == "COMBO" else declared.kind
                 assert isinstance(kind, Files), f"{name}.{input_name} lists no folder"
                 assert kind.kind in kinds, f"{name}.{input_name} lists {kind.kind}, not one of {kinds}"
 
