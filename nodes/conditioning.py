@@ -196,8 +196,11 @@ def gligen_text_box_apply(
     """Say what belongs into a rectangle, in pixels."""
     _, pooled = clip.encode(clip.tokenize(text), ctx.services.pool)
     box = (pooled, height // 8, width // 8, y // 8, x // 8)
-    out = []
-    for tokens, extra in conditioning_to:
-        earlier = extra["gligen"][2] if "gligen" in extra else []
-        out.append([tokens, {**extra, "gligen": ("position", gligen_textbox_model, [*earlier, box])}])
-    return out
+    made: dict[int, tuple[Any, ...]] = {}
+
+    def grown(earlier: Any) -> tuple[Any, ...]:
+        """One value for all entries that had the same boxes, so that they still run together."""
+        boxes = earlier[2] if earlier else []
+        return made.setdefault(id(earlier), ("position", gligen_textbox_model, [*boxes, box]))
+
+    return [[tokens, {**extra, "gligen": grown(extra.get("gligen"))}] for tokens, extra in conditioning_to]

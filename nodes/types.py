@@ -15,6 +15,8 @@ from torch import Tensor
 from backend.graph.schema import Socket
 
 if TYPE_CHECKING:  # a wire's Python type matters to the type checker only; its Socket is what runs
+    from backend.adapters.gligen import Gligen as GligenModel
+    from backend.adapters.style import StyleModel as StyleModelFile
     from backend.codecs.kl.spec import VaeHandle
     from backend.control.control import Control
     from backend.diffusion.guiders import Guider
@@ -24,7 +26,9 @@ if TYPE_CHECKING:  # a wire's Python type matters to the type checker only; its 
     from backend.encoders.clip.joint import JointClip
     from backend.encoders.clip_vision.handle import VisionHandle, VisionOutput
 else:
-    ModelHandle = ClipHandle = JointClip = VisionHandle = VisionOutput = VaeHandle = Guider = Solver = Control = Any
+    ModelHandle = ClipHandle = JointClip = VisionHandle = VisionOutput = VaeHandle = Guider = Solver = Control = GligenModel = (
+        StyleModelFile
+    ) = Any
 
 
 class NoiseMaker(Protocol):
@@ -51,11 +55,9 @@ GuiderWire = Annotated[Guider, Socket("GUIDER")]
 Noise = Annotated[NoiseMaker, Socket("NOISE")]
 Svg = Annotated[Any, Socket("SVG")]
 ControlNet = Annotated[Control, Socket("CONTROL_NET")]
+StyleModel = Annotated[StyleModelFile, Socket("STYLE_MODEL")]
+Gligen = Annotated[GligenModel, Socket("GLIGEN")]
 LatentOperation = Annotated[Callable[..., Tensor], Socket("LATENT_OPERATION")]
-
-# Wires of model families that come later: the sockets exist so that graphs load, connect and validate.
-StyleModel = Annotated[Any, Socket("STYLE_MODEL")]
-Gligen = Annotated[Any, Socket("GLIGEN")]
 
 # Values that widgets hold, as outputs.
 IntOut = Annotated[int, Socket("INT")]

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.families.sd.unet import UNetSizes, input_side, middle, run
-from backend.nn.attention import attention
 from backend.nn.embeddings import timestep_embedding
-from backend.nn.layers import Conv2d, Layer, LayerNorm, Linear
+from backend.nn.joint import JointBlock
+from backend.nn.layers import Conv2d, Layer, Linear
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class ControlNet(Layer):
         if sizes.union is not None:
             self.control_add_embedding = TypeEmbedding(sizes.union * sizes.union_embed, embed)
             self.task_embedding = nn.Parameter(torch.empty(sizes.union, width))
-            self.transformer_layes = nn.ModuleList([UnionBlock(width)])  # the published name
+            self.transformer_layes = nn.ModuleList([JointBlock(width)])  # the published name
             self.spatial_ch_projs = Linear(width, width)
 
     def hint(self, picture: Tensor, types: tuple[int, ...] = ()) -> Tensor:
@@ -124,45 +124,3 @@ class TypeEmbedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear_2(F.silu(self.linear_1(x)))
-
-
-class UnionBlock(nn.Module):
-    """A pre-normed transformer block over a few tokens [B, T, width], 8 heads, quick GELU."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.attn = JointProjection(width)
-        self.ln_1, self.ln_2 = LayerNorm(width), LayerNorm(width)
-        self.mlp = UnionFeedForward(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.ln_1(x))
-        return x + self.mlp(self.ln_2(x))
-
-
-class UnionFeedForward(nn.Module):
-    """width -> 4 * width -> width."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.c_fc, self.c_proj = Linear(width, width * 4), Linear(width * 4, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.c_fc(x)
-        return self.c_proj(h * torch.sigmoid(1.702 * h))
-
-
-class JointProjection(Layer):
-    """Self-attention whose query, key and value weights lie in one tensor, as torch's own module stores them."""
-
-    heads = 8
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
-        self.out_proj = Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = F.linear(x, self.get("in_proj_weight", x), self.get("in_proj_bias", x)).chunk(3, dim=-1)
-        return self.out_proj(attention(q, k, v, self.heads))
