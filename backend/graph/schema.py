@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -110,6 +110,16 @@ class Check:
         self.many = bool(options.get("multi_select") or options.get("multiselect"))
 
 
+@dataclass(frozen=True, slots=True)
+class _AllBut:
+    """Every name but some."""
+
+    names: frozenset[str]
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self.names
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -121,7 +131,8 @@ class NodeType:
     `run(ctx, **inputs)` returns the value of the only output, or a tuple of all (`many`), or Ui, Expand, Blocker, or an awaitable of these.
     `lazy_status(ctx, **inputs)` names the inputs still needed. `fingerprint(ctx, **constants)` gives a value that changes when the node
     must run again. `validate(**constants)` gives True or a sentence; `validates` are the inputs it looks at (None: all of them),
-    `validates_types` says that it takes over the type check of links. `instance_of`: the class whose instances (one per node id) carry
+    `validates_types` says that it takes over the type check of links. `any_input` and `any_constant`: undeclared links and
+    constants are passed too, and with `lazy_others` they are lazy. `instance_of`: the class whose instances (one per node id) carry
     state.
     """
 
@@ -149,6 +160,7 @@ class NodeType:
     api_node: bool = False
     any_input: bool = False
     any_constant: bool = False
+    lazy_others: bool = False
     passes_hidden: bool = False
     is_async: bool = False
     instance_of: type | None = None
@@ -170,8 +182,10 @@ class NodeType:
         return tuple(i.name for i in self.inputs if i.required and i.hidden is None)
 
     @cached_property
-    def lazy(self) -> frozenset[str]:
-        """Names of the lazy inputs."""
+    def lazy(self) -> Container[str]:
+        """Names of the lazy inputs; with `lazy_others` every name that is not declared otherwise."""
+        if self.lazy_others:
+            return _AllBut(frozenset(i.name for i in self.inputs if not i.lazy))
         return frozenset(i.name for i in self.inputs if i.lazy)
 
     @cached_property

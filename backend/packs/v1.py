@@ -52,6 +52,7 @@ def node_type(id: str, cls: type, *, title: str | None = None, module: str = "no
         api_node=bool(getattr(cls, "API_NODE", False)),
         any_input=True,
         any_constant=any(_holds_all(sections.get(g)) for g in ("required", "optional")),
+        lazy_others=any(_lazy_rest(sections.get(g)) for g in ("required", "optional")),
         passes_hidden=True,
         is_async=inspect.iscoroutinefunction(getattr(cls, function)),
         instance_of=cls,
@@ -76,6 +77,14 @@ def _items(section: Any) -> Iterator[tuple[str, Any]]:
 
 def _holds_all(section: Any) -> bool:
     return section is not None and _PROBE in section
+
+
+def _lazy_rest(section: Any) -> bool:
+    """Whether a section that claims to hold every name says that those are lazy."""
+    if not _holds_all(section):
+        return False
+    spec = section[_PROBE]
+    return isinstance(spec, (tuple, list)) and len(spec) > 1 and isinstance(spec[1], Mapping) and bool(spec[1].get("lazy"))
 
 
 def _inputs(sections: Mapping[str, Any]) -> Iterator[Input]:

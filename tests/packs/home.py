@@ -81,7 +81,7 @@ class Home:
         from backend.base.events import NodeShown
 
         found = [e for e in self.bench.events if isinstance(e, NodeShown) and e.node == id]
-        return dict(found[-1].output or {})
+        return dict(found[-1].output or {}) if found else {}
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [e for e in self.bench.events if isinstance(e, kind)]
