@@ -91,7 +91,7 @@ def test_the_example_node_is_offered_and_runs(with_example_node: str) -> None:
     assert green in (127, 128)
 
 
-PAGES = ["README.md", "models/README.md", "custom_nodes/README.md", "docs/api.md", "docs/performance.md", "docs/security.md"]
+PAGES = ["README.md", "SECURITY.md", "models/README.md", "custom_nodes/README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("name", PAGES)
