@@ -31,7 +31,7 @@ export function listenToFocus(stage) {
     const onNode = id !== null && target.classList.contains("node");
     if (event.key === "Escape") {
       if (id !== null && !onNode) {
-        focusNode(stage, id);
+        stage.viewOf(id)?.element.focus({ preventScroll: true }); // what is selected stays selected
         event.preventDefault();
       } else if (stage.session.selection.selected.nodes.size + stage.session.selection.selected.groups.size) {
         stage.session.selection.clear();

@@ -177,7 +177,13 @@ export class Scene {
   socketAt(x, y, reach = REACH) {
     const near = [...this.nodesIn([x - reach, y - reach, x + reach, y + reach]), ...this.boundary.values()].reverse();
     for (const item of near) {
-      for (const socket of socketsOf(item)) if (Math.hypot(socket.x - x, socket.y - y) <= reach) return socket;
+      let nearest = null;
+      let best = reach;
+      for (const socket of socketsOf(item)) {
+        const distance = Math.hypot(socket.x - x, socket.y - y);
+        if (distance <= best) [nearest, best] = [socket, distance];
+      }
+      if (nearest) return nearest;
       if (holds(item.bounds, x, y)) return null;
     }
     return null;
@@ -271,7 +277,8 @@ function onlyMoved(a, b) {
   if (a === b) return false; // asked again although it is the same: something around it changed
   return (
     a.type === b.type && a.title === b.title && a.inputs === b.inputs && a.outputs === b.outputs && a.size === b.size && a.flags === b.flags &&
-    a.widgets_values === b.widgets_values && a.widgets_values_named === b.widgets_values_named && a.properties === b.properties
+    a.widgets_values === b.widgets_values && a.widgets_values_named === b.widgets_values_named && a.properties === b.properties &&
+    a.mode === b.mode && a.color === b.color && a.bgcolor === b.bgcolor
   );
 }
 

@@ -66,7 +66,8 @@ export function openMenu(entries, at) {
     event.stopPropagation();
     next?.focus();
   });
-  document.body.append(menu);
+  const origin = at instanceof Element ? at : before;
+  (origin?.closest("dialog") ?? document.querySelector("main") ?? document.body).append(menu); // above a dialog, within a landmark
   const box = at instanceof Element ? at.getBoundingClientRect() : { left: at.x, bottom: at.y, top: at.y };
   const { offsetWidth: width, offsetHeight: height } = menu;
   menu.style.left = `${Math.max(6, Math.min(box.left, innerWidth - width - 6))}px`;

@@ -1,0 +1,368 @@
+"""The graph in a real browser: built by mouse and by keys alone, run, edited, taken back; at a phone's size, by fingers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Running
+from tests.e2e.test_editor import open_file, ready, violations
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+PROMPT = "a small green ring on a white background"
+
+
+def node(page: Any, title: str) -> Any:
+    return page.locator(f".node[aria-label^='{title}']")
+
+
+def titles(page: Any) -> list[str]:
+    """Of the nodes there are, by their names for those who do not see."""
+    names = page.eval_on_selector_all(".node", "all => all.map(n => n.getAttribute('aria-label'))")
+    return sorted(re.split(",", name)[0] for name in names)
+
+
+def dot(page: Any, title: str, side: str, name: str) -> tuple[float, float]:
+    """Where a socket is on the screen."""
+    box = node(page, title).last.locator(f".socket.{side}", has_text=re.compile(f"^{name}$")).bounding_box()
+    scale = box["height"] / 20
+    return (box["x"] + 5 * scale if side == "inputs" else box["x"] + box["width"] - 5 * scale, box["y"] + box["height"] / 2)
+
+
+def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move((start[0] + end[0]) / 2, (start[1] + end[1]) / 2, steps=3)
+    page.mouse.move(*end, steps=3)
+    page.mouse.up()
+
+
+def choose(page: Any, words: str) -> None:
+    """Type into the open list and take what is found first."""
+    field = page.wait_for_selector(".picker input")
+    page.keyboard.type(words)
+    page.keyboard.press("Enter")
+    page.wait_for_function("field => !field.isConnected", arg=field)  # another list may be open already
+
+
+def emptied(page: Any) -> None:
+    page.locator(".graph").focus()
+    page.keyboard.press("Control+a")
+    page.keyboard.press("Delete")
+    page.wait_for_function("() => !document.querySelector('.node')")
+
+
+def sent(page: Any) -> dict[str, Any]:
+    """The graph as it would run: what the page sends. The server does not hear of it."""
+    bodies: list[dict[str, Any]] = []
+
+    def answer(route: Any) -> None:
+        bodies.append(json.loads(route.request.post_data))
+        route.fulfill(json={"prompt_id": bodies[-1].get("prompt_id", "x"), "number": 1, "node_errors": {}})
+
+    page.route("**/prompt", answer)
+    page.keyboard.press("Control+Enter")
+    for _ in range(100):
+        if bodies:
+            break
+        page.wait_for_timeout(50)
+    page.unroute("**/prompt")
+    prompt: dict[str, Any] = bodies[0]["prompt"]
+    return prompt
+
+
+def by_type(prompt: dict[str, Any], kind: str) -> dict[str, Any]:
+    inputs: dict[str, Any] = next(each for each in prompt.values() if each["class_type"] == kind)["inputs"]
+    return inputs
+
+
+@pytest.fixture
+def editor(page: Any, server: Running) -> Any:
+    ready(page, server.url)
+    page.wait_for_function("() => document.querySelectorAll('.node').length === 7")
+    page.wait_for_timeout(300)
+    return page
+
+
+def test_a_graph_is_built_with_the_mouse_runs_and_is_taken_back(editor: Any) -> None:
+    page = editor
+    emptied(page)
+    page.mouse.dblclick(200, 160)
+    choose(page, "load checkpoint")
+    drag(page, dot(page, "Load Checkpoint", "outputs", "CLIP"), (520, 120))
+    choose(page, "clip text encode")
+    drag(page, dot(page, "Load Checkpoint", "outputs", "CLIP"), (520, 420))
+    choose(page, "clip text encode")
+    page.wait_for_function("() => document.querySelectorAll('.node').length === 3")
+    drag(page, dot(page, "CLIP Text Encode", "outputs", "CONDITIONING"), (1000, 120))
+    choose(page, "ksampler")
+    fields = node(page, "CLIP Text Encode").locator("textarea")
+    fields.first.fill(PROMPT)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Home")
+    page.wait_for_timeout(300)
+    page.mouse.move(640, 700)
+    first = node(page, "CLIP Text Encode").first.locator(".socket.outputs").bounding_box()
+    drag(page, (first["x"] + first["width"] - 3, first["y"] + first["height"] / 2), dot(page, "KSampler", "inputs", "negative"))
+    drag(page, dot(page, "Load Checkpoint", "outputs", "MODEL"), dot(page, "KSampler", "inputs", "model"))
+    drag(page, dot(page, "KSampler", "inputs", "latent_image"), (640, 700))
+    choose(page, "empty latent image")
+    drag(page, dot(page, "KSampler", "outputs", "LATENT"), (1150, 660))
+    choose(page, "vae decode")
+    page.keyboard.press("Home")
+    page.wait_for_timeout(300)
+    drag(page, dot(page, "Load Checkpoint", "outputs", "VAE"), dot(page, "VAE Decode", "inputs", "vae"))
+    drag(page, dot(page, "VAE Decode", "outputs", "IMAGE"), (700, 720))
+    choose(page, "save image")
+    page.keyboard.press("Home")
+    page.wait_for_timeout(300)
+    node(page, "KSampler").locator("[data-widget=steps] input").fill("2*2")
+    page.keyboard.press("Enter")
+    for name in ("width", "height"):
+        node(page, "Empty Latent Image").locator(f"[data-widget={name}] input").fill("64")
+        page.keyboard.press("Enter")
+    page.keyboard.press("Control+Enter")
+    picture = page.wait_for_selector(".node[aria-label^='Save Image'] .media img:not(.preview)", timeout=90_000)
+    assert picture.evaluate("i => i.decode().then(() => i.naturalWidth)") == 64
+    page.locator(".graph").focus()
+    for _ in range(60):
+        page.keyboard.press("Control+z")
+    page.wait_for_function("() => document.querySelectorAll('.node').length === 7")  # the default graph, before everything was deleted
+    for _ in range(60):
+        page.keyboard.press("Control+Shift+z")
+    assert titles(page) == sorted(
+        ["CLIP Text Encode (Prompt)"] * 2 + ["Empty Latent Image", "KSampler", "Load Checkpoint", "Save Image", "VAE Decode"]
+    )
+
+
+def test_a_graph_is_built_and_run_by_keys_alone(editor: Any) -> None:
+    page = editor
+    press = page.keyboard.press
+
+    def new_node_at(socket: str, kind: str) -> None:
+        press("c")
+        choose(page, socket)
+        choose(page, "a new node")
+        choose(page, kind)
+
+    def link(socket: str, target: str) -> None:
+        press("c")
+        choose(page, socket)
+        choose(page, target)
+
+    emptied(page)
+    press("a")
+    choose(page, "load checkpoint")
+    new_node_at("output MODEL", "ksampler")
+    new_node_at("input positive", "clip text encode")
+    link("input clip", "load checkpoint clip")
+    press("Enter")
+    page.keyboard.type(PROMPT)
+    assert page.evaluate("document.activeElement.value") == PROMPT
+    press("Escape")
+    press("ArrowRight")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("KSampler")
+    new_node_at("input negative", "clip text encode")
+    link("input clip", "load checkpoint clip")
+    press("ArrowRight")
+    new_node_at("input latent_image", "empty latent image")
+    press("ArrowRight")
+    press("ArrowRight")
+    new_node_at("output LATENT", "vae decode")
+    link("input vae", "load checkpoint vae")
+    new_node_at("output IMAGE", "save image")
+    prompt = sent(page)
+    sampler = by_type(prompt, "KSampler")
+    assert prompt[sampler["positive"][0]]["inputs"]["text"] == PROMPT
+    assert prompt[sampler["negative"][0]]["inputs"]["text"] == ""
+    assert prompt[sampler["latent_image"][0]]["class_type"] == "EmptyLatentImage"
+    assert by_type(prompt, "VAEDecode")["vae"] == by_type(prompt, "CLIPTextEncode")["clip"][:1] + [2]
+    assert by_type(prompt, "SaveImage")["images"][1] == 0
+
+
+def test_nodes_are_moved_chosen_copied_and_changed(editor: Any) -> None:
+    page = editor
+    box = node(page, "Sampler").bounding_box()
+    drag(page, (box["x"] + 60, box["y"] + 8), (box["x"] + 100, box["y"] + 208))
+    moved = node(page, "Sampler").bounding_box()
+    assert moved["y"] - box["y"] == pytest.approx(200, abs=2)
+    page.keyboard.press("Control+z")
+    assert node(page, "Sampler").bounding_box()["y"] == pytest.approx(box["y"], abs=2)
+    # box select, copy and paste
+    page.mouse.click(700, 700)
+    page.keyboard.down("Shift")
+    first, last = node(page, "Prompt").bounding_box(), node(page, "Negative prompt").bounding_box()
+    drag(page, (first["x"] - 12, first["y"] - 12), (last["x"] + last["width"] - 20, last["y"] + last["height"] - 10))
+    page.keyboard.up("Shift")
+    assert page.locator(".node.selected").count() == 2
+    page.keyboard.press("Control+c")
+    page.keyboard.press("Control+v")
+    page.wait_for_function("() => document.querySelectorAll('.node').length === 9")
+    page.keyboard.press("Delete")
+    page.wait_for_function("() => document.querySelectorAll('.node').length === 7")
+    # several at once: one value, one step
+    page.keyboard.down("Shift")
+    drag(page, (first["x"] - 12, first["y"] - 12), (last["x"] + last["width"] - 20, last["y"] + last["height"] - 10))
+    page.keyboard.up("Shift")
+    node(page, "Prompt").locator("textarea").fill("both")
+    assert node(page, "Negative prompt").locator("textarea").input_value() == "both"
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+b")
+    assert page.locator(".node.bypassed").count() == 2
+    page.keyboard.press("Control+b")
+    page.keyboard.press("Alt+c")
+    assert page.locator(".node.collapsed").count() == 2
+    page.keyboard.press("Control+z")
+    page.keyboard.press("F2")
+    page.keyboard.type("Words")
+    page.keyboard.press("Enter")
+    assert node(page, "Words").count() == 1
+
+
+def test_a_link_that_does_not_fit_says_why(editor: Any) -> None:
+    page = editor
+    end = dot(page, "Decode", "inputs", "vae")
+    page.mouse.move(*dot(page, "Sampler", "outputs", "LATENT"))
+    page.mouse.down()
+    page.mouse.move(end[0] - 30, end[1], steps=3)
+    page.mouse.move(*end, steps=3)
+    assert page.text_content(".graph .hint.bad") == "LATENT does not fit VAE."
+    assert "dim" in node(page, "Size").get_attribute("class")
+    page.keyboard.press("Escape")
+    page.mouse.up()
+    assert page.locator(".graph .hint").count() == 0
+    prompt = sent(page)
+    assert by_type(prompt, "VAEDecode")["vae"][1] == 2, "nothing was changed"
+
+
+def test_a_subgraph_is_made_entered_shown_outside_and_unpacked(editor: Any) -> None:
+    page = editor
+    before = sent(page)
+    node(page, "Sampler").locator(".title").click()
+    page.keyboard.down("Shift")
+    node(page, "Prompt").locator(".title").click()
+    page.keyboard.up("Shift")
+    page.keyboard.press("Control+Shift+g")
+    page.wait_for_selector(".node[data-kind=subgraph]")
+    page.keyboard.press("Alt+ArrowDown")
+    page.wait_for_selector(".crumbs button[aria-current]")
+    page.wait_for_selector(".node [data-widget=steps]")
+    assert titles(page) == ["Prompt", "Sampler"]
+    page.locator("[data-widget=steps] span").first.click(button="right")
+    page.get_by_role("menuitem", name="Show steps on the subgraph").click()
+    page.locator(".crumbs button").first.click()
+    outside = page.wait_for_selector(".node[data-kind=subgraph] [data-widget=steps] input")
+    outside.fill("7")
+    page.keyboard.press("Enter")
+    assert by_type(sent(page), "KSampler")["steps"] == 7
+    node(page, "Subgraph").locator(".title").click(button="right")
+    page.get_by_role("menuitem", name="Unpack the subgraph").click()
+    page.wait_for_function("() => document.querySelectorAll('.node').length === 7")
+    after = by_type(sent(page), "KSampler")
+    was = by_type(before, "KSampler")
+    assert after["steps"] == 7
+    assert {name: after[name] for name in ("cfg", "sampler_name")} == {name: was[name] for name in ("cfg", "sampler_name")}
+
+
+HOSTILE = "# Title\n\n<img src=x onerror='window.hurt=1'><script>window.hurt=1</script>[bad](javascript:window.hurt=1) **bold**"
+
+
+def test_notes_ghosts_and_hostile_titles_are_shown_and_harmless(editor: Any) -> None:
+    page = editor
+    graph = {
+        "version": 0.4, "last_node_id": 3, "last_link_id": 0, "links": [], "groups": [{"title": "<b>G</b>", "bounding": [0, 0, 900, 500]}],
+        "nodes": [
+            {"id": 1, "type": "MarkdownNote", "pos": [20, 60], "size": [300, 200], "widgets_values": [HOSTILE]},
+            {"id": 2, "type": "NobodyKnows", "title": "<img src=x onerror='window.hurt=1'>", "pos": [400, 60], "size": [300, 200],
+             "inputs": [{"name": "a", "type": "IMAGE", "link": None}], "outputs": [], "widgets_values": [12, "kept", None]},
+        ],
+    }  # fmt: skip
+    open_file(page, "hostile.json", json.dumps(graph).encode())
+    page.wait_for_selector(".markdown strong")
+    assert page.evaluate("window.hurt") is None
+    assert page.locator(".markdown img, .markdown script").count() == 0
+    assert "javascript" not in (page.get_attribute(".markdown a >> nth=0", "href") or "")
+    ghost = page.locator(".node[data-kind=ghost]")
+    assert "not known to the server" in ghost.get_attribute("aria-label")
+    assert ghost.locator("input").nth(0).input_value() == "12"
+    assert ghost.locator("input").nth(1).input_value() == "kept"
+    assert violations(page) == [], violations(page)
+
+
+def test_a_picture_is_uploaded_and_masked_on_its_node(editor: Any, tmp_path: Path) -> None:
+    from PIL import Image
+
+    page = editor
+    Image.new("RGB", (60, 40), (10, 120, 200)).save(tmp_path / "canvas-blue.png")
+    emptied(page)
+    page.mouse.dblclick(400, 300)
+    choose(page, "load image")
+    page.locator(".widget[data-kind=upload] input[type=file]").set_input_files(str(tmp_path / "canvas-blue.png"))
+    page.wait_for_selector(".shown img[alt='canvas-blue.png']")
+    page.get_by_role("button", name="Draw a mask").click()
+    page.wait_for_selector(".mask-editor .tools")
+    assert violations(page) == [], violations(page)
+    box = page.locator(".mask-editor .sheet").bounding_box()
+    drag(
+        page,
+        (box["x"] + box["width"] / 2 - 60, box["y"] + box["height"] / 2),
+        (box["x"] + box["width"] / 2 + 60, box["y"] + box["height"] / 2),
+    )
+    page.locator(".mask-editor").get_by_role("button", name="Save").click()
+    page.wait_for_selector(".mask-editor", state="detached")
+    image = page.wait_for_selector(".shown img[alt^='masked-']")
+    assert image.evaluate("i => i.decode().then(() => i.naturalWidth)") == 60
+    page.keyboard.press("Escape")
+    page.locator(".graph").focus()
+    page.keyboard.press("Control+z")
+    page.wait_for_selector(".shown img[alt='canvas-blue.png']")
+
+
+def test_the_canvas_is_worked_by_fingers_on_a_phone(browser: Any, server: Running) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True, bypass_csp=True)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    ready(page, server.url)
+    touch = context.new_cdp_session(page)
+
+    def fingers(kind: str, *points: tuple[float, float]) -> None:
+        touch.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]}
+        )
+
+    page.wait_for_timeout(500)
+    fingers("touchStart", (150, 400), (240, 400))
+    for spread in range(10, 130, 10):
+        fingers("touchMove", (150 - spread, 400), (240 + spread, 400))
+    fingers("touchEnd")
+    page.wait_for_selector(".node", timeout=5000)  # near enough to be read now
+    before = page.locator(".node").first.bounding_box()
+    fingers("touchStart", (200, 640))
+    for y in range(630, 500, -20):
+        fingers("touchMove", (200, y))
+    fingers("touchEnd")
+    page.wait_for_timeout(400)
+    after = page.locator(".node").first.bounding_box()
+    assert after["y"] < before["y"] - 60
+    context.close()
+    assert complaints == []
+
+
+def test_accessibility_of_the_graph_and_its_lists(editor: Any) -> None:
+    page = editor
+    assert violations(page) == [], violations(page)
+    page.keyboard.press("a")
+    page.wait_for_selector(".picker li[role=option]")
+    assert violations(page) == [], violations(page)
+    page.keyboard.press("Escape")
+    page.mouse.click(700, 640, button="right")
+    page.wait_for_selector("[role=menu]")
+    assert violations(page) == [], violations(page)
+    page.keyboard.press("Escape")
+    assert page.locator(".node").first.get_attribute("aria-roledescription") == "node"
