@@ -115,4 +115,3 @@ def split_denoise(sigmas: Tensor, denoise: float) -> tuple[Tensor, Tensor]:
     steps = max(len(sigmas) - 1, 0)
     kept = round(steps * denoise)
     return sigmas[: -kept if kept else None], sigmas[-(kept + 1) :]
-

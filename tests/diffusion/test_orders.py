@@ -124,3 +124,22 @@ def test_reaching_zero_gives_the_clean_answer() -> None:
     for name in ("euler", "heun", "heunpp2", "dpm_2", "lms", "dpmpp_2m", "ipndm_v", "deis", "res_multistep", "uni_pc", "ddim"):
         got = SAMPLERS[name](posterior(VARIANCE_EXPLODING), x, sigmas, noise=SeededNoise(0))
         assert (got - expected).abs().max() < 0.12, name
+
+
+@pytest.mark.parametrize("path", [VARIANCE_EXPLODING, RECTIFIED_FLOW])
+def test_there_and_back(path: Path) -> None:
+    """Inverted noise, sampled again, is the picture. Its answers are taken at the level ahead, so 200 steps come close only."""
+    sigmas = torch.linspace(0.9 if path.flow else 10.0, 0, 201, dtype=torch.float64)
+    x = torch.linspace(-1, 1, 16, dtype=torch.float64).reshape(1, 1, 4, 4)
+    noisy = ALL["ddim_inversion"](posterior(path), x, sigmas.flip(0), noise=SeededNoise(0), path=path)
+    assert (ALL["euler"](posterior(path), noisy, sigmas, noise=SeededNoise(0), path=path) - x).abs().max() < 0.06
+
+
+def test_consistency_sampling_grows() -> None:
+    x, sigmas = torch.randn(1, 4, 8, 6, generator=torch.Generator().manual_seed(0)), torch.tensor([10.0, 3.0, 1.0, 0.3, 0.0])
+
+    def run(name: str, **options: Any) -> Tensor:
+        return ALL[name](posterior(VARIANCE_EXPLODING), x, sigmas, noise=SeededNoise(3), **options)
+
+    assert torch.equal(run("lcm_upscale"), run("lcm"))
+    assert run("lcm_upscale", ratio=2.0).shape == (1, 4, 16, 12) and run("lcm_upscale", ratio=0.5, steps=9).shape == (1, 4, 4, 3)

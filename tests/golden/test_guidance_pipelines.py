@@ -9,14 +9,18 @@ import diffusers
 import pytest
 import torch
 from diffusers.pipelines.deprecated.stable_diffusion_panorama import pipeline_stable_diffusion_panorama
+from diffusers.pipelines.deprecated.stable_diffusion_safe import pipeline_stable_diffusion_safe
 from diffusers.pipelines.deprecated.stable_diffusion_sag import pipeline_stable_diffusion_sag
 from torch import Tensor
 
+from backend.diffusion.guiders import BasicGuider
 from backend.diffusion.handle import ModelHandle
 from backend.diffusion.ksample import ksample
 from backend.diffusion.patches import again
+from backend.diffusion.patches.safe import Strength, safe
 from backend.diffusion.patches.windows import panorama
-from backend.diffusion.sample import prepare_noise
+from backend.diffusion.sample import prepare_noise, sample
+from backend.diffusion.samplers import solver
 from backend.families.load import load_checkpoint
 from backend.memory.pool import Pool
 from tests.families.tiny import Twins, make, services
@@ -105,3 +109,44 @@ def test_panorama(tiny: Twins, model: ModelHandle, texts: tuple[Tensor, Tensor],
     conds = [[texts[0], {}]], [[texts[1], {}]]
     made = ksample(panorama(model, 8, 2, circular), SEED, 2, CFG, "ddim", "simple", *conds, latent, pool=Pool("cpu"))["samples"]
     assert (model.family.latent.process_in(made) - expected).abs().max() < 1e-4
+
+
+def test_safe_latent_diffusion(tiny: Twins, model: ModelHandle, texts: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    concept = torch.randn(1, 77, 64, generator=torch.Generator().manual_seed(5))
+    pipeline = pipeline_stable_diffusion_safe.StableDiffusionPipelineSafe(
+        tiny.vae, tiny.text, None, tiny.unet, ddim(), None, None, requires_safety_checker=False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    monkeypatch.setattr(pipeline, "_encode_prompt", lambda *a, **k: torch.cat([texts[1], texts[0], concept]))
+    monkeypatch.setattr(pipeline, "decode_latents", lambda latents: latents)  # it knows no other kind of output
+    settings = {"sld_guidance_scale": 900.0, "sld_warmup_steps": 1, "sld_threshold": 0.02, "sld_momentum_scale": 0.3, "sld_mom_beta": 0.4}
+    expected = pipeline(
+        "a", latents=prepare_noise(torch.zeros(1, 4, 8, 8), SEED), guidance_scale=CFG, num_inference_steps=STEPS, output_type="latent",
+        height=16, width=16, return_dict=False, **settings,
+    )[0]  # fmt: skip
+    guarded = safe(model, [[concept, {}]], Strength(900.0, 0.02, 1, 0.3, 0.4))
+    got = ours(guarded, texts)
+    assert (got - expected).abs().max() < 1e-4
+    assert (got - ours(model, texts)).abs().max() > 1e-2
+    assert torch.equal(got, ours(guarded, texts))
+
+
+def test_ddim_inversion(tiny: Twins, model: ModelHandle, texts: tuple[Tensor, Tensor]) -> None:
+    scheduler = diffusers.DDIMInverseScheduler(**SD, clip_sample=False, set_alpha_to_one=True, timestep_spacing="leading", steps_offset=0)
+    scheduler.set_timesteps(STEPS)
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    latent, bars = x, scheduler.alphas_cumprod
+    levels = [0.0]
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            eps = tiny.unet(latent, t, encoder_hidden_states=texts[0]).sample
+            latent = scheduler.step(eps, t, latent).prev_sample
+            levels.append(float(((1 - bars[t]) / bars[t]) ** 0.5))
+    # the reference begins at its initial alpha and ends one level beyond our last: compare on its own levels
+    first = float(((1 - scheduler.initial_alpha_cumprod) / scheduler.initial_alpha_cumprod) ** 0.5)
+    assert first == pytest.approx(0, abs=1e-6)
+    sigmas = torch.tensor(levels)
+    given = model.family.latent.process_out(x)
+    made = sample(BasicGuider(model, [[texts[0], {}]]), torch.zeros_like(x), given, solver("ddim_inversion"), sigmas, pool=Pool("cpu"))
+    last = levels[-1]
+    assert (model.family.latent.process_in(made) / (1 + last * last) ** 0.5 - latent).abs().max() < 1e-4

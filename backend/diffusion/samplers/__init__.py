@@ -19,6 +19,7 @@ from backend.diffusion.samplers import (
     euler,
     gradient_estimation,
     heun,
+    inversion,
     res_multistep,
     sa_solver,
     seeds,
@@ -78,6 +79,8 @@ EXTRA: dict[str, Sampler] = {
     "pndm": adams.pndm,
     "plms": adams.pndm,
     "tcd": consistency.tcd,
+    "ddim_inversion": inversion.ddim_inversion,
+    "lcm_upscale": inversion.lcm_upscale,
     "euler_cfg_pp_alternative": euler.euler_cfg_pp_alternative,
 }
 """Kept apart: the published list is part of the interface."""
