@@ -90,6 +90,21 @@ def ensure_browser() -> None:
     print("No Chromium here: browser tests will be skipped. Install chromium to run them.", flush=True)
 
 
+def ensure_typescript() -> None:
+    """Install what package.json names (the type check of the editor) where Node.js with npm is; elsewhere that test is skipped."""
+    npm = shutil.which("npm")
+    if npm is None or any((ROOT / "node_modules" / ".bin" / name).exists() for name in ("tsc", "tsc.cmd")):
+        return
+    print("Installing TypeScript for the type check of the editor ...", flush=True)
+    quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
+    try:
+        done = subprocess.run([npm, "install", *quiet], cwd=ROOT, timeout=300).returncode == 0
+    except subprocess.TimeoutExpired:
+        done = False
+    if not done:
+        print("npm could not install TypeScript: the type check of the editor will be skipped.", flush=True)
+
+
 def main(argv: list[str]) -> int:
     """Command line of this file."""
     if sys.version_info < OLDEST:
@@ -97,11 +112,12 @@ def main(argv: list[str]) -> int:
         return 1
     parser = argparse.ArgumentParser(description="Make the virtual environment and install what the requirement files name.")
     parser.add_argument("--dev", action="store_true", help="also what checks and tests need")
-    parser.add_argument("--browser", action="store_true", help="also Chromium, where it can be had without asking")
+    parser.add_argument("--browser", action="store_true", help="also Chromium and TypeScript, where they can be had without asking")
     options = parser.parse_args(argv)
     ensure(options.dev)
     if options.browser:
         ensure_browser()
+        ensure_typescript()
     return 0
 
 

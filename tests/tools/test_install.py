@@ -98,3 +98,18 @@ def test_every_requirement_is_pinned_exactly() -> None:
     for name in ("requirements.txt", "requirements-dev.txt", "requirements-reference.txt"):
         lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith(("#", "-r"))]
         assert [line for line in lines if "==" not in line] == []
+
+
+def test_typescript_is_asked_of_npm_once(installer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installer.shutil, "which", lambda name: f"/usr/bin/{name}")
+    installer.ensure_typescript()
+    assert [command[:2] for command in installer.ran] == [["/usr/bin/npm", "install"]]
+    (tmp_path / "node_modules" / ".bin").mkdir(parents=True)
+    (tmp_path / "node_modules" / ".bin" / "tsc").touch()
+    installer.ran.clear()
+    installer.ensure_typescript()
+    assert installer.ran == []
+    monkeypatch.setattr(installer.shutil, "which", lambda name: None)
+    (tmp_path / "node_modules" / ".bin" / "tsc").unlink()
+    installer.ensure_typescript()
+    assert installer.ran == [], "without npm the type check is left out"
