@@ -1,0 +1,62 @@
+"""Tiny random twins of the model files that ready-made graphs ask for, by file name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from backend.weights.save import save_safetensors
+from tests.families import kinds
+
+MARKS = {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}
+CHECKPOINTS: dict[str, tuple[str, int]] = {
+    "v1-5-pruned-emaonly.safetensors": ("sd1", 4), "sd-v1-5-inpainting.ckpt": ("sd1", 9),
+    "instruct-pix2pix-00-22000.safetensors": ("sd1", 8), "LCM_Dreamshaper_v7_4k.safetensors": ("lcm", 4),
+    "v2-1_768-ema-pruned.safetensors": ("sd2", 4), "512-inpainting-ema.safetensors": ("sd2", 9), "512-depth-ema.ckpt": ("sd2", 5),
+    "sd21-unclip-h.ckpt": ("unclip", 4), "x4-upscaler-ema.safetensors": ("x4", 7), "sd_xl_base_1.0.safetensors": ("sdxl", 4),
+    "sd_xl_refiner_1.0.safetensors": ("refiner", 4), "sd_xl_inpainting_0.1.safetensors": ("sdxl", 9),
+    "sd_xl_turbo_1.0_fp16.safetensors": ("sdxl", 4), "cosxl_edit.safetensors": ("sdxl", 8), "marigold-depth.safetensors": ("sd2", 8),
+    "marigold-normals.safetensors": ("sd2", 8),
+}  # fmt: skip
+
+
+def part(kind: str, prefix: str) -> Callable[[Path], None]:
+    """One part of a checkpoint, in a file of its own."""
+
+    def make(path: Path) -> None:
+        state = kinds.make(kind).state()
+        save_safetensors(path, {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)})
+
+    return make
+
+
+def rgbd(path: Path) -> None:
+    twin = kinds.make("sd1")
+    kinds.Kind(twin.unet, kinds.vae(in_channels=6, out_channels=6), twin.texts, twin.prefixes).single(path)
+
+
+def vision(path: Path) -> None:
+    state = kinds.vision(64).state_dict()
+    save_safetensors(path, {key: value for key, value in state.items() if not key.endswith("position_ids")})
+
+
+MAKERS: dict[str, Callable[[Path], None]] = {
+    "ldm3d.safetensors": rgbd,
+    "clip_vision_vit_l.safetensors": vision,
+    "vae-ft-mse-840000-ema-pruned.safetensors": part("sd1", "first_stage_model."),
+    "sd-image-variations.safetensors": part("sd1", "model.diffusion_model."),
+    "sdxl_lightning_4step_unet.safetensors": part("sdxl", "model.diffusion_model."),
+}
+"""Files that are no whole checkpoint of a kind."""
+
+
+def place(models: Path, name: str, folder: str) -> None:
+    """The twin of a file below `models`. Safetensors are known by content, whatever the name ends in."""
+    path = models / folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name in MAKERS:
+        MAKERS[name](path)
+    else:
+        kinds.make(*CHECKPOINTS[name]).single(path, MARKS if name.startswith("cosxl") else None)
