@@ -9,7 +9,7 @@ from backend.base.errors import BadInput
 from backend.diffusion.hooks import Hook, Hooks, Keyframe, difference, together, with_keyframe
 from backend.encoders.hooked import HookedClip
 from backend.engine.context import Context
-from backend.families import load
+from backend.families import kin, load
 from backend.graph.declare import Bool, Choice, FileChoice, Float, Int, Wired, node
 from backend.graph.schema import Socket
 from backend.weights import lora
@@ -55,10 +55,10 @@ def _lora(ctx: Context, name: str, strength_model: float, strength_clip: float, 
     file = open_named(ctx, "lora_name", "loras", name, open_weights)
 
     def on_model(model: Any, strength: float) -> Any:
-        return lora.apply(model, None, file, strength, 0.0)[0]
+        return lora.apply(model, None, file, strength, 0.0, kin=kin)[0]
 
     def on_clip(clip: Any, strength: float) -> Any:
-        return lora.apply(None, clip, file, 0.0, strength)[1]
+        return lora.apply(None, clip, file, 0.0, strength, kin=kin)[1]
 
     return together(previous, Hooks((Hook(on_model, on_clip, strength_model, strength_clip),)))
 

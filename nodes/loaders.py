@@ -11,7 +11,7 @@ from backend.base.errors import NotInstalled, Problem
 from backend.codecs.tiny.spec import LATENTS
 from backend.encoders.clip.joint import JointClip
 from backend.engine.context import Blocker, Context
-from backend.families import load
+from backend.families import kin, load
 from backend.families.configs import PUBLISHED, read_config
 from backend.graph.declare import Choice, FileChoice, Float, Wired, node
 from backend.graph.schema import Files
@@ -210,7 +210,7 @@ def _with_lora(ctx: Context, model: Model, clip: Clip | None, name: str, strengt
         return model, clip
 
     def read(path: Any) -> tuple[Any, Any, lora.Report]:
-        return lora.apply(model, clip, open_weights(path), strength_model, strength_clip)
+        return lora.apply(model, clip, open_weights(path), strength_model, strength_clip, kin=kin)
 
     patched_model, patched_clip, report = open_named(ctx, "lora_name", "loras", name, read)
     ctx.log(f"{name}: {report}.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 UNETS = {
     (768, False): "SD 1.x",
     (1024, False): "SD 2.x",
@@ -15,3 +18,36 @@ UNETS = {
 def of_unet(context: int, vector: bool) -> str:
     """A UNet in words."""
     return UNETS.get((context, vector)) or f"a UNet that reads text {context} wide"
+
+
+TEXTS = {768: "SD 1.x", 1024: "SD 2.x", 1280: "the SDXL refiner", 2048: "SDXL"}
+"""UNets by the width of the text they read alone."""
+SIGNS = (
+    (("single_blocks", "single_transformer_blocks"), "Flux"),
+    (("joint_blocks", "add_k_proj"), "SD 3"),
+    (("lora_prior_",), "Stable Cascade"),
+    (("cross_attn", "_ffn_"), "Wan"),
+    (("lora_te2_", "text_encoder_2."), "SDXL"),
+    (("input_blocks", "down_blocks", "output_blocks", "up_blocks"), "a UNet model"),
+)
+"""Names that occur in adapters of one family only."""
+
+
+def of_adapter(modules: Sequence[str], context: int | None) -> str:
+    """What a LoRA was made for, by the modules it names and the width of the text that its cross-attentions read, where it has some."""
+    if context in TEXTS:
+        return TEXTS[context]
+    for signs, name in SIGNS:
+        if any(sign in module for sign in signs for module in modules):
+            return name
+    return "another kind of model"
+
+
+def of_handle(handle: Any) -> str:
+    """A model in words, or what a text encoder encodes for."""
+    sizes = getattr(handle, "sizes", None)
+    context, vector = getattr(sizes, "context", None), getattr(sizes, "adm", None) is not None
+    if (context, vector) in UNETS:
+        return UNETS[(context, vector)]
+    family = getattr(handle, "family", None)
+    return str(family.name) if family is not None else "of another kind"

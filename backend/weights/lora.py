@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
@@ -41,6 +41,18 @@ class Spelled(Patchable, Protocol):
     def spellings(self) -> Mapping[str, str]: ...
 
 
+class Kin(Protocol):
+    """Kinds of models in words; see backend.families.kin."""
+
+    def of_adapter(self, modules: Sequence[str], context: int | None) -> str:
+        """What an adapter was made for, by the modules it names and the width of the text that its cross-attentions read."""
+        ...
+
+    def of_handle(self, handle: Any) -> str:
+        """What a model is, or a text encoder."""
+        ...
+
+
 Model = TypeVar("Model", bound=Spelled)
 Clip = TypeVar("Clip", bound=Patchable)
 
@@ -54,7 +66,7 @@ class Report:
     left_out: tuple[str, ...] = ()
     """For the text encoder where none was given."""
     unmatched: tuple[str, ...] = ()
-    """Names that nothing in the model or text encoder answers to, and tensors of unknown kinds."""
+    """Names that nothing in the model or text encoder answers to, or that lie in another shape there, and tensors of unknown kinds."""
 
     def __str__(self) -> str:
         text = f"{self.model} weights of the model and {self.clip} of the text encoder are patched"
@@ -64,28 +76,42 @@ class Report:
 
 
 def apply(
-    model: Model | None, clip: Clip | None, file: WeightFile, strength_model: float = 1.0, strength_clip: float = 1.0
+    model: Model | None,
+    clip: Clip | None,
+    file: WeightFile,
+    strength_model: float = 1.0,
+    strength_clip: float = 1.0,
+    *,
+    kin: Kin | None = None,
+    weights: Callable[[str], float] = lambda parameter: 1.0,
 ) -> tuple[Model | None, Clip | None, Report]:
     """Both handles with the adapters of `file` as patches; a handle whose strength is 0 comes back as it was.
 
-    Nothing is read but names, shapes and scales. Raises BadInput when the file was made for another kind of model (nothing matches, or
-    a shape differs), BadFile when its parts do not fit together.
+    `weights` gives a factor of the model's strength by the name of a parameter; what gets 0 is left as it is. Nothing is read but
+    names, shapes and scales. Raises BadInput when the file was made for another kind of model (nothing matches, or shapes differ;
+    `kin` finds the words), BadFile when its parts do not fit together.
     """
     adapters = read_adapters(file)
     sides = Sides.of(model, clip, adapters)
-    sides.check(file)
+    sides.check(file, model if model is not None else clip, kin)
     mark = identity(file)
     if model is not None and strength_model != 0:
-        model = model.patched(*patches(sides.model, strength_model, mark))
+        model = model.patched(*patches(sides.model, strength_model, mark, weights))
     if clip is not None and strength_clip != 0:
         clip = clip.patched(*patches(sides.clip, strength_clip, mark))
     report = Report(
         model=len(sides.model) if strength_model != 0 else 0,
         clip=len(sides.clip) if strength_clip != 0 else 0,
         left_out=tuple(target.module for target in sides.homeless if clip is None and is_text(target.module)),
-        unmatched=(*(t.module for t in sides.homeless if clip is not None or not is_text(t.module)), *adapters.unknown),
+        unmatched=(
+            *(t.module for t in sides.homeless if clip is not None or not is_text(t.module)),
+            *(misfit[0].module for misfit in sides.misfits),
+            *adapters.unknown,
+        ),
     )
     log.log(logging.WARNING if report.unmatched else logging.INFO, "%s: %s.", file.path.name, report)
+    if report.unmatched:
+        log.warning("%s: these match nothing: %s", file.path.name, ", ".join(report.unmatched))
     return model, clip, report
 
 
@@ -99,8 +125,6 @@ class Sides:
     homeless: tuple[Target, ...]
     misfits: tuple[tuple[Target, Adapter, tuple[int, ...]], ...]
     """Adapters whose name is known but whose shape is not that of the weight."""
-    width: int | None
-    """Of the model's cross-attention."""
     adapters: Adapters
 
     @classmethod
@@ -127,21 +151,25 @@ class Sides:
                 break
             else:
                 homeless.append(target)
-        return cls(nets[0][2], nets[1][2], tuple(homeless), tuple(misfits), context_width(nets[0][0]), adapters)
+        return cls(nets[0][2], nets[1][2], tuple(homeless), tuple(misfits), adapters)
 
-    def check(self, file: WeightFile) -> None:
-        """Raises BadInput unless the file fits the model."""
+    def check(self, file: WeightFile, handle: Any, kin: Kin | None) -> None:
+        """Raises BadInput unless the file fits the model, or all but a few of its adapters do."""
         if not self.adapters.by_target:
             raise BadInput(f"{file.path.name} holds no LoRA or other adapter.", hint="Choose a file from the loras folder.", file=file.path)
+        fitting = len(self.model) + len(self.clip)
+        if fitting and len(self.misfits) <= fitting * MOST_MISFITS:
+            return
         if self.misfits:
             target, adapter, shape = self.misfits[0]
             rows, columns = adapter.size
             detail = f" Its {target.module} changes weights of {rows} x {columns}, the model has {list(shape)} there."
-        elif not self.model and not self.clip:
-            detail = f" Nothing in the model is named like its {next(iter(self.adapters.by_target)).module}."
         else:
-            return
-        theirs, ours = made_for(self.adapters), family(self.width)
+            detail = f" Nothing in the model is named like its {next(iter(self.adapters.by_target)).module}."
+        theirs, ours = "another kind of model", "not of that kind"
+        if kin is not None:
+            theirs = kin.of_adapter([target.module for target in self.adapters.by_target], context_width(self.adapters))
+            ours = kin.of_handle(handle)
         raise BadInput(
             f"The LoRA {file.path.name} is for {theirs}, the model is {ours}.{detail}",
             hint="Use a LoRA made for this kind of model, or load the model it was made for.",
@@ -149,47 +177,25 @@ class Sides:
         )
 
 
-def patches(found: Mapping[str, tuple[Target, Adapter]], strength: float, mark: str) -> list[Patch]:
-    """A patch per weight."""
+MOST_MISFITS = 0.05
+"""Misfits for each adapter that fits: the first convolution of an inpainting model is wider than the one a LoRA was trained on."""
+
+
+def patches(
+    found: Mapping[str, tuple[Target, Adapter]], strength: float, mark: str, weights: Callable[[str], float] = lambda parameter: 1.0
+) -> list[Patch]:
+    """A patch per weight, but for those that `weights` gives 0."""
     made = []
     for name, (target, adapter) in found.items():
-        fingerprint = f"{mark}|{target.module}"
-        made.append(Patch(name, strength, fingerprint, adapter.delta(strength, fingerprint)))
+        fingerprint, own = f"{mark}|{target.module}", strength * weights(name)
+        if own != 0:
+            made.append(Patch(name, own, fingerprint, adapter.delta(own, fingerprint)))
     return made
 
 
-WIDTHS = {768: "SD 1.x", 1024: "SD 2.x", 1280: "the SDXL refiner", 2048: "SDXL"}
-"""Families of UNets by the width of their cross-attention."""
-SIGNS = (
-    (("single_blocks", "single_transformer_blocks"), "Flux"),
-    (("joint_blocks", "add_k_proj"), "SD 3"),
-    (("lora_prior_",), "Stable Cascade"),
-    (("cross_attn", "_ffn_"), "Wan"),
-    (("lora_te2_",), "SDXL"),
-    (("input_blocks", "down_blocks", "output_blocks", "up_blocks"), "a UNet model"),
-)
-"""Names that occur in adapters of one family only."""
-
-
-def family(width: int | None) -> str:
-    """A kind of model in words, by the width of its cross-attention."""
-    if width is None:
-        return "of another kind"
-    return f"{WIDTHS[width]} (cross-attention {width} wide)" if width in WIDTHS else f"one with cross-attention {width} wide"
-
-
-def context_width(source: Mapping[str, Any]) -> int | None:
-    """The width of the text that a UNet's cross-attention reads."""
-    name = next((name for name in source if name.endswith("attn2.to_k.weight")), None)
-    return None if name is None else int(source[name].shape[1])
-
-
-def made_for(adapters: Adapters) -> str:
-    """The kind of model a file of adapters was made for, as far as its names and shapes tell."""
+def context_width(adapters: Adapters) -> int | None:
+    """The width of the text that the cross-attentions of an adapter read."""
     for target, adapter in adapters.by_target.items():
         if target.module.endswith(("attn2_to_k", "attn2.to_k")) and adapter.size[1] is not None:
-            return family(adapter.size[1])
-    for signs, name in SIGNS:
-        if any(sign in target.module for target in adapters.by_target for sign in signs):
-            return name
-    return "another kind of model"
+            return adapter.size[1]
+    return None

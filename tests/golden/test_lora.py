@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from backend.diffusion.handle import ModelHandle
 from backend.encoders.clip.handle import ClipHandle
 from backend.encoders.clip.net import ClipSizes, ClipText
 from backend.encoders.clip.spec import from_checkpoint
+from backend.families import kin
 from backend.families.sd import SD1_FAMILY
 from backend.families.sd.names import from_diffusers, to_diffusers
 from backend.families.sd.unet import UNet, UNetSizes
@@ -473,19 +475,26 @@ def test_equal_patches_have_equal_fingerprints(tmp_path: Path) -> None:
 def test_a_file_of_another_family_is_refused_by_name(tmp_path: Path) -> None:
     key = f"lora_unet_{BLOCK.replace('.', '_')}_attn2_to_k"
     file = saved(tmp_path, {f"{key}.lora_up.weight": rand(640, RANK), f"{key}.lora_down.weight": rand(RANK, 2048)})
-    with pytest.raises(BadInput, match=r"is for SDXL \(cross-attention 2048 wide\), the model is one with cross-attention 24 wide"):
-        apply(model(), None, file)
-    file = saved(
-        tmp_path,
-        {
-            "lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight": rand(8, 2),
-            "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": rand(2, 8),
-            "lora_unet_single_blocks_0_linear1.lora_up.weight": rand(8, 2),
-            "lora_unet_single_blocks_0_linear1.lora_down.weight": rand(2, 8),
-        },
-    )
+    with pytest.raises(BadInput, match=r"The LoRA adapter.safetensors is for SDXL, the model is Stable Diffusion 1\. Its lora_unet_input"):
+        apply(model(), None, file, kin=kin)
+    full = replace(model(), sizes=UNetSizes())
+    with pytest.raises(BadInput, match=r"is for SDXL, the model is SD 1\.x"):
+        apply(full, None, file, kin=kin)
+    names = ("double_blocks_0_img_attn_qkv", "single_blocks_0_linear1")
+    tensors = {f"lora_unet_{name}.lora_{side}.weight": rand(*shape) for name in names for side, shape in (("up", (8, 2)), ("down", (2, 8)))}
     with pytest.raises(BadInput, match="is for Flux"):
-        apply(model(), clip(), file)
+        apply(model(), clip(), saved(tmp_path, tensors), kin=kin)
+
+
+def test_a_layer_that_differs_among_many_is_left_out_and_listed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As the first convolution of an inpainting model does."""
+    tensors: dict[str, Tensor] = {}
+    for module, (up, down) in factors().items():
+        tensors |= styles()["kohya, diffusers names"](module, up, down)
+    tensors |= {"lora_unet_conv_in.lora_up.weight": rand(32, 2, 1, 1), "lora_unet_conv_in.lora_down.weight": rand(2, 9, 3, 3)}
+    _, _, report = apply(model(), None, saved(tmp_path, tensors))
+    assert report.model == len(factors()) and report.unmatched == ("lora_unet_conv_in",)
+    assert "these match nothing: lora_unet_conv_in" in caplog.text
 
 
 def test_unmatched_names_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ from backend.weights.adapters.read import Target
 Aliases = Mapping[str, str]
 """Name of a module in an adapter file -> name of the module in the net."""
 
+
 def owner(parameter: str) -> str:
     """The module that a parameter belongs to."""
     return parameter.rpartition(".")[0]
@@ -39,25 +40,42 @@ def unet_aliases(parameters: Iterable[str], spellings: Mapping[str, str]) -> Ali
     return table
 
 
-def text_aliases(parameters: Iterable[str], encoder: int = 1) -> Aliases:
-    """For a CLIP text encoder under transformers' names; `encoder` counts the text encoders of the model from 1."""
-    table: dict[str, str] = {}
-    kohya = ["lora_te_", "lora_te1_"] if encoder == 1 else [f"lora_te{encoder}_"]
-    dotted = ["text_encoder.", "text_encoders.clip_l.transformer."] if encoder == 1 else [f"text_encoder_{encoder}."]
+def text_aliases(parameters: Iterable[str]) -> Aliases:
+    """For CLIP text encoders under transformers' names. Those of a pair carry `clip_<branch>.` in front and are counted from 1."""
+    encoders: dict[str, list[str]] = {}
     for module in modules(parameters):
+        roof, _, rest = module.partition(".")
+        encoders.setdefault(roof if roof.startswith(ROOF) and rest else "", []).append(module)
+    table: dict[str, str] = {}
+    for number, (roof, own) in enumerate(encoders.items(), 1):
+        table |= _one_encoder(own, roof, number)
+    return table
+
+
+ROOF = "clip_"
+
+
+def _one_encoder(modules: Iterable[str], roof: str, number: int) -> Aliases:
+    table: dict[str, str] = {}
+    kohya = [f"lora_te{number}_"] if roof else ["lora_te_", "lora_te1_"]
+    branches = [roof] if roof else [f"{ROOF}{branch}" for branch in "lhg"]
+    dotted = [f"text_encoder{'' if number == 1 else f'_{number}'}."]
+    dotted += [f"{start}{branch}.transformer." for branch in branches for start in ("text_encoders.", "")]
+    for module in modules:
+        plain = module.removeprefix(f"{roof}.")
         for prefix in kohya:
-            table[prefix + under(module)] = module
+            table[prefix + under(plain)] = module
         for prefix in dotted:
-            table[prefix + module] = module
-            table[prefix + module.removeprefix("text_model.")] = module
-        if encoder == 1:
-            table[f"lycoris_{under(module)}"] = module
+            table[prefix + plain] = module
+            table[prefix + plain.removeprefix("text_model.")] = module
+        if number == 1:
+            table[f"lycoris_{under(plain)}"] = module
     return table
 
 
 def is_text(module: str) -> bool:
     """Whether the file's name of a module speaks of a text encoder."""
-    return module.startswith(("lora_te", "text_encoder", "lycoris_text_model"))
+    return module.startswith(("lora_te", "text_encoder", "lycoris_text_model", ROOF))
 
 
 def resolve(target: Target, aliases: Aliases, parameters: Mapping[str, object]) -> str | None:
