@@ -1,4 +1,4 @@
-"""Emulsion: `python main.py [serve | run | convert | doctor] ...`. Without a command it serves."""
+"""Emulsion: `python main.py [serve | run | convert | pack | doctor] ...`. Without a command it serves."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ HELP = """Emulsion: node graphs that make images.
 usage: python main.py [serve] [flags]         start the server and its editor (the default)
        python main.py run GRAPH [flags]       run one graph and save its pictures
        python main.py convert IN OUT [flags]  turn a workflow into its other form, or take it out of a picture
+       python main.py pack ACTION [flags]     list, install, update, try and switch off node packs
        python main.py doctor [flags]          look at devices, folders and versions, and run a small model
 
 `python main.py COMMAND --help` lists the flags of a command. Without a command, flags are those of serve."""
@@ -17,7 +18,7 @@ usage: python main.py [serve] [flags]         start the server and its editor (t
 
 def main(argv: Sequence[str]) -> int:
     """Hand over to the command; its exit status. Each is imported when asked for, so that the server starts without the others."""
-    command, rest = (argv[0], argv[1:]) if argv and argv[0] in ("serve", "run", "convert", "doctor") else ("serve", argv)
+    command, rest = (argv[0], argv[1:]) if argv and argv[0] in ("serve", "run", "convert", "pack", "doctor") else ("serve", argv)
     if list(argv) in (["--help"], ["-h"], ["help"]):
         print(HELP)
         return 0
@@ -32,6 +33,10 @@ def main(argv: Sequence[str]) -> int:
         from backend.cli import convert
 
         return convert.main(rest)
+    if command == "pack":
+        from backend.cli import pack
+
+        return pack.main(rest)
     if command == "doctor":
         from backend.cli import doctor
 

@@ -291,5 +291,5 @@ def node(
 
 def declared(namespace: Mapping[str, Any]) -> list[NodeType]:
     """The node types of the functions in a module's namespace, in order of definition."""
-    found = [v.node_type for v in namespace.values() if isinstance(getattr(v, "node_type", None), NodeType)]
-    return list({id(t): t for t in found}.values())
+    found = [getattr(v, "node_type", None) for v in namespace.values() if isinstance(v, types.FunctionType)]
+    return list({id(t): t for t in found if isinstance(t, NodeType)}.values())

@@ -29,12 +29,21 @@ STRONG = frozenset(
 _EXTRA = re.compile(r"comfy_extras\.(nodes_\w+)")
 
 
+def _file(name: str) -> Path | None:
+    """The source of a shim, or None."""
+    file = SHIMS.joinpath(*name.split("."))
+    if (file / "__init__.py").is_file():
+        return file / "__init__.py"
+    return file.with_suffix(".py") if file.with_suffix(".py").is_file() else None
+
+
 class ForeignModule(ModuleType):
     """A module that notes what was looked up in it in vain."""
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("__"):
-            HOST.want(f"{self.__name__}.{name}")
+        full = f"{self.__name__}.{name}"
+        if not name.startswith("__") and _file(full) is None:  # a module below is looked up like this before it is imported
+            HOST.want(full)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} here", name=name, obj=self)
 
 
@@ -66,11 +75,9 @@ class Finder(MetaPathFinder):
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname.partition(".")[0] not in STRONG:
             return None
-        file = SHIMS.joinpath(*fullname.split("."))
-        if (file / "__init__.py").is_file():
-            return self._spec(fullname, file / "__init__.py", [str(file)])
-        if file.with_suffix(".py").is_file():
-            return self._spec(fullname, file.with_suffix(".py"), None)
+        file = _file(fullname)
+        if file is not None:
+            return self._spec(fullname, file, [str(file.parent)] if file.name == "__init__.py" else None)
         found = _EXTRA.fullmatch(fullname)
         if found is not None:
             from backend.packs.core_nodes import shelf_ids

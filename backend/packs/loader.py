@@ -53,23 +53,28 @@ def entries(folders: Folders, settings: Settings) -> Iterator[Path]:
 
 def run_prestartup(folders: Folders, settings: Settings) -> list[Pack]:
     """Execute every pack's prestartup_script.py, before torch is imported. Returns the packs whose script failed."""
-    failed = []
-    for path in entries(folders, settings):
-        script = path / "prestartup_script.py"
-        if path.is_dir() and script.is_file():
-            pack = Pack(path.name, path)
-            try:
-                _execute("custom_node_prestartup_" + path.name.replace(".", "_x_"), script, None)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything; startup goes on
-                _note(pack, error)
-                log.error("The prestartup script of %s failed:\n%s", path, pack.traceback)
-                failed.append(pack)
-    return failed
+    ran = [prestart(path) for path in entries(folders, settings)]
+    return [pack for pack in ran if pack is not None]
+
+
+def prestart(path: Path) -> Pack | None:
+    """Execute the prestartup_script.py of one pack, if it has one. Returns the pack when that failed."""
+    script = path / "prestartup_script.py"
+    if not path.is_dir() or not script.is_file():
+        return None
+    pack = Pack(path.name, path)
+    try:
+        _execute("custom_node_prestartup_" + path.name.replace(".", "_x_"), script, None)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything; startup goes on
+        _note(pack, error)
+        log.error("The prestartup script of %s failed:\n%s", path, pack.traceback)
+        return pack
+    return None
 
 
 def load_packs(folders: Folders, settings: Settings) -> Loaded:
     """Import all packs. Never raises for a pack's fault: it is in the pack's `error`, and logged with a timing list at the end."""
-    packs = [_load(path) for path in entries(folders, settings)]
+    packs = [load_pack(path) for path in entries(folders, settings)]
     if packs:
         rows = sorted(packs, key=lambda p: p.seconds)
         shown = "\n".join(f"{p.seconds:6.1f} seconds{' (IMPORT FAILED)' if p.error else ''}: {p.path}" for p in rows)
@@ -82,7 +87,8 @@ def module_name(path: Path) -> str:
     return str(path).replace(".", "_x_") if path.is_dir() else str(path.with_suffix(""))
 
 
-def _load(path: Path) -> Pack:
+def load_pack(path: Path) -> Pack:
+    """Import one pack. Never raises for its fault."""
     pack = Pack(path.stem if path.is_file() else path.name, path)
     began = time.perf_counter()
     HOST.loading = pack.name

@@ -27,6 +27,8 @@ class Pack:
     error: str | None = None
     traceback: str = ""
     types: list[NodeType] = field(default_factory=list)
+    classes: dict[str, Any] = field(default_factory=dict)
+    """The classes that types were read from, by their id."""
     faults: dict[str, str] = field(default_factory=dict)
     missing: str | None = None
     """The module that the pack wanted and that is not installed."""
@@ -72,7 +74,9 @@ class Pack:
 
     def _take_schema(self, cls: Any) -> None:
         try:
-            self.types.append(v3.node_type(cls, module=f"custom_nodes.{self.name}"))
+            made = v3.node_type(cls, module=f"custom_nodes.{self.name}")
+            self.types.append(made)
+            self.classes[made.id] = cls
         except Exception as error:  # noqa: BLE001 - foreign code; this node is left out and its fault recorded
             self._fault(getattr(cls, "__name__", str(cls)), error)
 
@@ -90,6 +94,7 @@ class Pack:
                 return
             cls.RELATIVE_PYTHON_MODULE = module
             self.types.append(v1.node_type(id, cls, title=None if title is None else str(title), module=module))
+            self.classes[id] = cls
         except Exception as error:  # noqa: BLE001 - foreign code; this node is left out and its fault recorded
             self._fault(id, error)
 
