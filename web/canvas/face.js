@@ -4,6 +4,7 @@ import { defaultValue, hasControl, readControl, readWidgets, withValueAt, withWi
 import { namesInFile } from "../format/unknown_node.js";
 import { isInstance, promotedInputs } from "../format/scope.js";
 import { INPUT_BOUNDARY } from "../core/records.js";
+import { faces } from "./doors.js";
 
 /** @typedef {import("../core/records.js").Id} Id */
 /** @typedef {import("../core/records.js").NodeRecord} NodeRecord */
@@ -56,7 +57,8 @@ export function faceOf(document, view, node, definitions) {
   const type = instance ? String(document.graph(node.type).record.name ?? "Subgraph") : definition?.title ?? (node.type === "PrimitiveNode" ? "Primitive" : node.type === "MarkdownNote" ? "Note" : node.type);
   const widgets = widgetsOf(kind, document, view, node, definition, definitions);
   const shown = new Set(widgets.map((widget) => widget.name));
-  return {
+  /** @type {Face} */
+  let face = {
     kind,
     title: node.title || type,
     type,
@@ -72,6 +74,8 @@ export function faceOf(document, view, node, definitions) {
     }),
     widgets,
   };
+  for (const change of faces) face = change(document, view, node, face);
+  return face;
 }
 
 /** @param {InputDefinition | undefined} input */

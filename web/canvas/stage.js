@@ -5,6 +5,7 @@ import { sizeOf } from "../widgets/registry.js";
 import { Camera } from "./camera.js";
 import { readTheme } from "./colours.js";
 import { make } from "./dom.js";
+import { parts } from "./doors.js";
 import { whyNot } from "./linking.js";
 import { paint } from "./paint.js";
 import { Pictures } from "./pictures.js";
@@ -30,6 +31,8 @@ export class Stage {
   /** @type {Map<Id, NodeView>} */
   views = new Map();
   #weight = 0;
+  /** What others add to nodes on screen. @type {Map<Id, import("./doors.js").Part[]>} */
+  #parts = new Map();
   #frame = 0;
   #settle = 0;
   #moving = false;
@@ -137,7 +140,16 @@ export class Stage {
     const before = view.weight;
     view.item = item;
     view.update();
+    for (const part of this.#parts.get(id) ?? []) part.update?.();
     this.#weight += view.weight - before;
+  }
+
+  /** Look at a node anew though its record is the same: what it shows beside it has changed. @param {Id} id */
+  remeasure(id) {
+    if (!this.scene.items.has(id)) return;
+    this.scene.refresh(id);
+    this.#refresh(id);
+    this.invalidate();
   }
 
   #refreshAll() {
@@ -376,6 +388,8 @@ export class Stage {
     this.views.set(item.id, view);
     this.#weight += view.weight;
     this.layer.append(view.element);
+    const added = [...parts].flatMap((open) => open(view, this) ?? []);
+    if (added.length) this.#parts.set(item.id, added);
     if (this.#linking) this.#markLinking(view);
   }
 
@@ -385,6 +399,8 @@ export class Stage {
     if (!view) return;
     this.#weight -= view.weight;
     this.views.delete(id);
+    for (const part of this.#parts.get(id) ?? []) part.destroy();
+    this.#parts.delete(id);
     const hadFocus = view.element.contains(document.activeElement);
     view.destroy();
     if (this.focused === id) this.focused = null;

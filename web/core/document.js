@@ -15,6 +15,7 @@ import { ROOT, freeze } from "./records.js";
 /**
  * @typedef {object} EditOptions
  * @property {string | null} [merge]  edits in a row with the same key are one step of the history (a drag, typing); `seal` ends the row
+ * @property {boolean} [amend]  part of the step before it: what follows from a step by itself, and is undone with it
  */
 
 /** What an edit may do to the tables. Reading goes through `doc.graph(name)`, which shows every write at once. */
@@ -155,7 +156,7 @@ export class Document {
    * @param {EditOptions} [options]
    * @returns {T}
    */
-  edit(label, change, { merge = null } = {}) {
+  edit(label, change, { merge = null, amend = false } = {}) {
     const outer = this.#transaction;
     /** @type {(patch: Patch) => void} */
     const write = outer ? (patch) => outer.record(patch) : (patch) => this.#write(patch);
@@ -173,7 +174,8 @@ export class Document {
     if (outer) return result;
     const patches = tx.patches;
     if (patches.length) {
-      this.#history.push(label, patches, merge);
+      if (amend) this.#history.amend(patches);
+      else this.#history.push(label, patches, merge);
       this.#announce({ label, origin: "edit", patches });
     }
     return result;

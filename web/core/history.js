@@ -75,6 +75,15 @@ export class History {
     this.#open = merge !== null;
   }
 
+  /** Make a change part of the step before it, whatever that was; with no step before it, it belongs to the state at the beginning. @param {readonly Patch[]} patches */
+  amend(patches) {
+    const last = this.#done.at(-1);
+    if (!last) return;
+    const joined = { ...last, patches: join(last.patches, patches) };
+    if (this.#saved === last) this.#saved = joined;
+    this.#done[this.#done.length - 1] = joined;
+  }
+
   /** Take the change to undo; its patches are to be applied backwards. @returns {Entry | undefined} */
   undo() {
     this.seal();

@@ -24,8 +24,8 @@
  * @typedef {object} WidgetKind
  * @property {(host: HTMLElement, context: WidgetContext) => Widget} create  fill `host`, an empty element as wide as the node and as high as `height` says
  * @property {(ctx: CanvasRenderingContext2D, rect: readonly [number, number, number, number], value: unknown, label: string) => void} [paint]  the widget from afar; without it label and value
- * @property {number} [height]  in graph units
- * @property {boolean} [grows]  takes the room the node has left
+ * @property {number | ((widget: FaceWidget) => number)} [height]  in graph units
+ * @property {boolean | ((widget: FaceWidget) => boolean)} [grows]  takes the room the node has left
  */
 
 const LINE = 20;
@@ -71,5 +71,6 @@ export function types() {
 /** How much room a widget takes. @param {FaceWidget} widget @returns {{height: number, grows: boolean}} */
 export function sizeOf(widget) {
   const found = kinds.get(kindOf(widget.input));
-  return { height: found?.height ?? LINE, grows: found?.grows ?? false };
+  const { height = LINE, grows = false } = found ?? {};
+  return { height: typeof height === "function" ? height(widget) : height, grows: typeof grows === "function" ? grows(widget) : grows };
 }
