@@ -120,6 +120,7 @@ class Front:
             on_frame=self._on_frame,
             on_death=self._on_death,
             on_log=logs.write,
+            beacon=folders.user / ".worker.beacon",
             env=worker_environment(settings, os.environ),
             silence_s=settings.hang_timeout,
             grace_s=settings.cancel_grace,

@@ -10,7 +10,6 @@ import json
 import mmap
 import os
 import struct
-import tempfile
 from pathlib import Path
 
 VARIABLE = "EMULSION_BEACON"
@@ -19,7 +18,7 @@ _LENGTH = struct.Struct("<I")
 
 
 class Beacon:
-    """`Beacon.create()` in the front, `Beacon.inherited()` in the worker."""
+    """`Beacon.create(path)` in the front, `Beacon.inherited()` in the worker."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,12 +26,11 @@ class Beacon:
             self._page = mmap.mmap(file.fileno(), _SIZE)
 
     @classmethod
-    def create(cls) -> Beacon:
-        """A fresh page in the system's temporary directory."""
-        descriptor, name = tempfile.mkstemp(prefix="emulsion-", suffix=".beacon")
-        os.write(descriptor, bytes(_SIZE))
-        os.close(descriptor)
-        return cls(Path(name))
+    def create(cls, path: Path) -> Beacon:
+        """A fresh page in this file. What a killed process left is removed first: a worker of its that is still dying writes there."""
+        path.unlink(missing_ok=True)
+        path.write_bytes(bytes(_SIZE))
+        return cls(path)
 
     @classmethod
     def inherited(cls) -> Beacon | None:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from backend.base.errors import NotInstalled, Problem
@@ -29,7 +30,8 @@ class WorkerAway(NotInstalled):
 
 
 class LocalWorker:
-    """`command` starts the child; `silence_s` without a frame counts as a hang; `grace_s` is what a cancel may take."""
+    """`command` starts the child; `beacon` is the file in which it shows what it does; `silence_s` without a frame counts as a hang;
+    `grace_s` is what a cancel may take."""
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class LocalWorker:
         on_frame: Callable[[Frame], Awaitable[None]],
         on_death: Callable[[Death], Awaitable[None]],
         on_log: Callable[[str], None],
+        beacon: Path,
         env: Mapping[str, str] | None = None,
         silence_s: float = 60.0,
         start_s: float = 600.0,
@@ -55,7 +58,7 @@ class LocalWorker:
         self._killed_for: Death | None = None
         self._stopping = False
         self._cancels: dict[str, asyncio.TimerHandle] = {}
-        self._beacon = Beacon.create()
+        self._beacon = Beacon.create(beacon)
         self.ready = asyncio.Event()
         self.restarts = 0
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,11 +42,13 @@ class Owner:
 @asynccontextmanager
 async def worker(*flags: str, **options: Any) -> AsyncIterator[tuple[LocalWorker, Owner]]:
     owner = Owner()
+    home = tempfile.TemporaryDirectory()
     local = LocalWorker(
         [sys.executable, "-P", str(ROOT / "tests/workers/child.py"), *flags],
         on_frame=owner.on_frame,
         on_death=owner.on_death,
         on_log=owner.log.append,
+        beacon=Path(home.name) / "beacon",
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         **options,
     )
@@ -54,6 +57,7 @@ async def worker(*flags: str, **options: Any) -> AsyncIterator[tuple[LocalWorker
         yield local, owner
     finally:
         await local.stop()
+        home.cleanup()
 
 
 def job(id: str, does: str) -> tuple[str, str]:
