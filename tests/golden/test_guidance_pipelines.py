@@ -8,12 +8,14 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from diffusers.pipelines.deprecated.stable_diffusion_diffedit import pipeline_stable_diffusion_diffedit
 from diffusers.pipelines.deprecated.stable_diffusion_panorama import pipeline_stable_diffusion_panorama
 from diffusers.pipelines.deprecated.stable_diffusion_safe import pipeline_stable_diffusion_safe
 from diffusers.pipelines.deprecated.stable_diffusion_sag import pipeline_stable_diffusion_sag
 from torch import Tensor
 
-from backend.diffusion.guiders import BasicGuider
+from backend.diffusion import diffedit
+from backend.diffusion.guiders import BasicGuider, CfgGuider
 from backend.diffusion.handle import ModelHandle
 from backend.diffusion.ksample import ksample
 from backend.diffusion.patches import again
@@ -150,3 +152,46 @@ def test_ddim_inversion(tiny: Twins, model: ModelHandle, texts: tuple[Tensor, Te
     made = sample(BasicGuider(model, [[texts[0], {}]]), torch.zeros_like(x), given, solver("ddim_inversion"), sigmas, pool=Pool("cpu"))
     last = levels[-1]
     assert (model.family.latent.process_in(made) / (1 + last * last) ** 0.5 - latent).abs().max() < 1e-4
+
+
+def test_diffedit(tiny: Twins, model: ModelHandle, texts: tuple[Tensor, Tensor]) -> None:
+    target, negative = texts
+    source = torch.randn(1, 77, 64, generator=torch.Generator().manual_seed(8))
+    options: dict[str, Any] = {**SD, "clip_sample": False, "set_alpha_to_one": True, "timestep_spacing": "leading", "steps_offset": 1}
+    pipeline = pipeline_stable_diffusion_diffedit.StableDiffusionDiffEditPipeline(
+        tiny.vae, tiny.text, None, tiny.unet, diffusers.DDIMScheduler(**options), None, None, diffusers.DDIMInverseScheduler(**options),
+        requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.set_progress_bar_config(disable=True)
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    given, pool = model.family.latent.process_out(x), Pool("cpu")
+    guiders = [CfgGuider(model, [[text, {}]], [[negative, {}]], CFG) for text in (source, target)]
+    bars = pipeline.scheduler.alphas_cumprod
+    pipeline.scheduler.set_timesteps(STEPS)
+    sigmas = torch.cat([((1 - bars) / bars).sqrt()[pipeline.scheduler.timesteps], torch.zeros(1)])
+
+    expected_mask = pipeline.generate_mask(
+        image=x, source_prompt_embeds=source, source_negative_prompt_embeds=negative, target_prompt_embeds=target,
+        target_negative_prompt_embeds=negative, guidance_scale=CFG, num_inference_steps=STEPS, num_maps_per_mask=3, output_type="np",
+        mask_encode_strength=0.5, mask_thresholding_ratio=2.0, generator=torch.Generator().manual_seed(SEED),
+    )  # fmt: skip
+    mask = diffedit.mask(*guiders, given, float(sigmas[2]), pool=pool, seed=SEED, maps=3, threshold=2.0)
+    assert 0 < mask.mean() < 1 and (mask.numpy() == expected_mask).all()
+
+    trail = pipeline.invert(
+        prompt_embeds=source, negative_prompt_embeds=negative, image=x, guidance_scale=CFG, num_inference_steps=STEPS, inpaint_strength=1.0
+    ).latents
+    kept = [*trail[0, 1:], x[0]]
+
+    def at_its_own_level(step: int, _: int, latents: Tensor) -> None:
+        """The pipeline keeps the latent that the step began with, one level noisier than what it puts it beside."""
+        latents.copy_(latents * mask + kept[step] * (1 - mask))
+
+    expected = pipeline(
+        prompt_embeds=target, negative_prompt_embeds=negative, mask_image=mask.clone(), image_latents=trail, guidance_scale=CFG,
+        num_inference_steps=STEPS, inpaint_strength=1.0, output_type="latent", callback=at_its_own_level,
+    ).images  # fmt: skip
+    got = model.family.latent.process_in(diffedit.edit(*guiders, given, mask, sigmas, pool=pool))
+    assert (got - expected).abs().max() < 1e-4
+    outside = (1 - mask).bool().expand_as(x)
+    assert (got - x)[outside].abs().max() < 1e-5 and (got - x)[~outside].abs().max() > 0.1

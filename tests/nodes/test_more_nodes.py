@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from backend.base.errors import BadInput
-from backend.diffusion.guiders import Guidance
-from nodes import conditioning_values, guidance, latent_shapes, model_patches, schedules_more
+from backend.diffusion.guiders import CfgGuider, Guidance
+from backend.diffusion.sample import prepare_noise, sample
+from backend.memory.pool import Pool
+from nodes import conditioning_values, editing, guidance, latent_shapes, model_patches, schedules_more
 from tests.diffusion.toy import cond, toy_model
 from tests.nodes.bench import Bench
 
@@ -78,3 +80,24 @@ def test_patches_say_what_they_cannot_change(ctx: Any) -> None:
     with pytest.raises(BadInput, match="layers are numbers"):
         guidance.skip_layer_guidance_sd3(ctx, model=toy_model(), layers="7, x")
     assert guidance.skip_layer_guidance_sd3(ctx, model=toy_model(), layers="").taps == {}
+
+
+def test_diffedit_changes_what_the_mask_says(ctx: Any) -> None:
+    model, latent = toy_model(), {"samples": torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)), "other": 1}
+    prompts = {"source": cond(1), "target": cond(2), "negative": cond(3)}
+    found = editing.diffedit_mask(ctx, model=model, latent=latent, seed=1, maps=2, threshold=1.5, **prompts)
+    assert found.shape == (1, 64, 64) and set(found.unique().tolist()) <= {0.0, 1.0}
+    mask = torch.zeros(1, 64, 64)
+    mask[:, :, 32:] = 1
+    made = editing.diffedit_(ctx, model=model, latent_image=latent, mask=mask, steps=4, scheduler="normal", **prompts)
+    changed = (made["samples"] - latent["samples"]).abs()
+    assert made["other"] == 1 and float(changed[..., :4].max()) < 1e-5 and float(changed[..., 4:].max()) > 1e-3
+
+
+def test_sampling_that_grows(ctx: Any) -> None:
+    wire = editing.sampler_lcm_upscale(ctx, scale_ratio=2.0, upscale_method="bislerp")
+    model = toy_model()
+    sigmas = torch.tensor([10.0, 3.0, 1.0, 0.0])
+    latent = torch.zeros(1, 4, 8, 8)
+    guider = CfgGuider(model, cond(1), cond(2), 2.0)
+    assert sample(guider, prepare_noise(latent, 1), latent, wire, sigmas, pool=Pool("cpu")).shape == (1, 4, 16, 16)

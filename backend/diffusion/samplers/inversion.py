@@ -22,13 +22,20 @@ def ddim_inversion(
     The net is shown x as it is (scaled for its own level) and told the level it goes to, as inverse DDIM schedulers do. On a flow path
     it is Euler's step.
     """
+    return inversion_trail(model, x, sigmas, on_step=on_step, path=path)[-1]
+
+
+def inversion_trail(model: Denoise, x: Tensor, sigmas: Tensor, *, on_step: OnStep = quiet, path: Path = VARIANCE_EXPLODING) -> list[Tensor]:
+    """The latent at every sigma of DDIM inversion, the given one first."""
+    trail = [x]
     for i, (s, s_next) in enumerate(pairwise(sigmas.tolist())):
         told = s_next if s_next > 0 else s
         seen = x if path.flow else x * math.sqrt((1 + told * told) / (1 + s * s))
         x0 = at(model, seen, told)
         on_step(Step(i, s, told, seen, x0))
         x = x + (seen - x0) / told * (s_next - s)
-    return x
+        trail.append(x)
+    return trail
 
 
 def bilinear(x: Tensor, width: int, height: int) -> Tensor:
