@@ -158,4 +158,4 @@ def test_a_file_that_is_no_model_fails_the_run_with_a_sentence(app: Application)
     graph = {"1": node("ControlNetLoader", control_net_name="c.safetensors"), "2": node("PreviewAny", source=["1", 0])}
     outcome = app.run(graph)
     assert outcome.status == "error" and outcome.error is not None
-    assert "c.safetensors: it is neither a safetensors nor" in outcome.error.message and outcome.error.node == "1"
+    assert "c.safetensors: it is no safetensors" in outcome.error.message and outcome.error.node == "1"
