@@ -15,7 +15,9 @@ from typing import Any
 
 from backend.base.config import ROOT, Settings
 from backend.base.errors import Problem
-from backend.packs import manage
+from backend.storage.packs.folder import PackFolder
+from backend.storage.packs.requirements import Change
+from backend.storage.packs.sources import source_of
 
 DESCRIPTION = "Node packs: folders below custom_nodes. A change counts from the next start of the server."
 TRIAL_S = 300.0
@@ -30,10 +32,13 @@ def parser() -> argparse.ArgumentParser:
     test.add_argument("directory", type=Path, metavar="DIR")
     test.add_argument("--json", action="store_true", help="the whole report as JSON")
     does.add_parser("list", help="the packs there are")
-    for action, text in (("install", "put a pack in place"), ("update", "replace a pack; the version before is kept")):
-        sub = does.add_parser(action, help=f"{text}: from a folder, a zip file, a git bundle, or by name from an index file")
-        sub.add_argument("source", type=Path, metavar="SOURCE")
-        sub.add_argument("--name", help="name of its folder, and of the pack in an index file")
+    put = does.add_parser("install", help="put a pack in place: from a folder, a .py or zip file, a git bundle, or an index file")
+    put.add_argument("source", type=Path, metavar="SOURCE")
+    put.add_argument("--name", help="name of its folder, and of the pack in an index file")
+    put.add_argument("--plan", action="store_true", help="only say what its requirements would change in the environment")
+    new = does.add_parser("update", help="replace a pack by what its source holds now; the version before is kept")
+    new.add_argument("name", metavar="NAME")
+    new.add_argument("source", type=Path, nargs="?", metavar="SOURCE", help="where the new version is (default: where the pack came from)")
     for action, text in (
         ("rollback", "go back to the version before"), ("disable", "leave a pack alone"), ("enable", "load it again"),
         ("pin", "keep a pack at its version"), ("unpin", "let it be updated again"),
@@ -48,34 +53,40 @@ def main(argv: Sequence[str]) -> int:
     try:
         if options.action == "test":
             return _test(options.directory, options.json)
-        return _change(options, Settings(base_directory=options.base_directory).folders().custom_nodes[0])
+        _change(options, PackFolder(Settings(base_directory=options.base_directory).folders().custom_nodes[0]))
     except Problem as problem:
         print(problem, file=sys.stderr)
         return 2
+    return 0
 
 
-def _change(options: Any, root: Path) -> int:
+def _change(options: Any, packs: PackFolder) -> None:
     action = options.action
     if action == "list":
-        for row in manage.listed(root):
-            marks = [
-                m for m, is_so in (("off", not row["on"]), ("pinned", row["pinned"]), ("earlier version kept", row["earlier"])) if is_so
-            ]
-            print(row["name"] + (f"  ({', '.join(marks)})" if marks else ""))
-    elif action in ("install", "update"):
-        source, name = options.source, options.name
-        if source.suffix == ".json":
-            if name is None:
-                parser().error("--name says which pack of the index is meant")
-            source = manage.from_index(source, name)
-        print(f"{manage.install(root, source, name, replace=action == 'update')} is in place; it is loaded at the next start.")
+        for pack in packs.listed():
+            marks = [pack.version] if pack.version else []
+            marks += [m for m, holds in (("off", not pack.on), ("pinned", pack.pinned), ("earlier version kept", pack.earlier)) if holds]
+            print(pack.name + (f"  ({', '.join(marks)})" if marks else ""))
+    elif action == "install":
+        source = source_of(options.source, options.name)
+        _tell(packs.plan(source) if options.plan else packs.install(source))
+        if not options.plan:
+            print(f"{source.name} is in place; it is loaded at the next start.")
+    elif action == "update":
+        _tell(packs.update(options.name, source_of(options.source, options.name) if options.source else None))
     elif action == "rollback":
-        manage.roll_back(root, options.name)
+        packs.roll_back(options.name)
     elif action in ("disable", "enable"):
-        manage.switch(root, options.name, action == "enable")
+        packs.switch(options.name, action == "enable")
     else:
-        manage.pin(root, options.name, action == "pin")
-    return 0
+        packs.pin(options.name, action == "pin")
+
+
+def _tell(changes: list[Change]) -> None:
+    for change in changes:
+        print(f"  {change}")
+    if not changes:
+        print("  No package of the environment changes.")
 
 
 def _test(directory: Path, as_json: bool) -> int:
