@@ -16,6 +16,7 @@ from backend.families.configs import PUBLISHED, read_config
 from backend.graph.declare import Choice, FileChoice, Float, Wired, node
 from backend.graph.schema import Files
 from backend.weights import lora
+from backend.weights.adapters.blocks import EVEN, BlockWeights
 from backend.weights.open import open_weights
 from nodes.types import Clip, ClipVision, Model, Vae
 
@@ -205,12 +206,16 @@ def vae_loader(
     return open_named(ctx, "vae_name", "vae", vae_name, lambda path: load.load_vae(path, ctx.services))
 
 
-def _with_lora(ctx: Context, model: Model, clip: Clip | None, name: str, strength_model: float, strength_clip: float) -> tuple[Any, Any]:
+def with_lora(
+    ctx: Context, model: Model, clip: Clip | None, name: str, strength_model: float, strength_clip: float, blocks: BlockWeights = EVEN
+) -> tuple[Any, Any]:
+    """Both with the LoRA of that name; it is not opened when all of it has no strength."""
+    strength_clip *= blocks.text
     if strength_model == 0 and strength_clip == 0:
         return model, clip
 
     def read(path: Any) -> tuple[Any, Any, lora.Report]:
-        return lora.apply(model, clip, open_weights(path), strength_model, strength_clip, kin=kin)
+        return lora.apply(model, clip, open_weights(path), strength_model, strength_clip, kin=kin, weights=blocks.of)
 
     patched_model, patched_clip, report = open_named(ctx, "lora_name", "loras", name, read)
     ctx.log(f"{name}: {report}.")
@@ -228,7 +233,7 @@ def lora_loader(
     strength_clip: float = Float(1.0, **STRENGTH, tooltip="How much to change the text encoder; may be negative."),
 ) -> ModelAndClip:
     """Change a model and its text encoder by a LoRA. The loaded weights themselves are never touched; several can be chained."""
-    return ModelAndClip(*_with_lora(ctx, model, clip, lora_name, strength_model, strength_clip))
+    return ModelAndClip(*with_lora(ctx, model, clip, lora_name, strength_model, strength_clip))
 
 
 @loader("LoraLoaderModelOnly", output_tooltips=("The changed model.",))
@@ -236,5 +241,5 @@ def lora_loader_model_only(
     ctx: Context, *, model: Model, lora_name: str = FileChoice("loras"), strength_model: float = Float(1.0, **STRENGTH)
 ) -> Model:
     """Change a model by a LoRA and leave the text encoder alone."""
-    patched: Model = _with_lora(ctx, model, None, lora_name, strength_model, 0.0)[0]
+    patched: Model = with_lora(ctx, model, None, lora_name, strength_model, 0.0)[0]
     return patched

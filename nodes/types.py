@@ -7,7 +7,7 @@ descending, on the CPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from torch import Tensor
@@ -56,6 +56,7 @@ Noise = Annotated[NoiseMaker, Socket("NOISE")]
 Svg = Annotated[Any, Socket("SVG")]
 ControlNet = Annotated[Control, Socket("CONTROL_NET")]
 StyleModel = Annotated[StyleModelFile, Socket("STYLE_MODEL")]
+LoraModel = Annotated[Mapping[str, Tensor], Socket("LORA_MODEL")]
 Gligen = Annotated[GligenModel, Socket("GLIGEN")]
 LatentOperation = Annotated[Callable[..., Tensor], Socket("LATENT_OPERATION")]
 

@@ -46,8 +46,8 @@ def of_adapter(modules: Sequence[str], context: int | None) -> str:
 def of_handle(handle: Any) -> str:
     """A model in words, or what a text encoder encodes for."""
     sizes = getattr(handle, "sizes", None)
-    context, vector = getattr(sizes, "context", None), getattr(sizes, "adm", None) is not None
-    if (context, vector) in UNETS:
-        return UNETS[(context, vector)]
+    known = UNETS.get((getattr(sizes, "context", 0), getattr(sizes, "adm", None) is not None))
+    if known is not None:
+        return known
     family = getattr(handle, "family", None)
     return str(family.name) if family is not None else "of another kind"

@@ -32,6 +32,12 @@ class WeightFile(Mapping[str, Entry]):
     path: Path
     metadata: Mapping[str, str]
 
+    @property
+    def mark(self) -> str:
+        """Identity of the content, as far as the file system tells: path, size and time of change."""
+        stat = self.path.stat()
+        return f"{self.path}@{stat.st_size}-{stat.st_mtime_ns}"
+
     @abstractmethod
     def tensor(self, key: str) -> Tensor:
         """The tensor, as a view on the file where its format allows. Read-only by agreement. Raises KeyError."""
@@ -56,6 +62,10 @@ class Renamed(WeightFile):
 
     def __getitem__(self, key: str) -> Entry:
         return self.file[self.names[key]]
+
+    @property
+    def mark(self) -> str:
+        return self.file.mark
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -101,6 +111,5 @@ def bad(path: Path, text: str, hint: str = "The file is damaged or incomplete: d
 
 
 def identity(file: WeightFile) -> str:
-    """The file's content as far as the file system tells: path, size and time of change."""
-    stat = file.path.stat()
-    return f"{file.path}@{stat.st_size}-{stat.st_mtime_ns}"
+    """What tells the content of a file from that of others."""
+    return file.mark
