@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from backend.base.errors import BadInput
+from backend.encoders.clip.handle import ClipHandle
 from backend.engine.context import Context
-from backend.graph.declare import Float, node
+from backend.graph.declare import Float, Text, node
 from backend.imaging.depth import as_condition
 from backend.imaging.resize import resize
 from nodes.conditioning import with_values
-from nodes.types import ClipVisionOutput, Conditioning, Image, Latent, Vae
+from nodes.types import Clip, ClipVisionOutput, Conditioning, Image, Latent, Vae
 
 ours = partial(node, module="emulsion")
 
@@ -62,6 +65,33 @@ def sd_4x_upscale_conditioning(
     latent = {"samples": torch.zeros(len(images), 4, height, width)}
     positive, negative = (with_values(c, concat_image=low, noise_augmentation=noise_augmentation) for c in (positive, negative))
     return ShownLatent(positive, negative, latent)
+
+
+@ours("LatentUpscalerConditioning", title="Latent Upscaler Conditioning", category="conditioning/upscale_diffusion")
+def latent_upscaler_conditioning(
+    ctx: Context,
+    *,
+    clip: Clip,
+    samples: Latent,
+    text: str = Text("", multiline=True, dynamicPrompts=True),
+    negative: str = Text("", multiline=True, dynamicPrompts=True),
+) -> ShownLatent:
+    """Show the x2 latent upscaler a latent, and what is on it. It reads CLIP-L before its last norm, so it takes no other conditioning."""
+    encoder = replace(clip, norm=False) if isinstance(clip, ClipHandle) else None
+    if encoder is None or encoder.branch != "l":
+        raise BadInput(
+            "The x2 latent upscaler reads CLIP-L alone, and this is another text encoder.",
+            hint="Connect the CLIP of its folder, or of a Stable Diffusion 1 model.", node=ctx.node, input="clip",
+        )  # fmt: skip
+    shown = samples["samples"]
+    positive, negated = (
+        with_values(encoder.conditioning(prompt, ctx.services.pool), concat_latent_image=_twice(shown)) for prompt in (text, negative)
+    )
+    return ShownLatent(positive, negated, {"samples": torch.zeros_like(_twice(shown))})
+
+
+def _twice(latent: Tensor) -> Tensor:
+    return latent.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
 
 
 @ours("DepthToImageConditioning", title="Depth to Image Conditioning", category="conditioning")

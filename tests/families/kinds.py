@@ -43,6 +43,15 @@ X4: dict[str, Any] = {
     **SD2, "down_block_types": (PLAIN, CROSS), "up_block_types": (UP_CROSS, UP_PLAIN), "attention_head_dim": 8, "num_class_embeds": 1000,
     "only_cross_attention": (False, True), "in_channels": 7, "cross_attention_dim": 128,
 }  # fmt: skip
+X2_PIPELINE = "StableDiffusionLatentUpscalePipeline"
+X2: dict[str, Any] = {
+    "act_fn": "gelu", "attention_head_dim": 64, "norm_num_groups": None,
+    "block_out_channels": (64, 64, 128, 128), "time_cond_proj_dim": 192,
+    "conv_in_kernel": 1, "conv_out_kernel": 1, "cross_attention_dim": 64, "mid_block_type": None, "layers_per_block": 2, "out_channels": 5,
+    "resnet_time_scale_shift": "scale_shift", "time_embedding_type": "fourier", "timestep_post_act": "gelu", "in_channels": 8,
+    "down_block_types": ("KDownBlock2D",) + ("KCrossAttnDownBlock2D",) * 3,
+    "up_block_types": ("KCrossAttnUpBlock2D",) * 3 + ("KUpBlock2D",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,8 @@ class Kind:
     def state(self) -> dict[str, Tensor]:
         """Everything under the names of published single files."""
         unet, vae = self.unet.state_dict(), self.vae.state_dict()
-        state = {f"model.diffusion_model.{name}": unet[key] for name, key in unet_names.from_diffusers(unet).items()}
+        spelled_unet = unet_names.from_diffusers(unet) if self.pipeline != X2_PIPELINE else {key: key for key in unet}
+        state = {f"model.diffusion_model.{name}": unet[key] for name, key in spelled_unet.items()}
         state |= {f"first_stage_model.{name}": part.tensor(vae[part.key]) for name, part in kl_names.from_diffusers(vae).items()}
         for name, prefix in self.prefixes.items():
             spelled = openclip if prefix.endswith(".model.") else rooted
@@ -125,8 +135,10 @@ def make(name: str, in_channels: int = 4) -> Kind:
     """A twin of "sd1", "sd2", "sdxl" or "refiner"; the same for the same arguments."""
     torch.manual_seed(0)
     configs = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL, "refiner": REFINER, "lcm": {**SD1, "time_cond_proj_dim": 16}}
-    configs |= {"unclip": UNCLIP, "x4": X4}
+    configs |= {"unclip": UNCLIP, "x4": X4, "x2": X2}
     net = UNet2DConditionModel(**{"sample_size": 8, "in_channels": in_channels, **configs[name]}).eval()
+    if name == "x2":
+        return Kind(net, vae(), {"text_encoder": text()}, {"text_encoder": "cond_stage_model.transformer."}, X2_PIPELINE)
     if name in ("sd1", "lcm"):
         return Kind(net, vae(), {"text_encoder": text()}, {"text_encoder": "cond_stage_model.transformer."})
     if name == "unclip":

@@ -13,10 +13,13 @@ from backend.encoders.clip.handle import ClipHandle
 from backend.encoders.clip.joint import JointClip
 from backend.families import shelf
 from backend.families.load import load_checkpoint, load_diffusion_model, load_text_encoders
+from backend.families.x2_upscaler.net import UpscalerSizes
 from backend.memory.pool import Pool
 from backend.weights.file import Entry
 from backend.weights.save import save_safetensors
+from nodes.image_conditioning import latent_upscaler_conditioning
 from tests.families import kinds, tiny
+from tests.nodes.bench import Bench
 
 KINDS = {
     ("sd1", 4): "Stable Diffusion 1",
@@ -54,6 +57,23 @@ def test_one_family_and_its_sizes(kind: str, channels: int, tmp_path: Path) -> N
     expected = {"text_encoder": ("l",), "text_encoder_2": ("g",)}[next(iter(twin.texts))] if kind not in ("sd2", "unclip", "x4") else ("h",)
     branches = loaded.clip.branches if isinstance(loaded.clip, JointClip) else (loaded.clip.branch,)
     assert branches == (("l", "g") if kind == "sdxl" else expected)
+
+
+def test_a_net_of_another_make(tmp_path: Path) -> None:
+    """The x2 latent upscaler, whose names are diffusers' even in a single file."""
+    twin = kinds.make("x2")
+    loaded = load_checkpoint(twin.single(tmp_path / "m.safetensors"), tiny.services(tmp_path))
+    assert loaded.model is not None and loaded.vae is not None and loaded.clip is not None and loaded.unmatched == ()
+    assert loaded.model.sizes == UpscalerSizes(channels=(64, 64, 128, 128), layers=2, context=64, condition=192)
+    header = {key: Entry(tuple(value.shape), value.dtype, value.nbytes) for key, value in twin.unet.state_dict().items()}
+    assert [family.name for family in shelf() if family.signature.matches(header)] == [loaded.model.family.name]
+    refiner = load_checkpoint(kinds.make("refiner").single(tmp_path / "r.safetensors"), tiny.services(tmp_path))
+    ctx = Bench(tmp_path / "home").context()
+    with pytest.raises(BadInput, match="reads CLIP-L alone"):
+        latent_upscaler_conditioning(ctx, clip=refiner.clip, samples={"samples": torch.zeros(1, 4, 4, 4)})
+    told = {"cross_attn": torch.zeros(1, 77, 64), "pooled_output": torch.zeros(1, 64)}
+    with pytest.raises(BadInput, match="must be shown the latent to double"):
+        loaded.model.family.inputs([told], loaded.model.sizes, (1, 4, 8, 8))
 
 
 @pytest.mark.parametrize("kind", ["sd2", "sdxl", "refiner"])

@@ -30,6 +30,7 @@ from nodes.image_conditioning import (
     depth_to_image_conditioning,
     image_variation_conditioning,
     instruct_pix_to_pix_conditioning,
+    latent_upscaler_conditioning,
     marigold_conditioning,
     sd_4x_upscale_conditioning,
 )
@@ -379,6 +380,34 @@ def test_x4_upscaler(tmp_path: Path) -> None:
     )
     assert parts.latent["samples"].shape == noise.shape
     assert (ours(found.model, parts.positive, parts.negative, noise) - want).abs().max() < CLOSE
+
+
+@pytest.mark.parametrize("side", [8, 5])
+def test_x2_latent_upscaler(side: int, tmp_path: Path) -> None:
+    """Whole latents, and one call of the net at a size that does not halve evenly, which diffusers cannot."""
+    twin = kinds.make("x2")
+    found = load_checkpoint(twin.folder(tmp_path / "m"), tiny.services(tmp_path))
+    assert found.model is not None and found.model.family.name == "Stable Diffusion x2 latent upscaler" and found.clip is not None
+    assert found.model.sizes.attends == (False, True, True, True) and found.model.sizes.condition == 192
+    ctx = Bench(tmp_path / "home").context()
+    low = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(1))
+    parts = latent_upscaler_conditioning(ctx, clip=found.clip, samples={"samples": low}, text="a red cat", negative="blurry")
+    noise = prepare_noise(parts.latent["samples"], SEED)
+    got = ours(found.model, parts.positive, parts.negative, noise)
+    assert got.shape == (1, 4, 2 * side, 2 * side) and got.isfinite().all()
+    if side == 5:
+        return
+    text, chunks = twin.texts["text_encoder"], [found.clip.tokenize(prompt)["l"][0] for prompt in ("a red cat", "blurry")]
+    with torch.no_grad():
+        said = [text(torch.tensor([[token for token, _ in chunk]]), output_hidden_states=True) for chunk in chunks]
+    scheduler = euler(prediction_type="sample")
+    pipeline = quiet(diffusers.StableDiffusionLatentUpscalePipeline(twin.vae, None, None, twin.unet, scheduler))
+    want = pipeline(
+        prompt_embeds=said[0].hidden_states[-1], negative_prompt_embeds=said[1].hidden_states[-1], guidance_scale=CFG,
+        pooled_prompt_embeds=said[0].pooler_output, negative_pooled_prompt_embeds=said[1].pooler_output,
+        image=found.model.family.latent.process_in(low), latents=started(noise, scheduler), num_inference_steps=STEPS, output_type="latent",
+    ).images  # fmt: skip
+    assert (got - want).abs().max() < CLOSE
 
 
 def test_image_variation(tmp_path: Path) -> None:

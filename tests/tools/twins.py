@@ -42,10 +42,15 @@ def vision(path: Path) -> None:
     save_safetensors(path, {key: value for key, value in state.items() if not key.endswith("position_ids")})
 
 
+def x2(folder: Path) -> None:
+    kinds.make("x2").folder(folder)
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "ldm3d.safetensors": rgbd,
     "clip_vision_vit_l.safetensors": vision,
     "vae-ft-mse-840000-ema-pruned.safetensors": part("sd1", "first_stage_model."),
+    "sd-x2-latent-upscaler": x2,
     "sd-image-variations.safetensors": part("sd1", "model.diffusion_model."),
     "sdxl_lightning_4step_unet.safetensors": part("sdxl", "model.diffusion_model."),
 }

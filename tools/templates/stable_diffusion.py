@@ -123,6 +123,15 @@ def upscaled() -> Graph:
     return ended({**graph, "k": sampled(["c", 2], ["c", 0], ["c", 1], cfg=9.0)}, "upscaled")
 
 
+def doubled() -> Graph:
+    graph = text_to_image(SD1, 512, CAT)
+    graph["u"] = node("DiffusersLoader", "Latent upscaler", model_path="sd-x2-latent-upscaler")
+    graph["c"] = node("LatentUpscalerConditioning", clip=["u", 1], samples=["k", 0], text=CAT, negative="")
+    graph["b"] = sampled(["c", 2], ["c", 0], ["c", 1], model=["u", 0], steps=10, cfg=1.0, sampler_name="euler")
+    graph["d"]["inputs"]["samples"] = ["b", 0]
+    return graph
+
+
 def depth_guided() -> Graph:
     graph = {
         **loaded("512-depth-ema.ckpt", CAT),
@@ -192,6 +201,8 @@ TEMPLATES = (
              (Model("sd21-unclip-h.ckpt", "Stable Diffusion 2.1 unCLIP"),), unclip()),
     Template("x4_upscaler", "Upscaler ×4", "Four times the pixels, with invented detail.",
              (Model("x4-upscaler-ema.safetensors", "Stable Diffusion x4 upscaler"),), upscaled()),
+    Template("x2_upscaler", "Latent upscaler ×2", "Twice the size, before anything is decoded.",
+             (SD1_MODEL, Model("sd-x2-latent-upscaler", "x2 latent upscaler, a diffusers folder", "diffusers")), doubled()),
     Template("image_variation", "Image variation", "Pictures like a picture, without words.",
              (Model("sd-image-variations.safetensors", "image variation UNet", "diffusion_models"),
               Model("vae-ft-mse-840000-ema-pruned.safetensors", "VAE of SD 1", "vae"),
