@@ -85,6 +85,7 @@ class Settings:
     # node packs
     custom_nodes: bool = True
     whitelist: tuple[str, ...] = ()
+    pack_changes: bool = False
     api_nodes: bool = True
     # the process
     auto_launch: bool = False
@@ -224,6 +225,7 @@ def _process(p: _Parser) -> None:
     g = p.add_argument_group("node packs and the process")
     _flag(g, "--disable-all-custom-nodes", "custom_nodes", False)
     g.add_argument("--whitelist-custom-nodes", dest="whitelist", nargs="+", metavar="PACK")
+    _flag(g, "--allow-pack-changes", "pack_changes", help="let admins install and switch node packs through the API")
     _flag(g, "--disable-api-nodes", "api_nodes", False)
     g.add_argument("--comfy-api-base", dest="accepted", help="accepted; there are no nodes that call a service here")
     _flag(g, "--auto-launch", "auto_launch")

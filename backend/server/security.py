@@ -23,7 +23,7 @@ _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg", ".ico", ".bmp", ".a
 _NO_CACHE = (".js", ".css", ".html", ".mjs")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _ADMIN_ONLY = ("/internal/", "/audit")
-_ADMIN_CHANGES = ("/free", "/users", "/queue/pause", "/queue/resume", "/downloads")
+_ADMIN_CHANGES = ("/free", "/users", "/queue/pause", "/queue/resume", "/downloads", "/packs")
 _HARMLESS = ("/settings", "/workflow/convert")
 GUESSES = 20
 """Wrong tokens an address may send in a minute."""

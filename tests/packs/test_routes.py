@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from backend.base.config import parse
+from backend.base.paths import Folders
+from backend.server.access import Accounts, Role
+from backend.server.routes.packs import why_not
+from backend.server.security import role_needed
 from tests.conftest import start_server
 from tests.packs.home import MODELLED, node
 
@@ -23,7 +32,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     shutil.copytree(MODELLED / "routes_and_widget", home / "base" / "custom_nodes" / "routes_and_widget")
     (home / "base" / "custom_nodes" / "needs_more").mkdir()
     (home / "base" / "custom_nodes" / "needs_more" / "__init__.py").write_text("import no_such_package_here.part\n")
-    with start_server(home, "--cpu", "--base-directory", str(home / "base")) as server:
+    with start_server(home, "--cpu", "--base-directory", str(home / "base"), "--allow-pack-changes") as server:
         yield server.url
 
 
@@ -36,6 +45,60 @@ def ask(url: str, body: Any = None, method: str | None = None) -> tuple[int, Any
             return reply.status, json.loads(text) if reply.headers.get_content_type() == "application/json" else text
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def send(url: str, file: str, data: bytes, **fields: str) -> tuple[int, Any]:
+    """Upload a pack as a page does."""
+    parts = [f'--=\r\nContent-Disposition: form-data; name="{k}"\r\n\r\n{v}\r\n'.encode() for k, v in fields.items()]
+    head = f'--=\r\nContent-Disposition: form-data; name="pack"; filename="{file}"\r\n\r\n'.encode()
+    body = b"".join([*parts, head, data, b"\r\n--=--\r\n"])
+    request = urllib.request.Request(f"{url}/packs/install", body, {"Content-Type": "multipart/form-data; boundary=="})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as reply:
+            return reply.status, json.load(reply)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_packs_are_changed_over_the_network_where_that_is_allowed(url: str) -> None:
+    ready(url)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("sent/__init__.py", "NODE_CLASS_MAPPINGS = {}")
+    assert send(url, "sent.zip", file.getvalue()) == (200, {"name": "sent", "changes": []})
+    status, said = send(url, "sent.zip", file.getvalue())
+    assert status == 403 and "already" in said
+    assert send(url, "sent.zip", file.getvalue(), update="true")[0] == 200
+    rows = {p["name"]: p for p in ask(f"{url}/packs/sent/disable", {})[1]["packs"]}
+    assert rows["sent"] == {"name": "sent", "on": False, "pinned": False, "version": None, "earlier": True}
+    assert ask(f"{url}/packs/installed")[1]["changes"] is True
+    for name, data, words in (
+        ("../up.zip", file.getvalue(), "already"),
+        ("x.zip", b"PK", "unpacked"),
+        ("x.exe", b"", "neither"),
+        (".zip", b"", ""),
+    ):
+        status, said = send(url, name, data, name="sent" if words == "already" else "")
+        assert 400 <= status < 500 and words in said, (name, status, said)
+    assert ask(f"{url}/packs/absent/pin", {})[0] == 404 == ask(f"{url}/packs/sent/explode", {})[0]
+    assert ask(f"{url}/packs/install", {})[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "not started with"),
+        (["--allow-pack-changes", "--listen", "0.0.0.0"], "without a token"),
+        (["--allow-pack-changes", "--listen", "0.0.0.0", "--token", "a-long-enough-token"], None),
+        (["--allow-pack-changes"], None),
+    ],
+)
+def test_when_packs_may_be_changed(flags: list[str], words: str | None, tmp_path: Path) -> None:
+    settings = parse(flags)
+    state: Any = SimpleNamespace(settings=settings, accounts=Accounts.of(settings, Folders.of(tmp_path)))
+    why = why_not(state)
+    assert (why is None) if words is None else words in (why or "")
+    assert role_needed("POST", "/api/packs/install") is Role.ADMIN
 
 
 def ready(url: str) -> None:

@@ -127,7 +127,8 @@ class PackFolder:
             if kept.exists():
                 os.replace(kept, stage / "gone")
             os.replace(fresh, kept)
-        self._note(source.name, source=str(source.path), index=None if source.index is None else str(source.index), commit=commit)
+        path = str(source.path) if source.lasts else None
+        self._note(source.name, source=path, index=None if source.index is None else str(source.index), commit=commit)
         return changes
 
     def _planned(self, pack: Path) -> list[Change]:

@@ -24,12 +24,16 @@ OFF = ".disabled"
 
 @dataclass(frozen=True)
 class Source:
-    """`path` is a file or folder on this machine; `sha256` (hexadecimal) is that of the file, None when nobody has said."""
+    """`path` is a file or folder on this machine; `sha256` (hexadecimal) is that of the file, None when nobody has said.
+
+    `lasts`: whether it will be there later, for updates.
+    """
 
     path: Path
     name: str
     sha256: str | None = None
     index: Path | None = None
+    lasts: bool = True
 
 
 def source_of(path: Path, name: str | None = None) -> Source:
@@ -75,7 +79,7 @@ def fetch(source: Source, to: Path) -> str | None:
     commit = None
     if path.is_dir():
         _copy(path, to)
-    elif zipfile.is_zipfile(path):
+    elif path.is_file() and (path.suffix == ".zip" or zipfile.is_zipfile(path)):
         _unzip(path, to)
     elif path.suffix == ".bundle" and path.is_file():
         commit = _clone(path, to)
