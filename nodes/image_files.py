@@ -32,12 +32,14 @@ class ImageAndMask(NamedTuple):
     MASK: Mask
 
 
-def embedded(ctx: Context) -> dict[str, str]:
-    """What is written into a file so that it can be opened as a workflow again: ASCII JSON by name; nothing when that is switched off."""
-    if not ctx.services.settings.metadata:
-        return {}
-    texts = {"prompt": json.dumps(ctx.prompt)} if ctx.prompt else {}
-    return texts | {key: json.dumps(value) for key, value in ctx.extra.items()}
+def embedded(ctx: Context, amount: str = "") -> dict[str, str]:
+    """What is written into a file so that it can be opened as a workflow again: ASCII JSON by name.
+
+    `amount` "full" is the prompt and what the editor sent along, "minimal" the prompt, "none" nothing; "" is what the settings say.
+    """
+    amount = amount or ctx.services.settings.metadata
+    texts = {"prompt": json.dumps(ctx.prompt)} if ctx.prompt and amount != "none" else {}
+    return texts | ({key: json.dumps(value) for key, value in ctx.extra.items()} if amount == "full" else {})
 
 
 def saved(path: Path, subfolder: str, type: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from backend.base.paths import Folders
 
 Dtype = Literal["fp32", "fp64", "bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e8m0fnu"]
 MemoryMode = Literal["auto", "gpu-only", "high", "normal", "low", "none", "cpu"]
+Metadata = Literal["full", "minimal", "none"]
 CachePolicy = Literal["classic", "lru", "none", "ram"]
 VERSION = "0.1.0"
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +76,7 @@ class Settings:
     cache_ram: int = 0
     preview_method: str = "auto"
     preview_size: int = 512
-    metadata: bool = True
+    metadata: Metadata = "full"
     workers: int = 1
     hang_timeout: float = 120.0
     cancel_grace: float = 5.0
@@ -212,7 +213,9 @@ def _runs(p: _Parser) -> None:
     exclusive.add_argument("--cache-ram", type=_gib, metavar="GB", help="keep results while they fit into this much memory")
     g.add_argument("--preview-method", choices=("none", "auto", "latent2rgb", "taesd"))
     g.add_argument("--preview-size", type=int)
-    _flag(g, "--disable-metadata", "metadata", False)
+    kinds = ("full", "minimal", "none")
+    g.add_argument("--metadata", choices=kinds, help="what saved files carry: prompt and workflow, the prompt alone, or nothing")
+    _flag(g, "--disable-metadata", "metadata", "none", help="the same as --metadata none")
     g.add_argument("--workers", type=int, help="worker processes, one per device")
     g.add_argument("--hang-timeout", type=float, metavar="SECONDS", help="a worker that is silent for longer is restarted")
     g.add_argument("--cancel-grace", type=float, metavar="SECONDS", help="a cancelled run that goes on for longer is killed")

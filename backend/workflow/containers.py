@@ -97,6 +97,22 @@ def webp(file: BinaryIO) -> Texts:
     return {}
 
 
+def jpeg(file: BinaryIO) -> Texts:
+    """The EXIF segment, which comes before the pixels."""
+    file.seek(2)
+    for _ in range(MOST_PARTS):
+        head = file.read(4)
+        if len(head) < 4 or head[0] != 0xFF or head[1] == 0xDA:
+            break
+        length = struct.unpack(">H", head[2:])[0] - 2
+        if length < 0:
+            raise Damaged("a segment is shorter than its head")
+        body = take(file, length)
+        if head[1] == 0xE1 and body.startswith(b"Exif\0\0"):
+            return exif(body)
+    return {}
+
+
 def exif(data: bytes) -> Texts:
     """ASCII tags `key:value` of the first directory; the tags from Model (0x0110) downwards are used for it."""
     data = data.removeprefix(b"Exif\0\0")
@@ -325,6 +341,7 @@ Reader = Callable[[BinaryIO], Texts]
 READERS: tuple[tuple[str, Callable[[bytes], bool], Reader], ...] = (
     ("a PNG picture", lambda h: h.startswith(b"\x89PNG\r\n\x1a\n"), png),
     ("a WebP picture", lambda h: h[:4] == b"RIFF" and h[8:12] == b"WEBP", webp),
+    ("a JPEG picture", lambda h: h.startswith(b"\xff\xd8\xff"), jpeg),
     ("a FLAC recording", lambda h: h.startswith(b"fLaC"), flac),
     ("an MP4 film", lambda h: h[4:8] == b"ftyp", mp4),
     ("a WebM film", lambda h: h.startswith(b"\x1aE\xdf\xa3"), webm),

@@ -15,12 +15,14 @@ from PIL import Image
 from backend.base.config import Settings
 from backend.base.errors import BadFile, BadInput, Interrupted, MissingFile, Refused
 from backend.graph.choices import FolderChoices
+from backend.media import deep
 from backend.weights.safetensors import SafetensorsFile
-from nodes import animation, image_files, latent_files, websocket
+from backend.workflow.metadata import read
+from nodes import animation, image_files, image_save, latent_files, websocket
 from tests.nodes.bench import Bench
 
 PROMPT = {"7": {"class_type": "SaveImage", "inputs": {"filename_prefix": "é"}}}
-EXTRA = {"workflow": {"nodes": [], "name": "Zürich"}}
+EXTRA = {"workflow": {"nodes": [], "links": [], "name": "Zürich"}}
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -68,11 +70,12 @@ def test_prefix_must_stay_inside(bench: Bench) -> None:
     assert not list(bench.folders.output.rglob("*.png")) and not list(bench.folders.base.glob("*.png"))
 
 
-def test_metadata_can_be_switched_off(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, Settings(metadata=False))
+@pytest.mark.parametrize(("amount", "kept"), [("full", {"prompt", "workflow"}), ("minimal", {"prompt"}), ("none", set())])
+def test_how_much_a_file_carries(tmp_path: Path, amount: Any, kept: set[str]) -> None:
+    bench = Bench(tmp_path, Settings(metadata=amount))
     item = save(bench, noise(1, 2, 2, 3), "a")[0]
     with Image.open(bench.folders.output / item["filename"]) as picture:
-        assert picture.text == {}
+        assert picture.text.keys() == kept
 
 
 def test_cancel_between_images(bench: Bench) -> None:
@@ -236,3 +239,48 @@ def test_pictures_for_the_websocket_are_whole_and_new_each_time(bench: Bench) ->
     assert kind == "png" and np.array_equal(np.asarray(Image.open(io.BytesIO(data))), (images[1] * 255).round().byte().numpy())
     fingerprint = websocket.save_image_websocket.node_type.fingerprint
     assert fingerprint(bench.context()) != fingerprint(bench.context()) and not list(bench.folders.output.iterdir())
+
+
+@pytest.mark.parametrize(("format", "options", "worst"), [  # noise has more colour than lossy formats keep
+    ("png", {}, 0.002), ("webp (lossless)", {}, 0.002), ("webp", {"format.quality": 100}, 0.2), ("jpeg", {"format.quality": 100}, 0.2),
+])  # fmt: skip
+def test_formats(bench: Bench, format: str, options: dict[str, Any], worst: float) -> None:
+    images, ctx = noise(2, 6, 9, 3), bench.context(PROMPT, EXTRA)
+    assert image_save.save_image_advanced(ctx, images=images, filename_prefix="a", format=format, **options) is images
+    path = bench.folders.output / ctx.shown["images"][1]["filename"]
+    with Image.open(path) as picture:
+        assert np.abs(np.asarray(picture) / 255 - images[1].numpy()).mean() < worst
+    kept = read(path)
+    assert kept.prompt == PROMPT and kept.workflow == EXTRA["workflow"]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_deep_formats(bench: Bench, channels: int) -> None:
+    import av
+
+    image, ctx = noise(1, 5, 7, channels) * 3 - 1, bench.context(PROMPT, EXTRA)
+    image_save.save_image_advanced(ctx, images=image, format="png", **{"format.bit_depth": "16-bit"})
+    image_save.save_image_advanced(ctx, images=image, format="exr", **{"format.color_space": "sRGB"})
+    for item, scale, expected in zip(ctx.shown["images"], (65535, 1), (image.clamp(0, 1), image), strict=True):
+        with av.open(str(bench.folders.output / item["filename"])) as file:
+            found = next(file.decode(video=0)).to_ndarray().astype(np.float32) / scale
+        assert np.abs(found.reshape(5, 7, channels) - expected[0].numpy()).max() < 1e-5
+    assert read(bench.folders.output / ctx.shown["images"][0]["filename"]).prompt == PROMPT
+    grey = deep.linear(torch.tensor([0.0, 0.04045, 0.5, 1.0]).reshape(1, 4, 1).expand(1, 4, 3))
+    assert grey[0, :, 0].tolist() == pytest.approx([0, 0.0031308, 0.2140411, 1], abs=1e-6)
+
+
+def test_one_save_may_carry_less(bench: Bench) -> None:
+    ctx = bench.context(PROMPT, EXTRA)
+    for amount in ("none", "minimal"):
+        image_save.save_image_advanced(ctx, images=noise(1, 4, 4, 4), filename_prefix=amount, format="png", metadata=amount)
+    bare, short = (bench.folders.output / item["filename"] for item in ctx.shown["images"])
+    assert read(short).prompt == PROMPT and read(short).workflow is None
+    with pytest.raises(BadFile, match="without a workflow"):
+        read(bare)
+    long = bench.context({"1": {"class_type": "A", "inputs": {"text": "x" * 70_000}}})
+    image_save.save_image_advanced(long, images=noise(1, 4, 4, 3), format="jpeg")
+    assert "too long for a JPEG" in bench.texts()[-1]
+    for wrong in ({"format": "bmp"}, {"format": "jpeg", "format.quality": 101}, {"format": "png", "format.bit_depth": "7-bit"}):
+        with pytest.raises(BadInput):
+            image_save.save_image_advanced(ctx, images=noise(1, 4, 4, 3), **wrong)

@@ -52,7 +52,7 @@ _VALUES = {
     "input_directory": lambda s: _text(s.input_directory),
     "temp_directory": lambda s: _text(s.temp_directory),
     "user_directory": lambda s: _text(s.user_directory),
-    "disable_metadata": lambda s: not s.metadata,
+    "disable_metadata": lambda s: s.metadata == "none",
     "cpu": lambda s: s.memory == "cpu",
     "gpu_only": lambda s: s.memory == "gpu-only",
     "highvram": lambda s: s.memory == "high",
