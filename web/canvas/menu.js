@@ -7,6 +7,7 @@ import { removeBoundarySlot } from "../core/commands/boundary.js";
 import { removeGroup, changeGroup, inside } from "../core/commands/groups.js";
 import { INPUT_BOUNDARY, OUTPUT_BOUNDARY } from "../core/records.js";
 import { SWATCHES } from "./colours.js";
+import { menus } from "./doors.js";
 import { groupAt } from "./pointer.js";
 import { rename } from "./rename.js";
 import { promote } from "./promote.js";
@@ -69,6 +70,7 @@ function entriesAt(stage, x, y, client) {
       ...act("graph.group"), ...act("graph.subgraph"), ...act("graph.unpack"), ...act("graph.publish"),
       ...(selection.selected.nodes.size > 1 ? [null, { label: t("Align and distribute"), run: () => openMenu(["left", "right", "top", "bottom", "rows", "columns"].flatMap((how) => act(`graph.align.${how}`)), client) }] : []),
       ...act("graph.help", { type: item.node.type }),
+      ...[...menus].flatMap((more) => more(stage, item)),
     ];
   }
   const reroute = [...scene.view.reroutes.values()].find(({ pos }) => Math.hypot(pos[0] - x, pos[1] - y) < 9 * Math.max(1, px));
