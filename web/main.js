@@ -36,11 +36,11 @@ settings.register(
   { key: "form.open", title: "Form view", kind: "hidden", local: true, default: false },
 );
 
-/** What the worker can run. While it is still starting the server says 503: ask again. @returns {Promise<Definitions>} */
-async function readDefinitions() {
+/** What the worker can run. While it is still starting the server says 503: ask again. @returns {Promise<Record<string, any>>} */
+async function readInfo() {
   for (;;) {
     try {
-      return new Definitions(await api.get("object_info"));
+      return await api.get("object_info");
     } catch (error) {
       if (error instanceof Refused && error.status !== 503) throw error;
     }
@@ -51,11 +51,12 @@ async function readDefinitions() {
 async function start() {
   followTheme(settings);
   await speak(preferred(settings.get("language")));
-  const info = readDefinitions();
+  const reading = readInfo();
+  const scripts = api.get("extensions").catch(() => []);
   const actions = new Actions(() => settings.get("keys"));
   actions.onError = (error) => tellError(error);
   /** @type {import("./session.js").Shared} */
-  const shared = { definitions: new Definitions(), actions, settings, api };
+  const shared = { definitions: new Definitions(), actions, settings, api, definitionsOf: (info) => new Definitions(info) };
   const store = new Store(api);
   const workspace = new Workspace(shared, store);
   const centre = new RunCentre(api);
@@ -140,14 +141,17 @@ async function start() {
   side.start(app);
   api.connect();
   settings.load().catch(() => {});
-  shared.definitions = await info;
+  const info = await reading;
+  const addresses = (await scripts).filter((/** @type {string} */ each) => !each.startsWith("/extensions/core/"));
+  if (addresses.length) await import("./compat/index.js").then((compat) => compat.startScripts(app, addresses, info)).catch((error) => tellError(error));
+  shared.definitions = shared.definitionsOf(info);
   app.view.canvas?.definitionsChanged();
   if (!workspace.tabs.length) app.open(await api.get("default_graph.json"), { name: t("Text to image") });
   if (recovered) toast(t("{n} workflows of a page that was closed or crashed are open again.", { n: recovered }), { kind: "good" });
   if (location.pathname.endsWith("/app") || settings.get("form.open")) actions.run("view.form");
   acceptFiles(app, stage, tellError);
   document.addEventListener("emulsion-refresh", async () => {
-    shared.definitions = await readDefinitions();
+    shared.definitions = shared.definitionsOf(await readInfo());
     app.view.canvas?.definitionsChanged();
     document.dispatchEvent(new Event("emulsion-refreshed"));
     toast(t("Models and nodes were read again."), { kind: "good", seconds: 2 });

@@ -16,6 +16,7 @@ import { RunState } from "./run/state.js";
  * @property {Actions} actions
  * @property {Settings} settings
  * @property {Api} api
+ * @property {(info: Record<string, any>) => Definitions} definitionsOf  what /object_info says as definitions; scripts of node packs add to them
  */
 /**
  * @typedef {object} Session

@@ -42,6 +42,13 @@ export class RunCentre extends EventTarget {
   constructor(api) {
     super();
     this.#api = api;
+    /**
+     * The graph as it is sent and kept; `sent` is called once the server has it. Scripts of node packs put another in its place.
+     * @type {(session: Session) => Promise<{prompt: Prompt, workflow: unknown, problems: {message: string, node?: string | number}[], sent?: () => void}>}
+     */
+    this.compose = async ({ document, definitions }) => ({ ...toPrompt(document, definitions), workflow: writeWorkflow(document) });
+    /** @type {(body: any) => Promise<any>} */
+    this.send = (body) => api.post("prompt", body);
     /** @type {(type: string, act: (data: any) => void) => void} */
     const listen = (type, act) => api.addEventListener(type, (event) => act(/** @type {CustomEvent} */ (event).detail ?? {}));
     listen("connection", (state) => state === "open" && this.#resume().catch(() => {}));
@@ -115,7 +122,7 @@ export class RunCentre extends EventTarget {
     this.#say(open, []);
     let accepted = false;
     for (let i = 0; i < count; i++) {
-      const { prompt, problems } = toPrompt(session.document, session.definitions);
+      const { prompt, workflow, problems, sent } = await this.compose(session);
       const unsaid = problems.map(({ message, node }) => ({ title: "", message, hint: "", node: node === undefined ? null : String(node) }));
       if (!Object.keys(prompt).length) {
         this.#say(open, [...unsaid, { title: "", message: "There is nothing to run.", hint: "Add nodes; one of them must save or show its result.", node: null }]);
@@ -128,11 +135,11 @@ export class RunCentre extends EventTarget {
       if (!this.running) session.runs.start(Object.keys(prompt));
       this.#tell();
       try {
-        const answer = await this.#api.post("prompt", {
+        const answer = await this.send({
           prompt,
           prompt_id: id,
           client_id: this.#api.clientId,
-          extra_data: { extra_pnginfo: { workflow: writeWorkflow(session.document) }, emulsion: { document } },
+          extra_data: { extra_pnginfo: { workflow }, emulsion: { document } },
           ...(front ? { front: true } : {}),
           ...(number === undefined ? {} : { number }),
           ...(targets ? { partial_execution_targets: targets } : {}),
@@ -141,6 +148,7 @@ export class RunCentre extends EventTarget {
         accepted = true;
         this.#say(open, [...unsaid, ...ofNodeErrors(answer.node_errors, prompt)]);
         advance(session.document, session.definitions);
+        sent?.();
       } catch (error) {
         this.jobs.delete(id);
         if (!this.running) session.runs.end();

@@ -10,6 +10,7 @@
  * @property {unknown} default
  * @property {readonly (string | {value: string, title: string})[]} [choices]
  * @property {boolean} [local]  of this browser alone, such as what is open
+ * @property {boolean} [shared]  kept under its own name, which packs and other editors use, too
  * @property {number} [min]
  * @property {number} [max]
  * @property {number} [step]
@@ -27,6 +28,8 @@ export class Settings {
   #values;
   /** @type {Map<string, Set<(value: any) => void>>} */
   #listeners = new Map();
+  /** What the server keeps for others, by whole name. @type {Record<string, unknown>} */
+  #foreign = {};
   #storage;
   #remote;
 
@@ -42,7 +45,10 @@ export class Settings {
 
   /** Whoever uses a setting says what it is. @param {...Definition} definitions */
   register(...definitions) {
-    for (const definition of definitions) this.#definitions.set(definition.key, definition);
+    for (const definition of definitions) {
+      this.#definitions.set(definition.key, definition);
+      if (definition.shared && Object.hasOwn(this.#foreign, definition.key)) this.#take({ [definition.key]: this.#foreign[definition.key] });
+    }
   }
 
   /** @returns {Definition[]} */
@@ -63,7 +69,8 @@ export class Settings {
   /** @param {string} key @param {unknown} value */
   set(key, value) {
     this.#take({ [key]: value });
-    if (!this.#definitions.get(key)?.local) this.#remote?.save(PREFIX + key, value).catch(() => {}); // the browser has it; the server hears of it with the next change
+    const { local = false, shared = false } = this.#definitions.get(key) ?? {};
+    if (!local) this.#remote?.save(shared ? key : PREFIX + key, value).catch(() => {}); // the browser has it; the server hears of it with the next change
   }
 
   /** Back to the default. @param {string} key */
@@ -74,7 +81,8 @@ export class Settings {
   /** Ask the server what is set there. What it says wins. */
   async load() {
     const all = (await this.#remote?.load()) ?? {};
-    this.#take(Object.fromEntries(Object.entries(all).flatMap(([key, value]) => (key.startsWith(PREFIX) ? [[key.slice(PREFIX.length), value]] : []))));
+    this.#foreign = Object.fromEntries(Object.entries(all).filter(([key]) => !key.startsWith(PREFIX)));
+    this.#take(Object.fromEntries(Object.entries(all).flatMap(([key, value]) => (key.startsWith(PREFIX) ? [[key.slice(PREFIX.length), value]] : this.#definitions.get(key)?.shared ? [[key, value]] : []))));
   }
 
   /**
