@@ -223,7 +223,7 @@ class Worker:
                 yield found
 
     def _moved(self, move: Move) -> None:
-        if move.nbytes >= _WORTH_TELLING:
+        if not 0 < move.nbytes < _WORTH_TELLING:
             self.pipe.outbox.event(self._job, NodeLog(self._node, move.sentence()))
 
     def _tighten(self) -> str:

@@ -29,12 +29,12 @@ class Denoiser:
     """Predicts for the length of one lease. `roles` names the conditioning each guider asks for ("positive", "negative", ...).
 
     Scalars of the noise model are computed on the host, so that a step never waits for the device. Entries that fit together run in
-    one batch; when the device runs out of memory the batch is halved, for the rest of this sampling too.
+    one batch; when the device runs out of memory the batch is halved, for the rest of this sampling too, and `lowered` told.
     """
 
     def __init__(
         self, model: ModelHandle, net: nn.Module, roles: Mapping[str, list[Entry]], sigmas: Tensor | None = None,
-        companions: Companions | None = None, hooked: HookedNets | None = None,
+        companions: Companions | None = None, hooked: HookedNets | None = None, lowered: Callable[[str], None] | None = None,
     ) -> None:  # fmt: skip
         self.model, self.net, self.roles = model, net, roles
         self._companions = companions or Companions(model.net_taps())
@@ -43,6 +43,7 @@ class Denoiser:
         self._added: Taps = {}
         self._hooked = hooked
         self._running = net
+        self._lowered = lowered
 
     def predict(
         self, x: Tensor, sigma: Tensor, roles: Sequence[str], *, taps: Taps | None = None, window: Window | None = None
@@ -82,6 +83,8 @@ class Denoiser:
                         hint="Make the batch or the image smaller.",
                     ) from error
                 self._most = len(part) // 2
+                if self._lowered is not None:
+                    self._lowered(f"in batches of {self._most * x.shape[0]}")
         return out
 
     def _batch(self, members: Sequence[Work], x: Tensor, sigma: Tensor) -> list[Tensor]:

@@ -116,7 +116,7 @@ def _sample(
     with torch.inference_mode():
         roles = prepare_conds(model, {**guider.conds, **dict(model.taps.get("conds", ()))}, latent.shape, device, told)
         with together(model, roles, pool) as companions, pool.lease(model.leasable(), working) as net, HookedNets(model, pool) as hooked:
-            denoiser = Denoiser(model, net, roles, sigmas, companions, hooked)
+            denoiser = Denoiser(model, net, roles, sigmas, companions, hooked, partial(pool.lowered, model.loadable.key))
             with _told(model, net, sigmas):
                 result = _solve(guider, denoiser, noise, clean, solver, sigmas, mask, on_step, source or SeededNoise(seed), seed)
         result = model.family.latent.process_out(model.noise.unscaled(result, float(sigmas[-1]))).float().cpu()

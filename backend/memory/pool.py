@@ -59,7 +59,8 @@ class Move:
 
     def sentence(self) -> str:
         """For logs."""
-        return f"{title(self.key)}: {self.what}, {self.nbytes / 1e6:,.0f} MB, {self.why}."
+        size = f"{self.nbytes / 1e6:,.0f} MB, " if self.nbytes else ""
+        return f"{title(self.key)}: {self.what}, {size}{self.why}."
 
 
 def title(key: str) -> str:
@@ -172,6 +173,10 @@ class Pool:
     def relax(self) -> None:
         """Plan with the whole budget again."""
         self._tier = 0
+
+    def lowered(self, key: str, how: str) -> None:
+        """Tell that a net is used in a way that needs less memory, `how`, because memory ran out."""
+        self._note(Move(time.time(), key, how, "as memory ran out"))
 
     def _limit(self) -> int:
         budget = self.budget if self.budget is not None else 1 << 62

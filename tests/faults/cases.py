@@ -255,6 +255,7 @@ CASES = (
         "memory of the device runs out",
         "freed, one more try in less memory, next job runs",
         "tests/engine/test_executor.py::test_a_node_that_ran_out_of_memory_is_called_once_more_with_less_kept",
+        "tests/faults/models/test_memory.py::test_memory_that_runs_out_anywhere_costs_no_run_but_its_own",
     ),
     _case(61, "job that kills its worker three times", "set aside with the cause", f"{KILL}::test_poison_is_quarantined_with_its_cause"),
     _case(

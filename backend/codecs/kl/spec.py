@@ -76,6 +76,7 @@ class VaeHandle:
             return self._each(x, noise, pool, check, _encode)
         except _OUT_OF_MEMORY as error:
             _reraise_other(error)
+        pool.lowered(self.loadable.key, "encodes in tiles")
         return self.encode_tiled(pixels, pool)
 
     def decode(self, latent: Tensor, pool: Pool, check: Callable[[], None] | None = None) -> Tensor:
@@ -88,6 +89,7 @@ class VaeHandle:
             return _to_pixels(self._each(latent, None, pool, check, _decode))
         except _OUT_OF_MEMORY as error:
             _reraise_other(error)
+        pool.lowered(self.loadable.key, "decodes in tiles")
         return self.decode_tiled(latent, pool)
 
     def encode_tiled(self, pixels: Tensor, pool: Pool, tile: int = _TILE, overlap: int = _OVERLAP, on_tile: OnTile | None = None) -> Tensor:

@@ -1,4 +1,7 @@
-"""Kill the front at random moments and look what is left. `python -m tests.faults.soak.kill_points --points 200` for the long run.
+"""Kill the front at random moments and look what is left.
+
+`python -m tests.faults.soak.kill_points --points 200 --longest 12` is the long run: within seconds the worker is up too, so that kills meet
+jobs that run.
 
 A round starts a server on the same directories, lets clients queue jobs with pictures, and kills it (kill -9) a random time after the first
 was accepted; some rounds end before that. At the end the queue runs dry, and every job that was accepted must stand in the history exactly
@@ -62,7 +65,7 @@ def graph(seed: int) -> dict[str, Any]:
     return {"1": image, "2": node("SaveImage", images=["1", 0], filename_prefix=f"j{seed}")}
 
 
-def submit(url: str, stop: threading.Event, accepted: list[str], round: int, who: int) -> None:
+def submit(url: str, stop: threading.Event, accepted: list[str], round: int, who: int, pause_s: float) -> None:
     """Queue jobs until the server is gone; an id counts as accepted when its 200 has arrived."""
     n = 0
     while not stop.is_set():
@@ -73,7 +76,7 @@ def submit(url: str, stop: threading.Event, accepted: list[str], round: int, who
                 accepted.append(id)
         except (OSError, urllib.error.URLError, ValueError):
             return
-        time.sleep(0.02)
+        time.sleep(pause_s)
 
 
 def run(home: Path, points: int, seed: int, longest_s: float = 1.5) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def run(home: Path, points: int, seed: int, longest_s: float = 1.5) -> dict[str,
     accepted: list[str] = []
     for round in range(points):
         front, stop = Front(home), threading.Event()
-        clients = [threading.Thread(target=submit, args=(front.url, stop, accepted, round, who)) for who in range(2)]
+        clients = [threading.Thread(target=submit, args=(front.url, stop, accepted, round, who, longest_s / 30)) for who in range(2)]
         for client in clients:
             client.start()
         before, latest = len(accepted), time.monotonic() + (60.0 if rng.random() < 0.9 else rng.uniform(0.0, 2.0))
@@ -134,11 +137,12 @@ def check(home: Path, accepted: list[str], history: dict[str, Any]) -> dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=200)
+    parser.add_argument("--longest", type=float, default=1.5, help="seconds from the first accepted job to the kill, at most")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         began = time.monotonic()
-        print(json.dumps({**run(Path(home), options.points, options.seed), "seconds": round(time.monotonic() - began)}))
+        print(json.dumps({**run(Path(home), options.points, options.seed, options.longest), "seconds": round(time.monotonic() - began)}))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Sample:
     seconds: float
 
 
-def resident(pid: int) -> int:
+def resident(pid: int | str) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
