@@ -103,6 +103,14 @@ def _sample(
         return latent
     if noise.shape != latent.shape:
         raise BadInput(f"The noise has shape {tuple(noise.shape)} and the latent {tuple(latent.shape)}; they must be equal.", input="noise")
+    wanted = model.family.latent
+    if latent.ndim != wanted.dims + 2 or latent.shape[1] != wanted.channels:
+        raise BadInput(
+            f"The latent has the shape {list(latent.shape)}, but this {model.family.name} model works on {wanted.channels} channels"
+            f" of {wanted.dims} dimensions.",
+            hint="Latents belong to one kind of model: encode the picture with the model's own VAE.",
+            input="latent_image",
+        )
     if not any(len(c) for c in guider.conds.values()):
         raise BadInput("There is no conditioning to sample with.", hint="Connect an encoded prompt.", input="positive")
     # a repeated sigma (more steps than the model has timesteps) is a step of no length, which multistep solvers cannot divide by

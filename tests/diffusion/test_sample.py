@@ -331,7 +331,8 @@ def test_video_and_sound_latents(shape: tuple[int, ...]) -> None:
             return super().forward(net, wide, t, kwargs).reshape(x.shape)
 
     latent = {"samples": torch.randn(shape), "noise_mask": torch.zeros(1, 8, 8) if len(shape) == 5 else torch.zeros(1, 1, 50)}
-    out = run(toy_model(family=Flat([])), latent=latent, sampler="dpmpp_2m")
+    family = Flat([], latent=LatentFormat(scale=0.5, dims=len(shape) - 2))
+    out = run(toy_model(family=family), latent=latent, sampler="dpmpp_2m")
     assert out.shape == shape and (out - latent["samples"]).abs().max() < 1e-3
-    free = run(toy_model(family=Flat([])), latent={"samples": latent["samples"]}, sampler="dpmpp_2m")
+    free = run(toy_model(family=family), latent={"samples": latent["samples"]}, sampler="dpmpp_2m")
     assert (free - latent["samples"]).abs().max() > 0.5

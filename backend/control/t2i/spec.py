@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from backend.base.errors import BadFile, BadInput
 from backend.control.control import Control, Runner
-from backend.control.hints import fitted, for_members
+from backend.control.hints import check, fitted, for_members
 from backend.control.kind import Setting
 from backend.control.residuals import Residuals
 from backend.control.t2i.net import Adapter, AdapterSizes
@@ -111,6 +111,7 @@ class T2IRunner:
     """Runs the adapter once a size; its maps stay the same for all steps."""
 
     def __init__(self, source: T2IAdapter, net: Adapter, unet: UNetSizes, control: Control) -> None:
+        check(control.hint, source.sizes.picture_channels, source.title)
         self.source, self.net, self.unet, self.control = source, net, unet, control
         self._maps: dict[tuple[int, int], list[Tensor]] = {}
 
@@ -120,7 +121,7 @@ class T2IRunner:
             assert self.control.hint is not None
             unit = self.source.sizes.unshuffle
             size = (math.ceil(width * CELL / unit) * unit, math.ceil(height * CELL / unit) * unit)
-            picture = fitted(self.control.hint, *size, self.source.sizes.picture_channels, self.source.title)
+            picture = fitted(self.control.hint, *size, self.source.sizes.picture_channels)
             self._maps[(height, width)] = self.net(picture.to(x.device, self.source.setting.dtype))
         maps = [for_members(m, x.shape[0], members) for m in self._maps[(height, width)]]
         return placed(maps, self.unet, self.source.sizes.xl)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from backend.base.errors import BadFile, BadInput
 from backend.control.control import Control, Runner
-from backend.control.hints import fitted, for_members
+from backend.control.hints import check, fitted, for_members
 from backend.control.kind import Setting
 from backend.control.residuals import Residuals
 from backend.control.unet import names
@@ -197,6 +197,7 @@ class UNetRunner:
     """Runs the net; the picture goes through its hint net once a size."""
 
     def __init__(self, source: UNetControl, net: ControlNet, model: ModelHandle, control: Control) -> None:
+        check(control.hint, net.sizes.hint_channels, source.title)
         self.source, self.net, self.model, self.control = source, net, model, control
         self._hints: dict[tuple[int, int], Tensor] = {}
 
@@ -221,7 +222,7 @@ class UNetRunner:
         if (height, width) not in self._hints:
             assert self.control.hint is not None
             sizes = self.net.sizes
-            picture = fitted(self.control.hint, width * sizes.scale, height * sizes.scale, sizes.hint_channels, self.source.title)
+            picture = fitted(self.control.hint, width * sizes.scale, height * sizes.scale, sizes.hint_channels)
             self._hints[(height, width)] = self.net.hint(picture.to(x), self.control.types)
         return self._hints[(height, width)]
 
