@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import pkgutil
 import re
 import subprocess
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
 PARTS = {"run", "table", "server"}
 LIMIT = 1800.0  # seconds for one script
+QUIET = 0.7  # programs running on average, up to which the machine counts as free
 
 
 def scripts() -> list[str]:
@@ -40,11 +42,12 @@ def measure(name: str) -> list[Row]:
     return rows or [Row(name, "printed no rows")]
 
 
-def section(name: str, rows: Sequence[Row]) -> str:
-    """What one script measured, when and where, as a part of the page."""
+def section(name: str, rows: Sequence[Row], load: float) -> str:
+    """What one script measured, when, where and beside what, as a part of the page; `load` is how many programs ran before it began."""
     today = datetime.date.today().isoformat()
     lines = "\n".join(str(row) for row in rows)
-    return f"### `{name}`, {today}\n\n{machine()}\n\n{HEAD}\n{lines}\n\n"
+    busy = f"; load average {load:.1f} before: other programs ran, so trust the CPU seconds" if load > QUIET else ""
+    return f"### `{name}`, {today}\n\n{machine()}{busy}\n\n{HEAD}\n{lines}\n\n"
 
 
 def write(name: str, text: str) -> None:
@@ -68,10 +71,11 @@ def main(argv: Sequence[str]) -> int:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(scripts())}")
     bad = False
     for name in options.names or scripts():
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
         rows = measure(name)
         failed = any(row.measured.startswith(("failed", "not finished", "printed no")) for row in rows)
         bad |= failed
-        text = section(name, rows)
+        text = section(name, rows, load)
         print(text, flush=True)
         if options.write and not failed:
             write(name, text)

@@ -1,9 +1,26 @@
-"""Scaled dot-product attention over token sequences."""
+"""Scaled dot-product attention over token sequences, by the kernel that is fastest for the device, type and shape at hand."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 from torch.nn import functional as F
+
+from backend.nn import products
+
+
+@dataclass(slots=True)
+class Preference:
+    """What the flags ask for; set once, by the process's composition root."""
+
+    kernel: str = ""
+    """"fused": always torch's kernel. "products": two matrix products wherever that is possible. "": what was measured to be faster."""
+    upcast: bool = False
+    """Compute in float32 whatever the type of q, k and v."""
+
+
+PREFERENCE = Preference()
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
@@ -14,5 +31,15 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None =
     """
     b, t, width = q.shape
     qh, kh, vh = (x.view(x.shape[0], x.shape[1], heads, -1).transpose(1, 2) for x in (q, k, v))
-    out = F.scaled_dot_product_attention(qh, kh, vh, attn_mask=mask)
-    return out.transpose(1, 2).reshape(b, t, width)
+    return by_head(qh, kh, vh, mask).transpose(1, 2).reshape(b, t, width)
+
+
+def by_head(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """As `attention`, for q [B, H, T, d], k and v [B, H, S, d] -> [B, H, T, d]."""
+    if PREFERENCE.upcast and q.itemsize < 4:
+        return by_head(q.float(), k.float(), v.float(), mask.float() if mask is not None and mask.is_floating_point() else mask).to(q.dtype)
+    if mask is None and PREFERENCE.kernel != "fused" and products.suits(q, k, always=PREFERENCE.kernel == "products"):
+        out = products.attend(q, k, v)
+        if out is not None:
+            return out
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)

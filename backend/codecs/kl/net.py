@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from backend.nn.attention import by_head
 from backend.nn.layers import Conv2d, GroupNorm
 
 MOST_GROUPS = 32
@@ -78,7 +79,7 @@ class AttnBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
         q, k, v = (layer(h).flatten(2).transpose(1, 2).unsqueeze(1).contiguous() for layer in (self.q, self.k, self.v))
-        h = F.scaled_dot_product_attention(q, k, v)
+        h = by_head(q, k, v)
         return x + self.proj_out(h.squeeze(1).transpose(1, 2).reshape(x.shape))
 
 

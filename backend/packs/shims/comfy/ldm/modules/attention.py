@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.nn import functional as F
-
+from backend.nn.attention import by_head
 from backend.nn.blocks import GEGLU, FeedForward, SpatialTransformer
 from backend.nn.blocks import Attention as CrossAttention
 from backend.nn.blocks import TransformerBlock as BasicTransformerBlock
@@ -23,7 +22,7 @@ def optimized_attention(
     if mask is not None:
         mask = mask[None] if mask.ndim == 2 else mask
         mask = mask[:, None] if mask.ndim == 3 else mask
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    out = by_head(q, k, v, mask)
     return out if skip_output_reshape else out.transpose(1, 2).reshape(out.shape[0], out.shape[2], -1)
 
 

@@ -1,0 +1,55 @@
+"""Attention as two matrix products, a piece of the queries at a time, so that the scores of a piece stay in the cache.
+
+On CPUs that multiply bfloat16 in hardware this is faster than torch's fused kernel, which is bound by its exponentials, by 1.3 to 1.9
+times from some hundred tokens on (`benchmarks/attention.py`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_FEWEST_KEYS = 512  # with fewer the fused kernel is as fast
+_FEWEST_QUERIES = 256
+_PIECE = 1 << 20  # scores computed at once: 2 MB, what a core's second-level cache about holds
+_SAMPLE = 16  # one key in so many is looked at to guess a query's largest score
+_ALIGN = 16  # values; rows of other lengths slow the product down by a third
+
+
+def suits(q: Tensor, k: Tensor, always: bool = False) -> bool:
+    """Whether to use this for q [B, H, T, d] and k [B, H, S, d]. `always`: wherever it can be used."""
+    if q.requires_grad or k.requires_grad or not q.is_floating_point():
+        return False
+    if always:
+        return True
+    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.shape[2] >= _FEWEST_KEYS and q.shape[2] >= _FEWEST_QUERIES
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
+    """softmax(q kᵀ / sqrt(d)) v for q [B, H, T, d], k and v [B, H, S, d] -> [B, H, T, d]; None where exponentials overflowed.
+
+    The softmax does not change when a query's scores are all shifted. They are shifted by about their largest, inside the product where
+    they are still float32: then those that count are small, and rounding them to 16 bits costs next to nothing. The shift is one more
+    column of q against ones in k; the sum that divides is one more column, of ones, in v.
+    """
+    b, h, t, d = q.shape
+    n, s = b * h, k.shape[2]
+    q, k, v = (q * d**-0.5).reshape(n, t, d), k.reshape(n, s, d), v.reshape(n, s, d)
+    largest = torch.bmm(q, k[:, ::_SAMPLE].transpose(1, 2)).amax(-1, keepdim=True)
+    if s == t:  # perhaps attention of a sequence to itself: then a token's own key is among its best
+        largest = torch.maximum(largest, (q * k).sum(-1, keepdim=True))
+    width = -(-(d + 1) // _ALIGN) * _ALIGN
+    q = torch.cat([q, -largest, q.new_zeros(n, t, width - d - 1)], -1)
+    ones = k.new_zeros(n, s, width - d)
+    ones[..., 0] = 1
+    k, v = torch.cat([k, ones], -1), torch.cat([v, ones], -1)
+    out = torch.empty_like(q)
+    piece = max(_ALIGN, _PIECE // s)
+    for head in range(n):
+        columns, values = k[head].t(), v[head]
+        for begin in range(0, t, piece):
+            torch.mm(torch.mm(q[head, begin : begin + piece], columns).exp_(), values, out=out[head, begin : begin + piece])
+    total = out[..., d : d + 1]
+    if not total.isfinite().all():
+        return None
+    return (out[..., :d] / total).view(b, h, t, d)
