@@ -81,6 +81,7 @@ export function addCommands(app) {
     { id: "view.settings", group: "View", title: "Settings", keys: ["ctrl+,"], inText: true, run: async () => (await import("./settings_dialog.js")).openSettings(app) },
     { id: "view.form", group: "View", title: "Form view", keys: ["alt+f"], run: async () => (await import("../form/view.js")).toggleForm(app) },
     { id: "view.missing", group: "View", title: "Missing models and nodes", run: async (session) => (await import("../files/missing_dialog.js")).openMissing(app, session, true) },
+    { id: "view.packs", group: "View", title: "Node packs", run: async () => (await import("../files/packs_dialog.js")).openPacks(app) },
     { id: "view.about", group: "View", title: "About this server", run: async () => (await import("./about.js")).openAbout(app) },
     { id: "view.help", group: "View", title: "Help for the selected node", keys: ["f1"], when: ({ selection }) => selection.selected.nodes.size > 0, run: async (session, args) => (await import("./help.js")).openHelp(app, session, args?.type) },
     { id: "view.theme", group: "View", title: "Switch between light and dark", run: ({ settings }) => settings.set("theme", document.documentElement.dataset.theme === "light" ? "dark" : "light") },

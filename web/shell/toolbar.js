@@ -47,6 +47,7 @@ export function createToolbar(app) {
     el("h1", { class: "brand" }, el("img", { attributes: { src: new URL("../icon.svg", import.meta.url).href, alt: "", width: 20, height: 20 } }), el("span", {}, "Emulsion")),
     tabs,
     add,
+    el("div", { class: "gap" }),
     el("div", { class: "run-group" }, count, el("div", { class: "split" }, run, more), cancel),
   );
   const draw = soon(() => {
@@ -119,7 +120,7 @@ function mainMenu(app) {
     null,
     ...["edit.undo", "edit.redo"].map((id) => entry(app, id)),
     null,
-    ...["view.form", "view.missing", "server.free", "server.refresh"].map((id) => entry(app, id)),
+    ...["view.form", "view.missing", "view.packs", "server.free", "server.refresh"].map((id) => entry(app, id)),
     null,
     ...["view.palette", "view.keys", "view.settings", "view.about"].map((id) => entry(app, id)),
   ];
