@@ -207,11 +207,11 @@ class Run:
 
     def _step(self, id: str) -> None:
         self.current, self.given = id, {}
-        if id in self.results:
+        if id in self.pending:
+            self._resolve(id)
+        elif self._is_done(id):  # perhaps by an equal node of this run
             self._again(id)
             self._finish(id)
-        elif id in self.pending:
-            self._resolve(id)
         else:
             self._start(id)
 
@@ -229,7 +229,7 @@ class Run:
         self._say_started(node)
         given, missing = inputs(node, t, self.results, self.graph, self.job.extra)
         self.given = given
-        if missing and t.lazy_status is not None:
+        if t.lazy_status is not None:  # asked even when nothing is missing: packs keep books there
             needs = self._lazy_needs(node, t, given, missing)
             if needs:
                 self._wanted(self.schedule.defer(id, needs))
