@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from backend.base.errors import BadInput
-from backend.diffusion import noise
+from backend.diffusion import curves, noise, schedules
 from backend.diffusion.guiders import Guidance
 from backend.engine.context import Context
-from backend.graph.declare import Bool, Float, Int, Text, node
-from nodes.types import Latent, Model, Sigmas
+from backend.graph.declare import Bool, Combo, Float, Int, Text, node
+from nodes.types import MAX_SIDE, Latent, Model, Sigmas
 
 SCHEDULERS = "sampling/custom_sampling/schedulers"
 
@@ -39,6 +39,11 @@ def _shift(latent: dict[str, Tensor] | None, max_shift: float, base_shift: float
 
 def _shift_widget(default: float) -> float:
     widget: float = Float(default, min=0.0, max=100.0, step=0.01)
+    return widget
+
+
+def _pixels(default: int) -> int:
+    widget: int = Int(default, min=16, max=MAX_SIDE, step=1)
     return widget
 
 
@@ -74,6 +79,40 @@ def ltxv_scheduler(
         rest = 1 - sigmas
         sigmas = 1 - rest * ((1 - terminal) / rest[-1])
     return torch.cat([sigmas, torch.zeros(1)])
+
+
+@node("Flux2Scheduler", category=SCHEDULERS, module="comfy_extras.nodes_flux", form="v3")
+def flux2_scheduler(
+    ctx: Context, *, steps: int = Int(20, min=1, max=4096), width: int = _pixels(1024), height: int = _pixels(1024)
+) -> Sigmas:
+    """Equal steps of flow time, shifted by the size of the picture and the number of steps."""
+    return curves.resolution_shifted(steps, width * height // 256)
+
+
+@node("Ideogram4Scheduler", category=SCHEDULERS, module="comfy_extras.nodes_custom_sampler", form="v3")
+def ideogram4_scheduler(
+    ctx: Context,
+    *,
+    steps: int = Int(20, min=1, max=4096),
+    width: int = _pixels(1024),
+    height: int = _pixels(1024),
+    mu: float = Float(0.5, min=-10.0, max=10.0, step=0.01),
+    std: float = Float(1.75, min=0.01, max=10.0, step=0.01),
+) -> Sigmas:
+    """Quantiles of a logit-normal distribution of flow times that moves with the size of the picture."""
+    return curves.logit_normal(steps, mu + 0.5 * math.log(width * height / 512**2), std)
+
+
+@node("OptimalStepsScheduler", category=SCHEDULERS, module="comfy_extras.nodes_optimalsteps", form="v3")
+def optimal_steps_scheduler(
+    ctx: Context,
+    *,
+    model_type: str = Combo(list(schedules.OPTIMAL)),
+    steps: int = Int(20, min=3, max=1000),
+    denoise: float = Float(1.0, min=0.0, max=1.0, step=0.01),
+) -> Sigmas:
+    """Noise levels found by searching for the steps that come closest to many small ones (Pei et al. 2025); in between, log-linear."""
+    return schedules.optimal_steps(model_type, steps, denoise)
 
 
 @node("CFGOverride", title="CFG Override", category="advanced/guidance", module="comfy_extras.nodes_cfg", form="v3")

@@ -70,6 +70,26 @@ def _bent(ramp: Tensor, low: float, high: float, rho: float) -> Tensor:
     return (mixed.sign() * mixed.abs() ** rho).exp().float()
 
 
+def resolution_shifted(steps: int, positions: int) -> Tensor:
+    """Equal steps of flow time t with s = e^mu t / (e^mu t + 1 - t), where mu follows the number of latent positions and steps (Flux 2).
+
+    mu is linear in the positions for 10 and for 200 steps, and between them linear in the steps; beyond 4300 positions as for 200.
+    """
+    few, many = 8.73809524e-05 * positions + 1.89833333, 0.00016927 * positions + 0.45666666
+    mu = many if positions > 4300 else many + (many - few) / 190 * (steps - 200)
+    time = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    bent = math.exp(mu) * time
+    return (bent / (bent + 1 - time)).float()
+
+
+def logit_normal(steps: int, mu: float, std: float) -> Tensor:
+    """Quantiles of flow times whose logit is normal, cut at log SNRs of 15 and -18 and ended by 0 (Ideogram 4)."""
+    quantiles: Tensor = torch.special.ndtri(torch.linspace(1, 0, steps + 1, dtype=torch.float64))
+    sigmas = torch.sigmoid((mu + std * quantiles).clamp(-15 / 2, 18 / 2))
+    sigmas[-1] = 0
+    return sigmas.float()
+
+
 def log_interpolate(sigmas: Sequence[float], count: int) -> Tensor:
     """`count` sigmas on the log-linear curve through `sigmas`, ends included."""
     logs = torch.tensor(sigmas, dtype=torch.float64).log()

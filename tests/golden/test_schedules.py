@@ -112,3 +112,22 @@ def test_flow_mu() -> None:
     noise = flow_noise(mu=1.15, multiplier=1.0, count=10000)
     assert torch.allclose(noise.sigma(t), scheduler.sigmas[:-1], atol=1e-6)
     assert len(noise.sigmas) == 10000 and noise.sigma_max == pytest.approx(1.0)
+
+
+def test_aligned_steps_are_diffusers() -> None:
+    for ours, theirs in {"SD1": "StableDiffusion", "SDXL": "StableDiffusionXL", "SVD": "StableDiffusionVideo"}.items():
+        found = diffusers.schedulers.AysSchedules[f"{theirs}Sigmas"]
+        assert schedules.ALIGNED[ours][:-1] == pytest.approx(found[:10], abs=4e-3), ours  # theirs are rounded, and 0 replaces their last
+
+
+@pytest.mark.parametrize(("steps", "width", "height"), [(4, 1024, 1024), (20, 1248, 832), (28, 2048, 2048)])
+def test_schedules_of_flow_models(steps: int, width: int, height: int) -> None:
+    from diffusers.pipelines.flux2.pipeline_flux2 import compute_empirical_mu
+    from diffusers.pipelines.ideogram4.pipeline_ideogram4 import _logit_normal_sigmas, _resolution_aware_mu
+
+    bend = np.exp(compute_empirical_mu(width * height // 256, steps))
+    time = np.linspace(1, 1 / steps, steps)
+    expected = bend / (bend + (1 / time - 1))
+    assert curves.resolution_shifted(steps, width * height // 256).tolist() == pytest.approx([*expected, 0], abs=1e-6)
+    mu = _resolution_aware_mu(height, width, 0.5)
+    assert curves.logit_normal(steps, mu, 1.75).tolist() == pytest.approx([*_logit_normal_sigmas(steps, mu, 1.75).tolist(), 0], abs=1e-6)

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from backend.base.errors import BadInput
 from backend.workflow.metadata import read
-from nodes import audio, logic, resize_any, video
+from nodes import audio, captured, logic, resize_any, video
+from nodes import mesh as mesh_nodes
 from tests.nodes.bench import Bench
 
 GRAPH = {"1": {"class_type": "SaveAudio", "inputs": {}}}
@@ -112,3 +114,38 @@ def test_batches_and_boxes(bench: Bench) -> None:
     with pytest.raises(BadInput, match="looks like"):
         resize_any.image_crop_v2(ctx, image=batch, crop_region={"x": 2})
     resize_any.image_compare(ctx, image_a=batch)
+
+
+def test_shapes_are_saved_and_shown(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    ctx = bench.context({"1": {"class_type": "SaveGLB", "inputs": {}}})
+    grid = mesh_nodes.shapes.Voxel(torch.nn.functional.pad(torch.ones(2, 3, 3, 3), (2,) * 6))
+    made = mesh_nodes.voxel_to_mesh(ctx, voxel=grid, algorithm="surface net", threshold=0.5)
+    mesh_nodes.save_glb(ctx, mesh=made)
+    assert [item["filename"] for item in ctx.shown["3d"]] == ["ComfyUI_00001_.glb", "ComfyUI_00002_.glb"]
+    assert read(bench.folders.output / "mesh" / "ComfyUI_00002_.glb").prompt is not None
+    mesh_nodes.preview_3d(ctx, model_file="mesh/a.glb", camera_info={"zoom": 1})
+    assert ctx.shown["result"] == ["mesh/a.glb", {"zoom": 1}]
+
+
+def test_pictures_from_browsers(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    ctx = bench.context()
+    Image.new("RGBA", (6, 4), (255, 0, 0, 128)).save(bench.folders.input / "taken.png")
+    assert captured.webcam_capture(ctx, image="taken.png").shape == (1, 4, 6, 3)
+    assert captured.webcam_capture(ctx, image="taken.png", width=12).shape == (1, 4, 12, 3)
+    seen = {"image": "taken.png", "normal": "taken.png", "lineart": "taken.png", "camera_info": {"zoom": 2}}
+    found = mesh_nodes.load_3d(ctx, model_file="3d/a.glb", image=seen)
+    assert found.mesh_path == "3d/a.glb" and found.camera_info == {"zoom": 2} and found.mask.shape == (1, 4, 6)
+    assert found.image.shape == found.lineart.shape and float(found.mask[0, 0, 0]) == pytest.approx(127 / 255)
+    for call in (lambda: captured.webcam_capture(ctx, image=""), lambda: mesh_nodes.load_3d(ctx, model_file="a.glb", image="")):
+        with pytest.raises(BadInput):
+            call()
+
+
+def test_frames_of_films(tmp_path: Path) -> None:
+    ctx, image = Bench(tmp_path).context(), torch.rand(2, 9, 16, 3, generator=torch.Generator().manual_seed(0))
+    assert captured.ltxv_preprocess(ctx, image=image, img_compression=0) is image
+    little, much = (captured.ltxv_preprocess(ctx, image=image, img_compression=n) for n in (5, 45))
+    assert little.shape == (2, 8, 16, 3)
+    assert float((little - image[:, :8]).abs().mean()) < float((much - image[:, :8]).abs().mean())
