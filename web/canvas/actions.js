@@ -144,6 +144,7 @@ export function registerGraphActions(actions, canvas) {
       const made = unpackSubgraph(stage.session.document, stage.scene.graph, chosen(stage)[0], stage.session.definitions);
       stage.session.selection.set(made);
     }) },
+    { id: "graph.publish", title: "Publish the subgraph", group, when: instance, run: on(async (stage) => (await import("./blueprints.js")).publish(stage, chosen(stage)[0])) },
     { id: "graph.enter", title: "Open the subgraph", group, keys: ["alt+down"], when: instance, run: on((stage) => stage.enter([...stage.session.within, chosen(stage)[0]])) },
     { id: "graph.leave", title: "Leave the subgraph", group, keys: ["alt+up"], when: ({ within }) => within.length > 0, run: on((stage) => {
       const from = stage.session.within.at(-1);

@@ -16,7 +16,7 @@ export function boundaryShape(record, id) {
   if (record.id === ROOT) return null;
   const inputs = id === INPUT_BOUNDARY;
   const end = /** @type {{bounding?: readonly number[]} | undefined} */ (/** @type {any} */ (record)[inputs ? "inputNode" : "outputNode"]);
-  const [x = 0, y = 0, w = 120] = end?.bounding ?? [];
+  const [x = 0, y = 0, w = 120] = Array.isArray(end?.bounding) && end.bounding.every((value) => Math.abs(Number(value)) < 1e7) ? end.bounding.map(Number) : [];
   const width = Math.max(120, w);
   const slots = (inputs ? record.inputs : record.outputs) ?? [];
   /** @type {FaceSlot[]} one more, empty: a link dropped there makes a new one */

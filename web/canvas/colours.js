@@ -44,6 +44,40 @@ export function readTheme(host) {
   };
 }
 
+/** @type {Map<string, string>} */
+const toned = new Map();
+
+/**
+ * A colour from a file as a ground for the theme's letters: its hue, dark enough in a dark theme and light enough in a light one.
+ * @param {string} colour  "#rgb" or "#rrggbb"
+ * @param {boolean} dark
+ * @param {"head" | "body"} part
+ * @returns {string | null} null when it is no such colour
+ */
+export function tone(colour, dark, part) {
+  const key = `${colour}${dark}${part}`;
+  let kept = toned.get(key);
+  if (kept !== undefined) return kept || null;
+  const short = /^#([\da-f])([\da-f])([\da-f])$/i.exec(colour);
+  const long = /^#([\da-f]{2})([\da-f]{2})([\da-f]{2})$/i.exec(colour);
+  const parts = (short ? short.slice(1).map((digit) => digit + digit) : long?.slice(1))?.map((digits) => parseInt(digits, 16) / 255);
+  kept = parts ? atLightness(parts, dark, part) : "";
+  if (toned.size > 2000) toned.clear();
+  toned.set(key, kept);
+  return kept || null;
+}
+
+/** @param {readonly number[]} rgb @param {boolean} dark @param {"head" | "body"} part */
+function atLightness([r, g, b], dark, part) {
+  const [low, high] = [Math.min(r, g, b), Math.max(r, g, b)];
+  const span = high - low;
+  const own = (low + high) / 2;
+  const sector = high === r ? (g - b) / span : high === g ? 2 + (b - r) / span : 4 + (r - g) / span;
+  const saturation = span === 0 ? 0 : span / (1 - Math.abs(2 * own - 1));
+  const lightness = dark ? Math.min(own, part === "head" ? 0.32 : 0.25) : part === "head" ? 0.82 : 0.92;
+  return `hsl(${span === 0 ? 0 : Math.round(60 * ((sector + 6) % 6))} ${Math.round(100 * Math.min(saturation, dark ? 1 : 0.6))}% ${Math.round(100 * lightness)}%)`;
+}
+
 /** @type {Map<SlotType, string>[]} asked for at every frame, so kept */
 const known = [new Map(), new Map()];
 

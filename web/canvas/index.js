@@ -3,6 +3,7 @@
 import "../widgets/index.js";
 import { insertOnLink } from "../core/commands/rewire.js";
 import { ROOT } from "../core/records.js";
+import { refreshBlueprints } from "./blueprints.js";
 import { Crumbs } from "./crumbs.js";
 import { listenToFocus, focusNode } from "./keyboard.js";
 import { Minimap } from "./minimap.js";
@@ -51,6 +52,7 @@ export function mountCanvas(host, session) {
   const stage = new Stage(host, session);
   const crumbs = new Crumbs(stage);
   const minimap = new Minimap(stage);
+  void refreshBlueprints(session.api);
   const stops = [
     listenToPointers(stage),
     listenToFocus(stage),

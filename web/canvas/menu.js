@@ -62,14 +62,14 @@ function entriesAt(stage, x, y, client) {
       ...act("graph.swap", { client }),
       ...act("graph.enter"),
       null,
-      ...act("graph.bypass"), ...act("graph.mute"), ...act("graph.collapse"), ...act("graph.pin"), ...act("graph.runSelected"),
+      ...act("graph.bypass"), ...act("graph.mute"), ...act("graph.collapse"), ...act("graph.pin"), ...act("run.selected"),
       { label: t("Colour"), run: () => openMenu(colours(stage), client) },
       null,
       ...act("graph.copy"), ...act("graph.duplicate"), ...act("graph.delete"), ...act("graph.dissolve"),
       null,
       ...act("graph.group"), ...act("graph.subgraph"), ...act("graph.unpack"), ...act("graph.publish"),
       ...(selection.selected.nodes.size > 1 ? [null, { label: t("Align and distribute"), run: () => openMenu(["left", "right", "top", "bottom", "rows", "columns"].flatMap((how) => act(`graph.align.${how}`)), client) }] : []),
-      ...act("graph.help", { type: item.node.type }),
+      ...act("view.help", { type: item.node.type }),
       ...[...menus].flatMap((more) => more(stage, item)),
     ];
   }

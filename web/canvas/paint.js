@@ -1,6 +1,6 @@
 // The canvas under the page's elements: grid, groups, links, and every node that is too far away to be read or not built yet.
 
-import { colourOf } from "./colours.js";
+import { colourOf, tone } from "./colours.js";
 import { LINE, TITLE } from "./layout.js";
 import { kind, kindOf } from "../widgets/registry.js";
 import { BYPASSED, MUTED } from "../core/records.js";
@@ -201,12 +201,12 @@ function paintNodes(ctx, camera, items, look) {
 
 /** @param {import("../core/records.js").NodeRecord} node @param {Theme} theme */
 export function bodyColour(node, theme) {
-  return node.bgcolor && theme.dark ? node.bgcolor : theme.node;
+  return (node.bgcolor && tone(node.bgcolor, theme.dark, "body")) || theme.node;
 }
 
 /** @param {import("../core/records.js").NodeRecord} node @param {Theme} theme */
 export function headColour(node, theme) {
-  return node.color && theme.dark ? node.color : theme.head;
+  return (node.color && tone(node.color, theme.dark, "head")) || theme.head;
 }
 
 /**

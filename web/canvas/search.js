@@ -3,7 +3,9 @@
 import { addNode } from "../core/commands/nodes.js";
 import { compatible } from "../core/types.js";
 import { isWildcard } from "../core/types.js";
+import { tellError } from "../shell/toast.js";
 import { t } from "../shell/i18n.js";
+import { blueprints, placeBlueprint, refreshBlueprints } from "./blueprints.js";
 import { rank } from "./fuzzy.js";
 import { bestSocket, join } from "./linking.js";
 import { openPalette } from "./palette.js";
@@ -12,7 +14,7 @@ import { openPalette } from "./palette.js";
 /** @typedef {import("./scene.js").SocketHit} SocketHit */
 /** @typedef {import("../core/records.js").Id} Id */
 /** @typedef {import("../core/definitions.js").NodeDefinition} NodeDefinition */
-/** @typedef {{type: string, title: string, category: string, definition: NodeDefinition | null, description: string}} Entry */
+/** @typedef {{type: string, title: string, category: string, definition: NodeDefinition | null, description: string, blueprint?: string}} Entry  `blueprint`: a published subgraph, by its name */
 
 const EDITORS_OWN = [
   { type: "Reroute", title: "Reroute", category: "utils", description: "Bends a link." },
@@ -34,7 +36,8 @@ export function entriesOf(stage) {
 }
 
 /** Whether a node of this type has something a socket fits. @param {Entry} entry @param {SocketHit} held @returns {number} 2: a socket of the very type, 1: it fits, 0: not */
-function fit({ definition, type }, held) {
+function fit({ definition, type, blueprint }, held) {
+  if (blueprint !== undefined) return 0;
   if (!definition) return type === "Reroute" || (type === "PrimitiveNode" && held.side === "input" && held.widget !== null) ? 1 : 0;
   const types = held.side === "output" ? definition.inputs.map((input) => input.type) : definition.outputs.map((output) => output.type);
   if (types.some((each) => !isWildcard(each) && !isWildcard(held.type) && compatible(held.side === "output" ? held.type : each, held.side === "output" ? each : held.type))) return 2;
@@ -46,7 +49,10 @@ function fit({ definition, type }, held) {
  * @param {{at: readonly [number, number], client: {x: number, y: number}, link?: SocketHit | null}} where  `link`: the socket to link the new node to
  */
 export function openSearch(stage, { at, client, link = null }) {
-  const all = entriesOf(stage);
+  const kept = blueprints(stage.session.api).map((name) => ({ type: name, title: name.split("/").at(-1) ?? name, category: t("Published subgraphs"), description: "", definition: null, blueprint: name }));
+  /** @type {Entry[]} */
+  const all = [...entriesOf(stage), ...kept];
+  void refreshBlueprints(stage.session.api); // for the next time
   const fits = new Map(link ? all.map((entry) => [entry, fit(entry, link)]) : []);
   const candidates = link ? all.filter((entry) => fits.get(entry)) : all;
   const byRecent = (/** @type {Entry} */ entry) => {
@@ -65,7 +71,8 @@ export function openSearch(stage, { at, client, link = null }) {
     },
     take: (entry) => {
       recent.splice(0, recent.length, entry.type, ...recent.filter((type) => type !== entry.type).slice(0, 11));
-      place(stage, entry, at, link);
+      if (entry.blueprint !== undefined) placeBlueprint(stage, entry.blueprint, at).catch(tellError);
+      else place(stage, entry, at, link);
     },
   });
 }

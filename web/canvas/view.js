@@ -2,7 +2,7 @@
 
 import { BYPASSED, MUTED } from "../core/records.js";
 import { kind, kindOf } from "../widgets/registry.js";
-import { colourOf } from "./colours.js";
+import { colourOf, tone } from "./colours.js";
 import { make, uniqueId } from "./dom.js";
 import { MediaView } from "./media.js";
 import { socketsOf } from "./scene.js";
@@ -80,8 +80,8 @@ export class NodeView {
     this.element.classList.toggle("off", node.mode === MUTED || node.mode === BYPASSED);
     this.element.classList.toggle("bypassed", node.mode === BYPASSED);
     this.element.classList.toggle("pinned", node.flags?.pinned === true);
-    style.setProperty("--body", node.bgcolor && this.stage.theme.dark ? node.bgcolor : "");
-    style.setProperty("--head", node.color && this.stage.theme.dark ? node.color : "");
+    style.setProperty("--body", (node.bgcolor && tone(node.bgcolor, this.stage.theme.dark, "body")) || "");
+    style.setProperty("--head", (node.color && tone(node.color, this.stage.theme.dark, "head")) || "");
     const signature = JSON.stringify([
       shape.collapsed, this.stage.theme.dark, face.inputs.map(({ label, type, optional }) => [label, type, optional]), face.outputs.map(({ label, type, list }) => [label, type, list]),
       face.widgets.map(({ name, label, input, control, fixed }) => [name, label, kindOf(input), control !== null, fixed]),

@@ -1,6 +1,7 @@
 // One graph of a file (the root or a subgraph definition) into patches that create it.
 
 import { INPUT_BOUNDARY, OUTPUT_BOUNDARY } from "../core/records.js";
+import { isType, soundNode, soundSlot } from "./sound.js";
 
 /** @typedef {import("../core/records.js").Id} Id */
 /** @typedef {import("../core/records.js").Table} Table */
@@ -12,6 +13,8 @@ import { INPUT_BOUNDARY, OUTPUT_BOUNDARY } from "../core/records.js";
 /** @typedef {Record<string, unknown>} Json */
 /** @typedef {{message: string, graph: string, node?: Id}} Problem */
 /** @typedef {Json & {id: Id, from: Id, fromSlot: number, to: Id, toSlot: number, source: unknown}} FileLink */
+
+const FARTHEST = 1e7;
 
 /**
  * @param {Json} file
@@ -37,7 +40,8 @@ export function readGraph(file, name, rank, isDefinition, patches, problems) {
     record.extra = other;
   }
   for (const side of ["inputs", "outputs"]) {
-    if (Array.isArray(file[side])) record[side] = file[side].map((slot) => (isObject(slot) ? without(slot, "linkIds") : slot));
+    if (Array.isArray(file[side])) record[side] = file[side].filter(isObject).map((slot) => without(soundSlot(slot), "linkIds"));
+    else delete record[side];
   }
   const nodes = reader.nodes(list(file.nodes));
   const fileLinks = reader.links(list(file.links), list(extra.linkExtensions));
@@ -100,14 +104,14 @@ class GraphReader {
       }
       taken.add(String(id));
       /** @type {Json} */
-      const record = { ...json, id, rank$: i + 1, pos: point(json.pos, [0, 0]), size: point(json.size, [210, 100]) };
+      const record = { ...soundNode(json), id, rank$: i + 1, pos: point(json.pos, [0, 0]), size: point(json.size, [210, 100]) };
       for (const side of ["inputs", "outputs"]) {
         if (json[side] === undefined || json[side] === null || Array.isArray(json[side])) continue;
         this.#note(`The ${side} of node ${id} are no list and were left out.`, id);
         delete record[side];
       }
-      if (Array.isArray(json.inputs)) record.inputs = json.inputs.filter(isObject).map((slot) => without(slot, "link"));
-      if (Array.isArray(json.outputs)) record.outputs = json.outputs.filter(isObject).map((slot) => without(slot, "links"));
+      if (Array.isArray(json.inputs)) record.inputs = json.inputs.filter(isObject).map((slot) => without(soundSlot(slot), "link"));
+      if (Array.isArray(json.outputs)) record.outputs = json.outputs.filter(isObject).map((slot) => without(soundSlot(slot), "links"));
       const claims = Array.isArray(json.inputs) ? json.inputs.filter(isObject).map((slot) => slot.link) : [];
       found.push({ record: /** @type {NodeRecord} */ (/** @type {unknown} */ (record)), claims });
     }
@@ -125,12 +129,12 @@ class GraphReader {
     const found = [];
     for (const [i, json] of raw.entries()) {
       const link = Array.isArray(json) ? linkOfArray(json) : isObject(json) ? linkOfObject(json) : null;
-      if (!link || !isId(link.id) || !isId(link.from) || !isId(link.to)) {
+      if (!link || !isId(link.id) || !isId(link.from) || !isId(link.to) || !isPosition(link.fromSlot) || !isPosition(link.toSlot)) {
         if (json !== null) this.#note(`Entry ${i + 1} of the links is no link and was left out.`);
         continue;
       }
       const parentId = link.parentId ?? parents.get(link.id);
-      found.push({ ...link, ...(isId(parentId) ? { parentId } : {}), source: json });
+      found.push({ ...link, type: isType(link.type) ? link.type : "*", ...(isId(parentId) ? { parentId } : {}), source: json });
     }
     return found;
   }
@@ -193,20 +197,21 @@ class GraphReader {
     return objects.map((json, i) => {
       const id = isId(json.id) && !taken.has(json.id) ? json.id : ++free;
       taken.add(id);
-      return /** @type {AnyRecord} */ (/** @type {unknown} */ ({ ...json, id, rank$: i + 1, ...shape(json) }));
+      return /** @type {AnyRecord} */ (/** @type {unknown} */ ({ ...json, id, rank$: i + 1, ...shape(json, what) }));
     });
   }
 }
 
-/** Points and boxes of a record as arrays. @param {Json} json @returns {Json} */
-function shape(json) {
+/** Points and boxes of a record as arrays, and what a record cannot be drawn without. @param {Json} json @param {string} what @returns {Json} */
+function shape(json, what) {
   /** @type {Json} */
   const shaped = {};
-  if ("pos" in json) shaped.pos = point(json.pos, [0, 0]);
-  if ("bounding" in json) {
+  if ("pos" in json || what === "Reroute") shaped.pos = point(json.pos, [0, 0]);
+  if ("bounding" in json || what === "Group") {
     const box = isObject(json.bounding) ? [0, 1, 2, 3].map((k) => /** @type {Json} */ (json.bounding)[k]) : json.bounding;
-    shaped.bounding = Array.isArray(box) && box.length === 4 && box.every(Number.isFinite) ? box : [0, 0, 140, 80];
+    shaped.bounding = Array.isArray(box) && box.length === 4 && box.every(isPlace) ? box : [0, 0, 140, 80];
   }
+  if (what === "Group" && typeof json.title !== "string") shaped.title = String(json.title ?? "");
   return shaped;
 }
 
@@ -222,10 +227,15 @@ function linkOfObject({ id, origin_id, origin_slot, target_id, target_slot, type
   return /** @type {FileLink} */ (/** @type {unknown} */ (link));
 }
 
+/** Whether a number is one nodes can lie at: far out, adding to a number no longer changes it. @param {unknown} value @returns {value is number} */
+function isPlace(value) {
+  return typeof value === "number" && Math.abs(value) < FARTHEST;
+}
+
 /** @param {unknown} value @param {Point} fallback @returns {Point} */
 function point(value, fallback) {
   const { 0: x, 1: y } = typeof value === "object" && value !== null ? /** @type {Json} */ (value) : /** @type {Json} */ ({});
-  return Number.isFinite(x) && Number.isFinite(y) ? [/** @type {number} */ (x), /** @type {number} */ (y)] : fallback;
+  return isPlace(x) && isPlace(y) ? [x, y] : fallback;
 }
 
 /**
@@ -247,6 +257,11 @@ function highest(ids) {
 /** @param {unknown} value @returns {readonly unknown[]} */
 function list(value) {
   return Array.isArray(value) ? value : [];
+}
+
+/** @param {unknown} value */
+function isPosition(value) {
+  return Number.isSafeInteger(value) && Number(value) >= 0;
 }
 
 /** @param {unknown} value @returns {value is Id} */

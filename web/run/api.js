@@ -70,7 +70,7 @@ export class Api extends EventTarget {
    * @param {string | null} [preview]
    */
   viewUrl({ filename, subfolder = "", type = "output" }, preview = null) {
-    return this.url("view", { filename, subfolder, type, preview }).href;
+    return this.url("view", { filename, subfolder, type, preview, or_empty: preview === null ? null : true }).href; // a picture that is gone is no error of the page
   }
 
   /**

@@ -60,10 +60,10 @@ const FOLDERS = {
 function pictureOf({ input, session }, item) {
   if (typeof item !== "string") return undefined;
   if (input.options.image_upload === true || input.options.image_folder) {
-    return String(session.api.url("view", { filename: item.split("/").at(-1), subfolder: item.split("/").slice(0, -1).join("/"), type: String(input.options.image_folder ?? "input"), preview: "webp;60" }));
+    return String(session.api.url("view", { filename: item.split("/").at(-1), subfolder: item.split("/").slice(0, -1).join("/"), type: String(input.options.image_folder ?? "input"), preview: "webp;60", or_empty: true }));
   }
   const folder = FOLDERS[input.name];
-  return folder && session.settings.get("canvas.modelPictures") ? String(session.api.url(`experiment/models/preview/${folder}/0/${encodeURIComponent(item)}`)) : undefined;
+  return folder && session.settings.get("canvas.modelPictures") ? String(session.api.url(`experiment/models/preview/${folder}/0/${encodeURIComponent(item)}`, { or_empty: true })) : undefined;
 }
 
 register("COMBO", { create });

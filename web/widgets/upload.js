@@ -69,17 +69,20 @@ function create(host, context) {
       return show.replaceChildren(words);
     }
     const url = context.session.api.viewUrl(ref);
+    const gone = () => {
+      words.textContent = t("{name} is not there.", { name: ref.filename });
+      show.replaceChildren(words);
+    };
     if (media === "image") {
       const image = make("img", "", null, { alt: ref.filename, draggable: "false", decoding: "async" });
-      image.addEventListener("error", () => {
-        words.textContent = t("{name} is not there.", { name: ref.filename });
-        show.replaceChildren(words);
-      });
+      image.addEventListener("error", gone);
       image.addEventListener("dblclick", async () => (await import("../canvas/viewer.js")).openViewer([{ url, filename: ref.filename }]));
       image.src = context.session.api.viewUrl(ref, "webp;80");
       show.replaceChildren(image);
     } else {
-      show.replaceChildren(make(media, "", null, { src: url, controls: "", preload: "metadata", "aria-label": ref.filename }));
+      const player = make(media, "", null, { src: `${url}&or_empty=1`, controls: "", preload: "metadata", "aria-label": ref.filename });
+      player.addEventListener("error", gone);
+      show.replaceChildren(player);
     }
   };
   let stamp = 0;

@@ -16,7 +16,7 @@ from aiohttp.web_request import FileField
 from backend.base.errors import BadInput, MissingFile, Problem, Refused
 from backend.base.jsonable import loads
 from backend.base.paths import Folders, contain, portable
-from backend.server.replies import json_reply
+from backend.server.replies import flag_query, json_reply
 from backend.server.state import state_of
 from backend.storage import images
 from backend.storage.files import atomic, write_bytes
@@ -30,7 +30,7 @@ _REF_EXAMPLE = 'For example {"filename":"a.png","subfolder":"","type":"output"}.
 async def view(request: web.Request) -> web.StreamResponse:
     path = _requested(_folders(request), request.query)
     if path is None or not path.is_file():
-        return web.Response(status=404)
+        return web.Response(status=204 if flag_query(request, "or_empty") else 404)
     if "preview" in request.query:
         format, quality = _preview(request.query["preview"], request.query.get("channel", ""))
         data = await asyncio.to_thread(images.reencode, path, format, quality)

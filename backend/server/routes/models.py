@@ -13,7 +13,7 @@ from aiohttp import web
 
 from backend.base.errors import Problem
 from backend.base.paths import Folders, Kind, contain
-from backend.server.replies import json_reply
+from backend.server.replies import flag_query, json_reply
 from backend.server.state import state_of
 from backend.storage import images
 from backend.storage.metadata import safetensors_metadata
@@ -80,7 +80,9 @@ async def preview(request: web.Request) -> web.Response:
         data = await asyncio.to_thread(_cover, model)
     except Problem:
         return web.Response(status=404)
-    return web.Response(status=404) if data is None else web.Response(body=data, content_type="image/webp")
+    if data is None:
+        return web.Response(status=204 if flag_query(request, "or_empty") else 404)
+    return web.Response(body=data, content_type="image/webp")
 
 
 def _cover(model: Path) -> bytes | None:
