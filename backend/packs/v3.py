@@ -32,6 +32,7 @@ def node_type(cls: Any, *, module: str) -> NodeType:
         raise BadFile(f"The schema of {cls.__name__} has no node_id.", hint="This is a fault of the node pack.")
     cls.RELATIVE_PYTHON_MODULE = module
     hidden = [h.name for h in schema.hidden]
+    growing = [i for i in schema.inputs or () if hasattr(i, "gathered")]
     whole = bool(schema.is_input_list)
     validates, validates_types = parameters_of(_overridden(cls, "validate_inputs"))
     return NodeType(
@@ -41,7 +42,7 @@ def node_type(cls: Any, *, module: str) -> NodeType:
         description=schema.description or "",
         inputs=(*_inputs(schema), *(Input(name, _NAMES[name], None, False, hidden=_NAMES[name]) for name in hidden)),
         outputs=_outputs(schema),
-        run=_run(cls, whole, len(schema.outputs or ())),
+        run=_run(cls, whole, len(schema.outputs or ()), growing),
         is_output=bool(schema.is_output_node),
         module=module,
         form="v3",
@@ -58,7 +59,7 @@ def node_type(cls: Any, *, module: str) -> NodeType:
         experimental=bool(schema.is_experimental),
         api_node=bool(schema.is_api_node),
         any_input=True,
-        any_constant=bool(getattr(schema, "accept_all_inputs", False)),
+        any_constant=bool(getattr(schema, "accept_all_inputs", False)) or bool(growing),
         passes_hidden=True,
         is_async=inspect.iscoroutinefunction(cls.execute),
         instance_of=None,
@@ -75,7 +76,8 @@ def _inputs(schema: Any) -> Iterator[Input]:
     for i in ordered:
         options: Mapping[str, Any] = plain(i.as_dict())
         kind = i.get_io_type()
-        yield Input(i.id, kind, options, not i.optional, bool(options.get("lazy")), kind == "*", None, bool(options.get("rawLink")))
+        needed = not i.optional and kind != "COMFY_AUTOGROW_V3"  # those are wired under names of their own
+        yield Input(i.id, kind, options, needed, bool(options.get("lazy")), kind == "*", None, bool(options.get("rawLink")))
 
 
 def _outputs(schema: Any) -> tuple[Output, ...]:
@@ -108,9 +110,21 @@ def _split(ctx: Context, values: Mapping[str, Any], whole: bool) -> tuple[dict[s
     return given, hidden
 
 
-def _run(cls: Any, whole: bool, count: int) -> Fn:
+def _gathered(given: dict[str, Any], growing: list[Any], whole: bool) -> dict[str, Any]:
+    """`a.b` is part of the input a, when that is one that has parts."""
+    for i in growing:
+        inner = {name.partition(".")[2]: given.pop(name) for name in list(given) if name.startswith(f"{i.id}.")}
+        if i.id in given or inner or not i.optional:
+            own = given.get(i.id)
+            given[i.id] = i.gathered(own[0] if whole and own else own, inner)
+    return given
+
+
+def _run(cls: Any, whole: bool, count: int, growing: list[Any]) -> Fn:
     def run(ctx: Context, /, **values: Any) -> Any:
         given, hidden = _split(ctx, values, whole)
+        if growing:
+            given = _gathered(given, growing, whole)
         result = cls.prepared(hidden).execute(**given)
         return _later(result, count) if inspect.isawaitable(result) else read(result, count)
 

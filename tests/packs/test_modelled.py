@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from backend.base.events import NodeBlocked, Progress
 from backend.graph.describe import object_info
 from backend.packs.core_nodes import choices
+from backend.packs.loader import module_name
 from tests.packs.home import Home, node, sampled
 
 
@@ -157,3 +159,50 @@ def test_schema_form(home: Home) -> None:
     assert "seven" in str(wrong.node_errors)
     outcome = home.run({"1": node("SchemaWrites")})
     assert outcome.error is not None and "cannot be set" in outcome.error.message
+
+
+def test_the_rest_of_the_schema_form(home: Home) -> None:
+    opened(home, "schema_form")
+    marked = object_info(home.registry["SchemaMarked"], choices)
+    assert marked["deprecated"] and marked["experimental"] and marked["api_node"] and marked["display_name"] is None
+    assert marked["input"]["hidden"] == {h: [h.upper()] for h in marked["input"]["hidden"]} and len(marked["input"]["hidden"]) == 6
+    home.ran({"1": node("SchemaMarked", n=1), "2": node("PreviewAny", source=["1", 0])}, extra_pnginfo={"workflow": 1})
+    assert home.results("1") == [["1 {'workflow': 1}"], ["b"]]
+
+    strict = sys.modules[module_name(home.packs_at / "schema_form")]
+    graph = {"1": node("SchemaStrict", n=5), "2": node("SchemaGather", numbers=["1", 0])}
+    for word, runs in (("one", 1), ("one", 1), ("two", 2)):
+        strict.Strict.WORD = word
+        home.ran(graph)
+        assert len(strict.RUNS) == runs
+    texts = {**graph, "1": node("SchemaStrict", n=5, linked=["3", 0]), "3": node("SchemaMarked", n=1)}
+    assert "no texts" in str(home.check(texts).node_errors)
+    assert not home.check({**texts, "3": node("PrimitiveFloat", value=1.0)}).node_errors, "it takes over the check of types"
+
+    info = object_info(home.registry["SchemaGrows"], choices)["input"]
+    assert info["required"]["way"][0] == "COMFY_DYNAMICCOMBO_V3" and info["required"]["way"][1]["options"][1] == {
+        "key": "to",
+        "inputs": {"required": {"width": ["INT", {"default": 8}], "height": ["INT", {"default": 8}]}},
+    }
+    assert info["optional"]["parts"][1]["template"]["max"] == 4 and info["optional"]["a"][0] == "INT,FLOAT"
+    values = {"way": "to", "way.width": 4, "way.height": ["i", 0], "parts.part0": ["i", 0], "parts.part2": 9, "named.y": 1, "a": ["i", 0]}
+    graph = {"i": node("PrimitiveInt", value=3), "1": node("SchemaGrows", **values), "2": node("PreviewAny", source=["1", 0])}
+    home.ran(graph)
+    assert home.results("1") == [["{'way': 'to', 'width': 4, 'height': 3} {'part0': 3, 'part2': 9} {'y': 1}"], [3]]
+    outcome = home.run({**graph, "1": node("SchemaGrows", way="by")})
+    assert outcome.error is not None and "at least 1" in outcome.error.message
+    outcome = home.run({**graph, "1": node("SchemaGrows", way="up", **{"parts.part0": 1})})
+    assert outcome.error is not None and "one of by, to" in outcome.error.message
+
+    image = {"i": node("EmptyImage", width=8, height=8, batch_size=1, color=255)}
+    for how, key, type in (
+        ("image", "images", "temp"),
+        ("mask", "images", "temp"),
+        ("audio", "audio", "temp"),
+        ("saved", "images", "output"),
+    ):
+        home.ran({**image, "1": node("SchemaShows", image=["i", 0], how=how)})
+        (item,) = home.shown("1")[key]
+        assert item["type"] == type and (home.bench.folders.directory(type) / item["subfolder"] / item["filename"]).is_file()
+    home.ran({**image, "1": node("SchemaShows", image=["i", 0], how="text")})
+    assert home.shown("1")["text"] == ["words"]

@@ -4,7 +4,7 @@ import asyncio
 from enum import Enum
 
 import torch
-from comfy_api.latest import ComfyAPI, ComfyExtension, io, ui
+from comfy_api.latest import ComfyAPI, ComfyAPISync, ComfyExtension, io, ui
 from comfy_execution.graph_utils import GraphBuilder
 
 
@@ -157,9 +157,112 @@ class Gather(io.ComfyNode):
         return io.NodeOutput(ui=ui.PreviewText(str(sum(numbers))))
 
 
+class Marked(io.ComfyNode):
+    """Flags, all run values, and results looked at by their place."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SchemaMarked", display_name=None, inputs=[io.Int.Input("n", default=1, socketless=True)],
+            outputs=[io.String.Output("first"), io.String.Output("second")], hidden=list(io.Hidden), is_deprecated=True, is_experimental=True,
+            is_api_node=True, not_idempotent=True,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, n):
+        hidden = cls.hidden
+        assert hidden.prompt[hidden.unique_id]["class_type"] == "SchemaMarked" and hidden.dynprompt.has_node(hidden.unique_id)
+        assert hidden.auth_token_comfy_org is None and hidden.no_such_value is None
+        made = io.NodeOutput(f"{hidden.unique_id} {hidden.extra_pnginfo}", "b")
+        assert made[1] == "b" and made.result == made.args
+        ComfyAPISync().execution.set_progress(1, 1)
+        return made
+
+
+class Strict(io.ComfyNode):
+    """Looks at the types of links, and changes when its word does."""
+
+    WORD = "one"
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SchemaStrict",
+            inputs=[io.Int.Input("n", default=1), io.Image.Input("linked", optional=True)],
+            outputs=[io.Int.Output()],
+        )
+
+    @classmethod
+    async def validate_inputs(cls, input_types):
+        return True if input_types.get("linked") != "STRING" else "no texts"
+
+    @classmethod
+    def fingerprint_inputs(cls, n, linked=None):
+        return cls.WORD
+
+    @classmethod
+    def execute(cls, n, linked=None):
+        RUNS.append(n)
+        return (n,)
+
+
+class Grows(io.ComfyNode):
+    """Inputs that bring others, and inputs that share a type."""
+
+    @classmethod
+    def define_schema(cls):
+        same = io.MatchType.Template("same", [io.Int, io.Float])
+        return io.Schema(
+            node_id="SchemaGrows",
+            inputs=[
+                io.DynamicCombo.Input("way", options=[
+                    io.DynamicCombo.Option("by", [io.Float.Input("factor", default=1.0)]),
+                    io.DynamicCombo.Option("to", [io.Int.Input("width", default=8), io.Int.Input("height", default=8)]),
+                ]),
+                io.Autogrow.Input("parts", template=io.Autogrow.TemplatePrefix(io.Int.Input("part"), prefix="part", min=1, max=4)),
+                io.Autogrow.Input("named", template=io.Autogrow.TemplateNames(io.Int.Input("x"), ["x", "y"], min=0), optional=True),
+                io.MatchType.Input("a", template=same, optional=True),
+            ],
+            outputs=[io.String.Output(), io.MatchType.Output(template=same)],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, way, parts, named=None, a=0):
+        return io.NodeOutput(f"{way} {parts} {named}", a)
+
+
+class Shows(io.ComfyNode):
+    """Every way to show something."""
+
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="SchemaShows", inputs=[io.Image.Input("image"), io.Combo.Input("how", options=["image", "mask", "audio", "text", "saved"])],
+            outputs=[], is_output_node=True,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, image, how):
+        if how == "saved":
+            return io.NodeOutput(ui=ui.ImageSaveHelper.get_save_images_ui(image, "schema", cls=cls))
+        sound = {"waveform": torch.zeros(1, 1, 800), "sample_rate": 8000}
+        made = {"image": lambda: ui.PreviewImage(image, cls=cls), "mask": lambda: ui.PreviewMask(image[..., 0], cls=cls),
+                "audio": lambda: ui.PreviewAudio(sound, cls=cls), "text": lambda: ui.PreviewText("words")}  # fmt: skip
+        return io.NodeOutput(ui=made[how]())
+
+
+RUNS = []
+
+
 class Extension(ComfyExtension):
+    loaded = False
+
+    async def on_load(self):
+        self.loaded = True
+
     async def get_node_list(self):
-        return [Everything, Slow, Lazy, Expanding, Blocking, Writes, Gather]
+        assert self.loaded
+        return [Everything, Slow, Lazy, Expanding, Blocking, Writes, Gather, Marked, Strict, Grows, Shows]
 
 
 async def comfy_entrypoint():

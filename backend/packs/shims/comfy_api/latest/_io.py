@@ -317,6 +317,78 @@ class MatchType:
             return self.template.io_type()
 
 
+def _listed(inputs: Any) -> dict[str, Any]:
+    """Inputs in the published form."""
+    made: dict[str, Any] = {"required": {}, "optional": {}}
+    for i in inputs:
+        made["optional" if i.optional else "required"][i.id] = (i.get_io_type(), i.as_dict())
+    return {group: entries for group, entries in made.items() if entries or group == "required"}
+
+
+class DynamicCombo:
+    """A choice that brings inputs of its own; `execute` gets {id: the choice, further inputs ...}."""
+
+    Type = dict
+
+    class Option:
+        def __init__(self, key: str, inputs: Any) -> None:
+            self.key, self.inputs = key, list(inputs)
+
+    class Input(_Input):
+        io_type = "COMFY_DYNAMICCOMBO_V3"
+
+        def __init__(self, id: str, options: Any, *args: Any, **given: Any) -> None:
+            super().__init__(id, *args, **given)
+            self.options = list(options)
+
+        def _options(self) -> dict[str, Any]:
+            return {"options": [{"key": o.key, "inputs": _listed(o.inputs)} for o in self.options]}
+
+        def gathered(self, own: Any, inner: dict[str, Any]) -> Any:
+            """The value of the input, from its own and those of the inputs below it. Raises ValueError for a choice that is none."""
+            if own not in [o.key for o in self.options]:
+                raise ValueError(f"{self.id} is {own!r:.60}; it must be one of {', '.join(o.key for o in self.options)}.")
+            return {self.id: own, **inner}
+
+
+class Autogrow:
+    """An input that grows with what is wired in; `execute` gets {name: value} of those that are."""
+
+    Type = dict
+
+    class TemplateNames:
+        def __init__(self, input: Any, names: Any, min: int = 1) -> None:
+            self.input, self.names, self.min = input, list(names), min
+
+        def as_dict(self) -> dict[str, Any]:
+            return {"input": _listed([self.input]), "names": self.names, "min": self.min}
+
+    class TemplatePrefix:
+        def __init__(self, input: Any, prefix: str, min: int = 1, max: int = 10) -> None:
+            self.input, self.prefix, self.min, self.max = input, prefix, min, max
+            self.names = [f"{prefix}{i}" for i in range(max)]
+
+        def as_dict(self) -> dict[str, Any]:
+            return {"input": _listed([self.input]), "prefix": self.prefix, "min": self.min, "max": self.max}
+
+    class Input(_Input):
+        io_type = "COMFY_AUTOGROW_V3"
+
+        def __init__(self, id: str, template: Any, *args: Any, **given: Any) -> None:
+            super().__init__(id, *args, **given)
+            self.template = template
+
+        def _options(self) -> dict[str, Any]:
+            return {"template": self.template.as_dict()}
+
+        def gathered(self, own: Any, inner: dict[str, Any]) -> Any:
+            """The values in the order of their names. Raises ValueError when there are too few."""
+            found = {name: inner[name] for name in self.template.names if name in inner}
+            if len(found) < self.template.min:
+                raise ValueError(f"{self.id} needs at least {self.template.min} inputs, and {len(found)} are there.")
+            return found
+
+
 @dataclass
 class Schema:
     """What a node is."""
