@@ -55,7 +55,7 @@ def next_to_read(upcoming: Sequence[tuple[str, int]], held: Sequence[Held], work
 
 
 def place(demand: Demand, held: Sequence[Held], budget: int) -> Placement:
-    """Evict what is needed last until the demand fits; what still does not fit is streamed through a window of two layers.
+    """Evict what is needed last until the demand fits; what still does not fit is streamed through a window of `WINDOW` layers.
 
     Nets that the rest of the graph does not use go first, the longest unused before others; then those whose next use is farthest away
     (Belady 1966), the larger first among equals. Leased nets are never evicted. The sum of what stays and what becomes resident never
@@ -73,11 +73,35 @@ def place(demand: Demand, held: Sequence[Held], budget: int) -> Placement:
     free = budget - used - demand.working
     if sum(demand.layers) <= free:
         return Placement(tuple(evict), (True,) * len(demand.layers))
-    free -= 2 * max(demand.layers, default=0)
-    resident = []
-    for size in demand.layers:
-        fits = size <= free
-        resident.append(fits)
-        if fits:
+    return Placement(tuple(evict), _spread(demand.layers, free - WINDOW * max(demand.layers, default=0)))
+
+
+WINDOW = 2
+"""Layers of the largest size that are on the device at once while streaming: one is used, the next is brought."""
+
+
+def _spread(layers: tuple[int, ...], free: int) -> tuple[bool, ...]:
+    """Which layers to keep in `free` bytes. The small ones, since bringing them costs more than it saves; of the others every second,
+    third, ... as the bytes allow, so that each that is brought has others computing before it."""
+    resident = [False] * len(layers)
+    small = max(layers, default=0) // _SMALL
+    for i, size in enumerate(layers):
+        if size <= min(small, free):
+            resident[i] = True
             free -= size
-    return Placement(tuple(evict), tuple(resident))
+    rest = [i for i, stays in enumerate(resident) if not stays]
+    share, due = free / max(1, sum(layers[i] for i in rest)), 0.0
+    for i in rest:
+        due += share * layers[i]
+        if layers[i] <= min(due, free):
+            resident[i] = True
+            due -= layers[i]
+            free -= layers[i]
+    for i in rest:  # what was too large when its turn came leaves room
+        if not resident[i] and layers[i] <= free:
+            resident[i] = True
+            free -= layers[i]
+    return tuple(resident)
+
+
+_SMALL = 64

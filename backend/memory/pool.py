@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from backend.memory.heap import trim
 from backend.memory.plan import Demand, Held, next_to_read, place
+from backend.memory.stream import Stream, Traffic
 from backend.nn.layers import Layer
 from backend.weights.file import Views
 from backend.weights.quant.packed import Packed
@@ -84,6 +85,8 @@ class _Live:
     last_used: int = 0
     leases: int = 0
     why: str = ""
+    stream: Stream | None = None
+    """Brings the weights that do not stay."""
 
     def nbytes(self) -> int:
         return sum(slot.nbytes for slot in self.residents())
@@ -141,8 +144,20 @@ class Pool:
         finally:
             with self._lock:
                 live.leases -= 1
-                if key != loadable.key and not live.leases:
-                    self._live.pop(key, None)
+                if not live.leases:
+                    self._rest(live, key)
+                    if key != loadable.key:
+                        self._live.pop(key, None)
+
+    def _rest(self, live: _Live, key: str) -> None:
+        """Nobody uses this net at present: nothing is brought ahead any more, and what was brought is told."""
+        if live.stream is None:
+            return
+        live.stream.rest()
+        traffic, live.stream.traffic = live.stream.traffic, Traffic()
+        if traffic.nbytes:
+            why = f"{traffic.hidden:.0%} of the {traffic.busy:.1f} s this took was hidden behind computing"
+            self._note(Move(time.time(), key, "streamed", why, traffic.nbytes, traffic.waited))
 
     def room(self) -> int:
         """Bytes that could be used beside what is leased now."""
@@ -258,6 +273,11 @@ class Pool:
         self._explain(live, key, sizes, placement.resident, working, budget)
         self._read_ahead(uses, [Held(k, v.nbytes(), 0) for k, v in self._live.items() if k != key] + [Held(key, total, 0)], working)
         before, live.loadable = live.loadable, loadable
+        if all(placement.resident):
+            live.stream = None
+        else:
+            live.stream = live.stream or Stream(self.device)
+            live.stream.window = max(sizes)
         stale = [
             (name, stay)
             for name, stay in zip(names, placement.resident, strict=True)
@@ -307,7 +327,9 @@ class Pool:
         deltas, pack = loadable.deltas.get(name, ()), functools.partial(layer.pack, own)
         if not stay:
             done = loadable.source.file.release if isinstance(loadable.source, Views) else _keep
-            layer.slots[own] = Streamed(loadable.source, name, deltas, loadable.dtype, pack, done)
+            assert live.stream is not None
+            nbytes = live.counts[name] * loadable.dtype.itemsize
+            layer.slots[own] = Streamed(loadable.source, name, deltas, loadable.dtype, pack, done, live.stream.take, nbytes)
             return
         if packed is not None:
             layer.slots[own] = Compact(functools.partial(packed.to, self.device), packed.nbytes, loadable.dtype, pack)

@@ -116,10 +116,11 @@ class Compact:
 class Streamed:
     """A weight read from its source at each use, in the same way as it would be made resident: results are equal bit for bit.
 
-    `done(key)` is told when its pages are not needed any more.
+    `bring(slot)` makes it, or has made it already; `done(key)` is told when its pages are not needed any more. `nbytes` are what it takes
+    while it is used.
     """
 
-    __slots__ = ("deltas", "done", "dtype", "key", "pack", "source")
+    __slots__ = ("bring", "deltas", "done", "dtype", "key", "nbytes", "pack", "source")
 
     def __init__(
         self,
@@ -129,10 +130,18 @@ class Streamed:
         dtype: torch.dtype,
         pack: Pack,
         done: Callable[[str], None] = lambda key: None,
+        bring: Callable[[Streamed], Tensor] | None = None,
+        nbytes: int = 0,
     ) -> None:
         self.source, self.key, self.deltas, self.dtype, self.pack, self.done = source, key, deltas, dtype, pack, done
+        self.bring, self.nbytes = bring, nbytes
+
+    def make(self, weight: Tensor, device: torch.device) -> Tensor:
+        """`weight`, which is the source's, as the layer wants it."""
+        made = self.pack(materialise(weight, self.deltas, device, self.dtype))
+        self.done(self.key)
+        return made
 
     def fetch(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        weight = materialise(self.source[self.key], self.deltas, device, self.dtype)
-        self.done(self.key)
-        return self.pack(weight) if dtype == self.dtype else weight.to(dtype)
+        weight = self.make(self.source[self.key], device) if self.bring is None else self.bring(self)
+        return weight if dtype == self.dtype else (weight.to_dense() if weight.is_mkldnn else weight).to(dtype)

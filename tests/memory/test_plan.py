@@ -57,6 +57,25 @@ def test_more_memory_never_keeps_fewer_bytes_resident_when_all_fit(demand: Deman
         assert all(place(demand, held, budget + more).resident)
 
 
+@given(st.integers(2, 40), st.floats(0.1, 0.9))
+def test_streamed_layers_lie_between_resident_ones(count: int, part: float) -> None:
+    layers = (100,) * count
+    room = int(part * count * 100)
+    stay = place(Demand("z", layers), [], room + 200).resident
+    kept = sum(stay)
+    assert kept == (count if room + 200 >= count * 100 else room // 100)
+    runs = [len(run) for run in "".join("k" if s else "s" for s in stay).split("k")]
+    assert max(runs) <= -(-(count - kept) // max(1, kept)) + 1
+
+
+@given(st.integers(200, 2000))
+def test_small_layers_stay_first(budget: int) -> None:
+    layers = (100, 1, 100, 1, 100, 1, 100, 1)
+    stay = place(Demand("z", layers), [], budget).resident
+    if budget >= 204:
+        assert all(s for s, size in zip(stay, layers, strict=True) if size == 1)
+
+
 @given(HELD, st.lists(st.tuples(st.sampled_from("abcdefg"), st.integers(0, 100)), max_size=4), st.integers(0, 50), st.integers(0, 300))
 def test_reading_ahead_takes_only_what_is_free(held: list[Held], upcoming: list[tuple[str, int]], working: int, budget: int) -> None:
     key = next_to_read(upcoming, held, working, budget)

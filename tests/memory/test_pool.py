@@ -227,3 +227,58 @@ def test_streamed_slot_reads_each_time() -> None:
     assert slot.fetch(torch.device("cpu"), torch.float32).tolist() == [1, 1]
     source["w"] = torch.zeros(2)
     assert slot.fetch(torch.device("cpu"), torch.float32).tolist() == [0, 0]
+
+
+class Deep(nn.Module):
+    """Many layers of one size, asked for in another order than that of construction every second time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Linear(24, 24) for _ in range(12))
+
+    def forward(self, x: Tensor, backwards: bool = False) -> Tensor:
+        for layer in reversed(self.layers) if backwards else self.layers:
+            x = torch.tanh(layer(x))
+        return x
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5])
+def test_bringing_ahead_changes_nothing_and_holds_little(share: float) -> None:
+    weights = {k: v.detach() for k, v in init_weights(Deep()).state_dict().items()}
+    what = Loadable("deep", Deep, weights, dtype=torch.bfloat16)
+    whole = sum(t.numel() * 2 for t in weights.values())
+    x = torch.randn(3, 24).bfloat16()
+    small = Pool(budget=int(whole * share) + 2 * 24 * 24 * 2)
+    ways = [False, False, True, True, False]
+    with torch.inference_mode():
+        with Pool().lease(what) as net:
+            expected = [net(x, way) for way in ways]
+        for _ in range(2):
+            with small.lease(what) as net:
+                found = [net(x, way) for way in ways]
+                stream = small._live["deep"].stream
+                assert stream is not None
+                assert sum(slot.nbytes for slot in stream._ready) <= 24 * 24 * 2
+            assert not stream._ready
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert small.table()[0]["resident_bytes"] <= whole * share
+    last = small.moves[-1]
+    assert last.what == "streamed" and last.nbytes >= whole * (1 - share) * 4 and "hidden behind computing" in last.why
+
+
+def test_a_weight_that_cannot_be_brought_fails_where_it_is_used() -> None:
+    class Broken(dict[str, Tensor]):
+        def __getitem__(self, key: str) -> Tensor:
+            if key == "layers.7.weight" and self.get("broken") is not None:
+                raise OSError("the disk is gone")
+            return super().__getitem__(key)
+
+    weights = Broken({k: v.detach() for k, v in init_weights(Deep()).state_dict().items()})
+    pool, x = Pool(budget=24 * 24 * 8), torch.randn(1, 24)
+    with torch.inference_mode(), pool.lease(Loadable("deep", Deep, weights)) as net:
+        before = net(x)
+        weights["broken"] = torch.zeros(1)
+        with pytest.raises(OSError, match="disk is gone"):
+            net(x)
+        del weights["broken"]
+        assert torch.equal(net(x), before)
