@@ -164,7 +164,8 @@ class Marked(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="SchemaMarked", display_name=None, inputs=[io.Int.Input("n", default=1, socketless=True)],
-            outputs=[io.String.Output("first"), io.String.Output("second")], hidden=list(io.Hidden), is_deprecated=True, is_experimental=True,
+            outputs=[io.String.Output("first"), io.String.Output("second")], hidden=list(io.Hidden),
+            is_deprecated=True, is_experimental=True,
             is_api_node=True, not_idempotent=True,
         )  # fmt: skip
 
@@ -237,8 +238,8 @@ class Shows(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
-            node_id="SchemaShows", inputs=[io.Image.Input("image"), io.Combo.Input("how", options=["image", "mask", "audio", "text", "saved"])],
-            outputs=[], is_output_node=True,
+            node_id="SchemaShows", outputs=[], is_output_node=True,
+            inputs=[io.Image.Input("image"), io.Combo.Input("how", options=["image", "mask", "audio", "text", "saved"])],
         )  # fmt: skip
 
     @classmethod
