@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from backend.base.errors import BadInput
+from backend.codecs.asymmetric.spec import AsymmetricHandle
 from backend.engine.context import Context
 from backend.graph.declare import Bool, Int, Wired, node
 from backend.imaging import inpaint
@@ -33,6 +35,21 @@ def vae_decode(
 ) -> Image:
     """Turn a latent into a picture."""
     return _frames(vae.decode(samples["samples"], ctx.services.pool, check=ctx.check))
+
+
+@node("VAEDecodeAround", title="VAE Decode (Around)", category="latent/inpaint", module="emulsion")
+def vae_decode_around(ctx: Context, *, samples: Latent, vae: Vae, pixels: Image, mask: Mask) -> Image:
+    """Turn an inpainted latent into a picture that keeps to `pixels` outside the mask. Needs an asymmetric VAE."""
+    if not isinstance(vae, AsymmetricHandle):
+        raise BadInput(
+            "This VAE cannot be shown the picture around what it decodes.",
+            hint="Load an asymmetric VAE, or decode with VAE Decode and lay the picture around with ImageCompositeMasked.",
+            node=ctx.node, input="vae",
+        )  # fmt: skip
+    try:
+        return vae.decode_around(samples["samples"], pixels, mask, ctx.services.pool)
+    except BadInput as problem:
+        raise problem.at(node=ctx.node, input="pixels") from None
 
 
 @vae_node("VAEEncode", title="VAE Encode", category="latent")

@@ -17,6 +17,8 @@ import torch
 from backend.base.config import Settings
 from backend.base.errors import BadFile, BadInput, MissingFile, UnknownModel
 from backend.base.paths import Folders
+from backend.codecs.asymmetric import spec as asymmetric
+from backend.codecs.consistency import spec as consistency
 from backend.codecs.kl import spec as kl
 from backend.codecs.kl.spec import VaeHandle
 from backend.codecs.tiny import spec as tiny
@@ -84,7 +86,7 @@ def load_checkpoint(path: Path | str, services: Services) -> Loaded:
     settings, device = services.settings, services.device
     dtype = device.compute_dtype("text_encoder", settings)
     clips = clip_spec.all_of(Views(file), file, key=f"{identity(file)}#clip", dtype=dtype, folders=services.folders)
-    vae = kl.from_file(file, device.compute_dtype("vae", settings))
+    vae = _vae(file, device.compute_dtype("vae", settings))
     vision = _vision(file, services)
     return Loaded(model, clip_spec.joined(clips), vae, _unmatched(file, (model, *clips, vae, vision)), vision)
 
@@ -97,11 +99,16 @@ def load_diffusion_model(path: Path | str, services: Services) -> ModelHandle:
 def load_vae(path: Path | str, services: Services) -> VaeHandle:
     """The VAE of a stand-alone file, a checkpoint or a diffusers folder's `vae`. Raises MissingFile, BadFile, UnknownModel."""
     file = open_weights(path)
-    dtype = services.device.compute_dtype("vae", services.settings)
-    vae = kl.from_file(file, dtype) or tiny.from_file(file, dtype)
+    vae = _vae(file, services.device.compute_dtype("vae", services.settings))
     if vae is None:
         raise _unknown(file, "VAE")
     return vae
+
+
+def _vae(file: WeightFile, dtype: torch.dtype) -> VaeHandle | None:
+    """The autoencoder in a file, of whatever make; those with marks of their own are asked first."""
+    makes = (asymmetric.from_file, consistency.from_file, tiny.from_file, kl.from_file)
+    return next((vae for make in makes if (vae := make(file, dtype)) is not None), None)
 
 
 def load_tiny_vae(name: str, services: Services) -> VaeHandle:

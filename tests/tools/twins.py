@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from backend.weights.save import save_safetensors
-from tests.families import kinds
+from tests.families import kinds, vaes
 
 MARKS = {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}
 CHECKPOINTS: dict[str, tuple[str, int]] = {
@@ -46,11 +47,20 @@ def x2(folder: Path) -> None:
     kinds.make("x2").folder(folder)
 
 
+def saved(net: Any) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        save_safetensors(path, net().state_dict())
+
+    return make
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     "ldm3d.safetensors": rgbd,
     "clip_vision_vit_l.safetensors": vision,
     "vae-ft-mse-840000-ema-pruned.safetensors": part("sd1", "first_stage_model."),
     "sd-x2-latent-upscaler": x2,
+    "asymmetric-autoencoder-kl-x-1-5.safetensors": saved(vaes.asymmetric),
+    "consistency-decoder.safetensors": saved(vaes.consistency),
     "sd-image-variations.safetensors": part("sd1", "model.diffusion_model."),
     "sdxl_lightning_4step_unet.safetensors": part("sdxl", "model.diffusion_model."),
 }

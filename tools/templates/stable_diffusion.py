@@ -162,6 +162,21 @@ def masked() -> Graph:
     return ended({**graph, "k": sampled(["l", 0])}, "inpainting")
 
 
+def kept_around() -> Graph:
+    graph = inpainting("sd-v1-5-inpainting.ckpt", CAT)
+    graph["v"] = node("VAELoader", vae_name="asymmetric-autoencoder-kl-x-1-5.safetensors")
+    graph["c"]["inputs"]["vae"] = ["v", 0]
+    graph["d"] = node("VAEDecodeAround", samples=["k", 0], vae=["v", 0], pixels=["i", 0], mask=["i", 1])
+    return graph
+
+
+def painted_pixels() -> Graph:
+    graph = text_to_image(SD1, 512, CAT)
+    graph["v"] = node("VAELoader", vae_name="consistency-decoder.safetensors")
+    graph["d"]["inputs"]["vae"] = ["v", 0]
+    return graph
+
+
 def lightning() -> Graph:
     model = node("UNETLoader", unet_name="sdxl_lightning_4step_unet.safetensors", weight_dtype="default")
     graph = text_to_image(XL, 1024, CAT, steps=4, cfg=1.0, sampler_name="euler", scheduler="sgm_uniform")
@@ -189,6 +204,11 @@ TEMPLATES = (
     Template("sd1_masked", "Inpainting with any model", "Paint anew what a mask selects, with an ordinary model.", (SD1_MODEL,), masked()),
     Template("sd1_inpainting", "Inpainting", "Paint anew what a mask selects, with a model made for it.",
              (Model("sd-v1-5-inpainting.ckpt", "Stable Diffusion 1.5 inpainting"),), inpainting("sd-v1-5-inpainting.ckpt", CAT)),
+    Template("sd1_asymmetric_vae", "Inpainting with an asymmetric VAE", "Keeps what lies outside the mask sharp.",
+             (Model("sd-v1-5-inpainting.ckpt", "Stable Diffusion 1.5 inpainting"),
+              Model("asymmetric-autoencoder-kl-x-1-5.safetensors", "asymmetric VAE of SD 1", "vae")), kept_around()),
+    Template("sd1_consistency_decoder", "Consistency decoder", "Faces and letters come out clearer; decoding takes longer.",
+             (SD1_MODEL, Model("consistency-decoder.safetensors", "consistency decoder", "vae")), painted_pixels()),
     Template("sd2_text_to_image", "Stable Diffusion 2", "A picture of 768 pixels from a prompt.",
              (Model("v2-1_768-ema-pruned.safetensors", "Stable Diffusion 2.1"),),
              text_to_image("v2-1_768-ema-pruned.safetensors", 768, CAT)),

@@ -15,7 +15,8 @@ _ATTENTION = {
     **dict.fromkeys(("to_v", "value"), "v"),
     **dict.fromkeys(("to_out.0", "proj_attn"), "proj_out"),
 }
-_PLAIN = re.compile(r"(encoder|decoder)\.(conv_in|conv_out)\.(weight|bias)|(quant_conv|post_quant_conv)\.(weight|bias)")
+_PLAIN = re.compile(r"(encoder|decoder)\.(conv_in|conv_out)\.(weight|bias)|(quant_conv|post_quant_conv)\.(weight|bias)"
+                    r"|decoder\.condition_encoder\.layers\.\d+\.(weight|bias)")  # fmt: skip
 _BLOCK = re.compile(r"(encoder\.down|decoder\.up)_blocks\.(\d+)\.(resnets\.(\d+)|(?:down|up)samplers\.0)\.(\w+)\.(weight|bias)")
 _MID = re.compile(r"(encoder|decoder)\.mid_block\.(resnets|attentions)\.(\d+)\.([\w.]+)\.(weight|bias)")
 

@@ -45,7 +45,7 @@ class VaeHandle:
     """What travels on a VAE wire. Latents here are as the autoencoder makes them: no model's scale is applied."""
 
     loadable: Loadable
-    """Of a net with `encode(pixels, noise)` and `decode(latent)`, pixels in -1..1."""
+    """Of a net with `encode(pixels, noise)` and `decode(latent)` or `decode(latent, beside)`, pixels in -1..1."""
     sizes: PixelSizes
 
     @property
@@ -79,18 +79,26 @@ class VaeHandle:
         pool.lowered(self.loadable.key, "encodes in tiles")
         return self.encode_tiled(pixels, pool)
 
-    def decode(self, latent: Tensor, pool: Pool, check: Callable[[], None] | None = None) -> Tensor:
-        """Latent [B, channels, h, w] -> pixels [B, h * factor, w * factor, 3 or what the net gives] in 0..1, float32 on the CPU."""
+    def beside(self, latent: Tensor) -> Tensor | None:
+        """What the net needs besides this latent where nothing is given."""
+        return None
+
+    def decode(self, latent: Tensor, pool: Pool, check: Callable[[], None] | None = None, beside: Tensor | None = None) -> Tensor:
+        """Latent [B, channels, h, w] -> pixels [B, h * factor, w * factor, 3 or what the net gives] in 0..1, float32 on the CPU.
+
+        `beside` [B, C, h * factor, w * factor] is what some nets need besides the latent.
+        """
         self._check_latent(latent)
+        beside = self.beside(latent) if beside is None else beside
         height, width = latent.shape[2] * self.factor, latent.shape[3] * self.factor
         if self.working_bytes(height, width, self.loadable.dtype) > pool.room():
-            return self.decode_tiled(latent, pool)
+            return self.decode_tiled(latent, pool, beside=beside)
         try:
-            return _to_pixels(self._each(latent, None, pool, check, _decode))
+            return _to_pixels(self._each(latent, beside, pool, check, _decode))
         except _OUT_OF_MEMORY as error:
             _reraise_other(error)
         pool.lowered(self.loadable.key, "decodes in tiles")
-        return self.decode_tiled(latent, pool)
+        return self.decode_tiled(latent, pool, beside=beside)
 
     def encode_tiled(self, pixels: Tensor, pool: Pool, tile: int = _TILE, overlap: int = _OVERLAP, on_tile: OnTile | None = None) -> Tensor:
         """As `encode`, in tiles of `tile` pixels that overlap by `overlap` pixels and are blended."""
@@ -102,14 +110,19 @@ class VaeHandle:
 
         return tiled(run, x.shape[2] // f, x.shape[3] // f, tile // f, overlap // f, on_tile=on_tile)
 
-    def decode_tiled(self, latent: Tensor, pool: Pool, tile: int = _TILE, overlap: int = _OVERLAP, on_tile: OnTile | None = None) -> Tensor:
+    def decode_tiled(
+        self, latent: Tensor, pool: Pool, tile: int = _TILE, overlap: int = _OVERLAP, on_tile: OnTile | None = None,
+        beside: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """As `decode`, in tiles of `tile` pixels that overlap by `overlap` pixels and are blended."""
         self._check_latent(latent)
+        beside = self.beside(latent) if beside is None else beside
         f = self.factor
 
         def run(top: int, left: int, height: int, width: int) -> Tensor:
             part = latent[:, :, top : top + height, left : left + width]
-            return self._smallest(lambda: self._each(part, None, pool, None, _decode))
+            here = None if beside is None else beside[:, :, top * f : (top + height) * f, left * f : (left + width) * f]
+            return self._smallest(lambda: self._each(part, here, pool, None, _decode))
 
         return _to_pixels(tiled(run, latent.shape[2], latent.shape[3], tile // f, overlap // f, scale=f, on_tile=on_tile))
 
@@ -121,7 +134,10 @@ class VaeHandle:
             raise OutOfMemory("There is not enough memory for one tile of this image.", hint="Use a smaller tile size.") from error
 
     def _each(self, x: Tensor, noise: Tensor | None, pool: Pool, check: Callable[[], None] | None, run: Run) -> Tensor:
-        """`run` over a batch, as many at a time as memory allows; again in float32 where a 16-bit dtype overflowed."""
+        """`run` over a batch, as many at a time as memory allows; again in float32 where a 16-bit dtype overflowed.
+
+        `noise` is what the net is given besides x.
+        """
         dtype = self.loadable.dtype
         scale = 1 if run is _encode else self.factor
         working = self.working_bytes(x.shape[2] * scale, x.shape[3] * scale, dtype)
@@ -178,7 +194,7 @@ def _encode(net: Any, x: Tensor, noise: Tensor | None) -> Tensor:
 
 
 def _decode(net: Any, x: Tensor, noise: Tensor | None) -> Tensor:
-    pixels: Tensor = net.decode(x)
+    pixels: Tensor = net.decode(x) if noise is None else net.decode(x, noise)
     return pixels
 
 
@@ -229,17 +245,22 @@ def from_file(file: WeightFile, dtype: torch.dtype = torch.float32) -> VaeHandle
     mapped = MappedNames(file, parts)
     try:
         sizes = sizes_of(mapped)
-        _check(sizes, mapped)
+        check(functools.partial(AutoencoderKL, sizes), mapped)
     except KeyError as error:
-        text = f"{file.path.name} holds a VAE without the weight {error.args[0]}."
-        raise BadFile(text, hint="The file is incomplete: fetch it again.", file=file.path) from error
+        raise incomplete(file, error) from error
     return VaeHandle(Loadable(f"{identity(file)}#vae", functools.partial(AutoencoderKL, sizes), Views(mapped), dtype=dtype), sizes)
 
 
-def _check(sizes: KLSizes, header: WeightFile) -> None:
+def incomplete(file: WeightFile, error: KeyError) -> BadFile:
+    """A VAE that lacks the weight whose name the error carries."""
+    text = f"{file.path.name} holds a VAE without the weight {error.args[0]}."
+    return BadFile(text, hint="The file is incomplete: fetch it again.", file=file.path)
+
+
+def check(build: Callable[[], torch.nn.Module], header: WeightFile) -> None:
     """Every weight the net asks for is there in its shape. Raises KeyError for a missing one, BadFile for a wrong shape."""
     with torch.device("meta"):
-        net = AutoencoderKL(sizes)
+        net = build()
     for name, parameter in net.named_parameters():
         if header[name].shape != tuple(parameter.shape):
             raise BadFile(
