@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backend.base.errors import BadFile, BadInput
-from backend.storage.images import MOST_PIXELS, TooLarge, open_image
+from backend.storage.images import BROKEN, MOST_PIXELS, TooLarge, open_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -86,7 +86,7 @@ def _frames(path: Path, most_pixels: int) -> list[Image.Image]:
                 if len(found) == count:
                     break
             return found
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        except (Image.DecompressionBombError, *BROKEN) as error:
             raise BadFile(f"{path.name} is damaged: its pixels cannot be read.", hint="Save or copy the file again.", file=path) from error
 
 

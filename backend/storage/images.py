@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MOST_PIXELS = 100_000_000
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, LookupError, ArithmeticError, TypeError, struct.error)
+"""What Pillow raises for damaged content: its readers let through whatever their parsing meets (seen by changing files at random)."""
+_LONGEST = {"webp": 16383, "jpeg": 65500}
+"""Pixels a side can have in these formats."""
 _EXIF_MODEL = 0x0110
 _EXIF_MAKE = 0x010F
 
@@ -84,10 +89,13 @@ def exif_of(texts: Mapping[str, str]) -> Image.Exif:
 def read_texts(path: Path) -> dict[str, str]:
     """The texts a PNG, or a WebP written by `write_webp`, carries. Raises BadFile when it is no picture."""
     with open_image(path) as image:
-        if image.format == "WEBP":
-            values = [str(v) for tag, v in image.getexif().items() if tag <= _EXIF_MODEL and isinstance(v, str) and ":" in v]
-            return {v.split(":", 1)[0]: v.split(":", 1)[1] for v in values}
-        return {str(k): v for k, v in getattr(image, "text", {}).items()}
+        try:
+            if image.format == "WEBP":
+                values = [str(v) for tag, v in image.getexif().items() if tag <= _EXIF_MODEL and isinstance(v, str) and ":" in v]
+                return {v.split(":", 1)[0]: v.split(":", 1)[1] for v in values}
+            return {str(k): v for k, v in getattr(image, "text", {}).items()}  # PNG has texts behind the pixels too
+        except BROKEN as error:
+            raise _damaged(path.name) from error
 
 
 def open_image(path: Path, most_pixels: int = MOST_PIXELS) -> Image.Image:
@@ -99,7 +107,7 @@ def open_image(path: Path, most_pixels: int = MOST_PIXELS) -> Image.Image:
 
 
 def _open(source: Path | BinaryIO, name: str, most_pixels: int) -> Image.Image:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with warnings.catch_warnings():
@@ -109,7 +117,7 @@ def _open(source: Path | BinaryIO, name: str, most_pixels: int) -> Image.Image:
         limit = f"The limit is {most_pixels:,} pixels; use a smaller picture."
         counted = re.search(r"\((\d+) pixels\)", str(error))
         raise TooLarge(f"{name} has {f'{int(counted[1]):,}' if counted else 'too many'} pixels.", hint=limit) from error
-    except (UnidentifiedImageError, ValueError, OSError, SyntaxError) as error:
+    except BROKEN as error:
         raise BadFile(f"{name} is not a picture this program can read.", hint="Use PNG, JPEG, WebP, GIF, BMP or TIFF.") from error
     width, height = image.size
     if width * height > most_pixels:
@@ -134,6 +142,8 @@ def _lossy(source: Path | BinaryIO, name: str, format: str, quality: int) -> byt
     with _open(source, name, MOST_PIXELS) as image:
         decoded = _decode(image, name)
         flat = decoded.convert("RGB") if format == "jpeg" else decoded.convert("RGBA" if "A" in decoded.getbands() else "RGB")
+        if max(flat.size) > _LONGEST[format]:
+            flat.thumbnail((_LONGEST[format],) * 2)
         out = io.BytesIO()
         flat.save(out, format.upper(), quality=quality)
     return out.getvalue()
@@ -158,7 +168,7 @@ def channels(path: Path, channel: str) -> bytes:
 
 def with_alpha_of(original: Path, mask: bytes, name: str) -> tuple[Image.Image, dict[str, str]]:
     """The original's colours with the alpha of an uploaded picture, and the original's texts."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     texts = read_texts(original) if original.suffix.lower() == ".png" else {}
     with open_image(original) as image:
@@ -168,7 +178,7 @@ def with_alpha_of(original: Path, mask: bytes, name: str) -> tuple[Image.Image, 
             if drawn.size[0] * drawn.size[1] > MOST_PIXELS:
                 raise TooLarge(f"The mask {name} has too many pixels.", hint=f"The limit is {MOST_PIXELS:,}.")
             alpha = drawn.convert("RGBA").getchannel("A")
-    except (UnidentifiedImageError, Image.DecompressionBombError, ValueError, OSError, SyntaxError) as error:
+    except (Image.DecompressionBombError, *BROKEN) as error:
         raise BadInput(f"The mask {name} is not a picture.", hint="Upload a PNG with an alpha channel.") from error
     if alpha.size != base.size:
         alpha = alpha.resize(base.size)
@@ -179,9 +189,13 @@ def with_alpha_of(original: Path, mask: bytes, name: str) -> tuple[Image.Image, 
 def _decode(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
-    except (OSError, ValueError, SyntaxError) as error:
-        raise BadFile(f"{name} is damaged: its pixels cannot be read.", hint="Save or copy the file again.") from error
+    except BROKEN as error:
+        raise _damaged(name) from error
     return image
+
+
+def _damaged(name: str) -> BadFile:
+    return BadFile(f"{name} is damaged: its pixels cannot be read.", hint="Save or copy the file again.")
 
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 from backend.base.errors import BadFile, MissingFile
 from backend.weights.file import WeightFile, bad
 from backend.weights.folder import open_folder
 from backend.weights.gguf import GgufFile
-from backend.weights.pickle import PickleFile
+from backend.weights.pickle import PickleFile, is_zip
 from backend.weights.quant.stored import with_numbers
 from backend.weights.safetensors import SafetensorsFile
 
@@ -34,7 +33,7 @@ def open_weights(path: Path | str) -> WeightFile:
             return PickleFile(path)
         if _safetensors(head):
             return with_numbers(SafetensorsFile(path))
-        if zipfile.is_zipfile(path):
+        if is_zip(path):
             return PickleFile(path)
     except FileNotFoundError as error:
         hint = f"Put it into {path.parent}, or choose another file."

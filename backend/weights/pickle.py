@@ -28,6 +28,14 @@ MAX_PICKLE = 256 << 20
 MAX_DEPTH = 32
 
 
+def is_zip(path: Path | str) -> bool:
+    """Whether a file ends as zip archives do. The library raises for some that are damaged; those are archives too."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return True
+
+
 class PickleFile(WeightFile):
     """An opened PyTorch file, nested tables flattened with dots. A table under `state_dict` stands for the whole file.
 
@@ -38,7 +46,7 @@ class PickleFile(WeightFile):
         self.path = path
         self._file = MappedFile(path)
         try:
-            layout = _ZipLayout(self._file) if zipfile.is_zipfile(path) else _StreamLayout(self._file)
+            layout = _ZipLayout(self._file) if is_zip(path) else _StreamLayout(self._file)
             tree = layout.tree
         except BadPickle as error:
             raise bad(path, str(error), error.hint) from error
