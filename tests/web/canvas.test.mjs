@@ -207,3 +207,20 @@ test("aligning puts sides in line; distributing makes the gaps even", () => {
   assert.equal(gaps[0], gaps[1]);
   assert.equal(align("top", []).size, 0);
 });
+
+test("rarely needed widgets are folded away until asked for, or fed", () => {
+  const info = new Definitions({ N: { input: { required: { a: ["INT", {}], b: ["FLOAT", { advanced: true }], c: ["INT", { advanced: true }], d: ["INT", { hidden: true }] } }, output: ["INT"] } });
+  const document = new Document();
+  const id = addNode(document, ROOT, "N", info.get("N"));
+  const other = addNode(document, ROOT, "N", info.get("N"));
+  const face = () => faceOf(document, document.root, document.root.node(id), info);
+  const names = () => face().widgets.map(({ name }) => name);
+  assert.deepEqual(names(), ["a"]);
+  assert.deepEqual(face().more, { count: 2, open: false });
+  const folded = layoutOf(document.root.node(id), face(), measure, false);
+  assert.ok(folded.more.y >= folded.widgets[0].y + folded.widgets[0].height);
+  connect(document, ROOT, { node: other, slot: 0 }, { node: id, slot: { name: "c", type: "INT" } });
+  assert.deepEqual(names(), ["a", "c"], "what a link feeds is always shown");
+  document.edit("unfold", (tx) => tx.put(ROOT, "nodes", { ...document.root.node(id), showAdvanced: true }));
+  assert.deepEqual(names(), ["a", "b", "c"]);
+});

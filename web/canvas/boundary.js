@@ -29,8 +29,8 @@ export function boundaryShape(record, id) {
   return {
     id,
     node: { id, rank$: 0, type: "boundary", pos: [x, top], size: [width, height] },
-    face: { kind: "node", title: inputs ? "Inputs" : "Outputs", type: inputs ? "Inputs" : "Outputs", definition: null, inputs: inputs ? [] : shown, outputs: inputs ? shown : [], widgets: [] },
-    shape: { width, height, title: TITLE, collapsed: false, inputs: inputs ? [] : places, outputs: inputs ? places : [], widgets: [], media: null, smallest: [width, height] },
+    face: { kind: "node", title: inputs ? "Inputs" : "Outputs", type: inputs ? "Inputs" : "Outputs", definition: null, inputs: inputs ? [] : shown, outputs: inputs ? shown : [], widgets: [], more: null },
+    shape: { width, height, title: TITLE, collapsed: false, inputs: inputs ? [] : places, outputs: inputs ? places : [], widgets: [], more: null, media: null, smallest: [width, height] },
     bounds: [x, y, x + width, top + height],
   };
 }

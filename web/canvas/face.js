@@ -3,6 +3,7 @@
 import { defaultValue, hasControl, readControl, readWidgets, withValueAt, withWidget } from "../core/widgets.js";
 import { namesInFile } from "../format/unknown_node.js";
 import { isInstance, promotedInputs } from "../format/scope.js";
+import { t } from "../shell/i18n.js";
 import { INPUT_BOUNDARY } from "../core/records.js";
 import { faces } from "./doors.js";
 
@@ -38,6 +39,7 @@ import { faces } from "./doors.js";
  * @property {readonly FaceSlot[]} inputs  sockets beside those of widgets
  * @property {readonly FaceSlot[]} outputs
  * @property {readonly FaceWidget[]} widgets
+ * @property {{count: number, open: boolean} | null} more  widgets that are folded away until asked for
  */
 
 const NOTES = new Set(["Note", "MarkdownNote"]);
@@ -55,8 +57,11 @@ export function faceOf(document, view, node, definitions) {
   /** @type {FaceKind} */
   const kind = instance ? "subgraph" : NOTES.has(node.type) ? "note" : node.type === "Reroute" ? "reroute" : node.type === "PrimitiveNode" ? "primitive" : definition ? "node" : "ghost";
   const type = instance ? String(document.graph(node.type).record.name ?? "Subgraph") : definition?.title ?? (node.type === "PrimitiveNode" ? "Primitive" : node.type === "MarkdownNote" ? "Note" : node.type);
-  const widgets = widgetsOf(kind, document, view, node, definition, definitions);
-  const shown = new Set(widgets.map((widget) => widget.name));
+  const all = widgetsOf(kind, document, view, node, definition, definitions);
+  const rare = kind === "node" ? all.filter((widget) => widget.input.options.advanced === true && !widget.fed) : [];
+  const open = node.showAdvanced === true;
+  const widgets = (rare.length && !open ? all.filter((widget) => !rare.includes(widget)) : all).filter((widget) => widget.input.options.hidden !== true || widget.fed);
+  const shown = new Set(all.map((widget) => widget.name));
   /** @type {Face} */
   let face = {
     kind,
@@ -73,9 +78,15 @@ export function faceOf(document, view, node, definitions) {
       return { index, name: slot.name, label: slot.label || slot.name || String(slot.type), type: slot.type, tooltip: output?.tooltip ?? null, optional: false, list: output?.isList ?? false };
     }),
     widgets,
+    more: rare.length ? { count: rare.length, open } : null,
   };
   for (const change of faces) face = change(document, view, node, face);
   return face;
+}
+
+/** What the switch for rarely needed widgets says. @param {Face} face */
+export function moreWords({ more }) {
+  return more?.open ? t("Fewer settings") : t("More settings ({n})", { n: more?.count ?? 0 });
 }
 
 /** @param {InputDefinition | undefined} input */

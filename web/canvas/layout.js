@@ -17,6 +17,7 @@
  * @property {readonly Socket[]} inputs  by place among the inputs of the face
  * @property {readonly Socket[]} outputs
  * @property {readonly Row[]} widgets
+ * @property {Row | null} more  the switch that unfolds widgets
  * @property {Row | null} media  room for pictures
  * @property {readonly [number, number]} smallest  the body needs this much
  */
@@ -42,7 +43,7 @@ export function layoutOf(node, face, measure, media) {
   const rows = Math.max(face.inputs.length, face.outputs.length);
   const sizes = face.widgets.map(measure);
   const top = rows ? EDGE + rows * SLOT : EDGE;
-  const needed = top + sizes.reduce((sum, { height }) => sum + height + GAP, 0) + EDGE;
+  const needed = top + sizes.reduce((sum, { height }) => sum + height + GAP, 0) + (face.more ? LINE : 0) + EDGE;
   const least = needed + (media ? MEDIA : 0);
   if (node.flags?.collapsed === true) return collapsedShape(face, Math.min(width, 60 + 7.5 * face.title.length));
   const height = Math.max(least, node.size[1]);
@@ -54,6 +55,8 @@ export function layoutOf(node, face, measure, media) {
     y += row.height + GAP;
     return row;
   });
+  const more = face.more ? { y, height: LINE } : null;
+  if (more) y += LINE;
   return {
     width,
     height,
@@ -62,6 +65,7 @@ export function layoutOf(node, face, measure, media) {
     inputs: face.inputs.map(({ index }, i) => ({ index, x: 0, y: EDGE + SLOT * (i + 0.5) })),
     outputs: face.outputs.map(({ index }, i) => ({ index, x: width, y: EDGE + SLOT * (i + 0.5) })),
     widgets,
+    more,
     media: media ? { y, height: Math.max(MEDIA - EDGE, height - y - EDGE) } : null,
     smallest: [NARROWEST, least],
   };
@@ -71,7 +75,7 @@ export function layoutOf(node, face, measure, media) {
 function collapsedShape(face, width) {
   const y = -TITLE / 2;
   return {
-    width: Math.max(80, width), height: 0, title: TITLE, collapsed: true, widgets: [], media: null, smallest: [80, 0],
+    width: Math.max(80, width), height: 0, title: TITLE, collapsed: true, widgets: [], more: null, media: null, smallest: [80, 0],
     inputs: face.inputs.map(({ index }) => ({ index, x: 0, y })),
     outputs: face.outputs.map(({ index }) => ({ index, x: Math.max(80, width), y })),
   };
@@ -80,7 +84,7 @@ function collapsedShape(face, width) {
 /** A dot with two ends. @param {Face} face @returns {Shape} */
 function rerouteShape(face) {
   return {
-    width: 75, height: 26, title: 0, collapsed: false, widgets: [], media: null, smallest: [75, 26],
+    width: 75, height: 26, title: 0, collapsed: false, widgets: [], more: null, media: null, smallest: [75, 26],
     inputs: face.inputs.map(({ index }) => ({ index, x: 0, y: 13 })),
     outputs: face.outputs.map(({ index }) => ({ index, x: 75, y: 13 })),
   };

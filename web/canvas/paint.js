@@ -2,6 +2,7 @@
 
 import { colourOf, tone } from "./colours.js";
 import { LINE, TITLE } from "./layout.js";
+import { moreWords } from "./face.js";
 import { kind, kindOf } from "../widgets/registry.js";
 import { BYPASSED, MUTED } from "../core/records.js";
 
@@ -269,6 +270,10 @@ export function paintNode(ctx, scale, item, look) {
     for (const row of shape.widgets) words ? ctx.roundRect(x + 10, y + row.y, width - 20, row.height, 5) : ctx.rect(x + 10, y + row.y, width - 20, row.height);
     ctx.fill();
     if (words) shape.widgets.forEach((row, i) => paintWidget(ctx, [x + 10, y + row.y, width - 20, row.height], face.widgets[i], theme));
+    if (shape.more && words) {
+      ctx.fillStyle = theme.soft;
+      ctx.fillText(moreWords(face), x + 18, y + shape.more.y + shape.more.height / 2);
+    }
     if (shape.media) paintPicture(ctx, [x + 6, y + shape.media.y, width - 12, shape.media.height], look.picture(id), theme);
   }
   for (const side of /** @type {const} */ (["inputs", "outputs"])) {

@@ -471,6 +471,15 @@ export class Stage {
     if (write) graph.edit(`Change what happens to ${name} after a run`, (tx) => tx.put(this.scene.graph, "nodes", write(graph.graph(this.scene.graph).node(id), value)));
   }
 
+  /** Show or hide what a node needs rarely. @param {Id} id @param {boolean} open */
+  unfold(id, open) {
+    this.session.document.edit(open ? "More settings" : "Fewer settings", (tx) => {
+      const { showAdvanced: _old, ...node } = this.scene.view.node(id);
+      tx.put(this.scene.graph, "nodes", open ? { ...node, showAdvanced: true } : node);
+    });
+    this.views.get(id)?.element.querySelector(/** @type {"button"} */ ("button.more-widgets"))?.focus({ preventScroll: true });
+  }
+
   // ---- being heard
 
   /** Tell those who do not see. @param {string} words */

@@ -3,6 +3,7 @@
 import { BYPASSED, MUTED } from "../core/records.js";
 import { kind, kindOf } from "../widgets/registry.js";
 import { colourOf, tone } from "./colours.js";
+import { moreWords } from "./face.js";
 import { make, uniqueId } from "./dom.js";
 import { MediaView } from "./media.js";
 import { socketsOf } from "./scene.js";
@@ -85,7 +86,7 @@ export class NodeView {
     const signature = JSON.stringify([
       shape.collapsed, this.stage.theme.dark, face.inputs.map(({ label, type, optional }) => [label, type, optional]), face.outputs.map(({ label, type, list }) => [label, type, list]),
       face.widgets.map(({ name, label, input, control, fixed }) => [name, label, kindOf(input), control !== null, fixed]),
-    ]) + (face.definition ? face.definition.type : "");
+    ]) + (face.definition ? face.definition.type : "") + (face.more ? `${face.more.count} ${face.more.open}` : "");
     if (signature !== this.#signature) this.#rebuild(signature);
     for (const [i, widget] of face.widgets.entries()) {
       const mounted = this.#widgets.get(widget.name);
@@ -99,6 +100,8 @@ export class NodeView {
       mounted.dot?.classList.toggle("on", widget.socket >= 0);
       if (was[0] !== widget.value || was[1] !== widget.fed || was[2] !== widget.control) mounted.widget.update(widget.value, context);
     }
+    const more = /** @type {HTMLElement | null} */ (this.body.querySelector(".more-widgets"));
+    if (more && shape.more) more.style.top = `${shape.title + shape.more.y}px`;
     this.#placeMedia();
   }
 
@@ -141,6 +144,11 @@ export class NodeView {
       }
       this.#widgets.set(widget.name, { host, widget: mounted, context, dot });
       mounted.update(widget.value, context);
+    }
+    if (face.more) {
+      const button = make("button", "more-widgets", moreWords(face), { type: "button", "aria-expanded": String(face.more.open) });
+      button.addEventListener("click", () => this.stage.unfold(this.item.id, !this.item.face.more?.open));
+      this.body.append(button);
     }
   }
 

@@ -41,6 +41,7 @@
  * @property {Readonly<Record<string, unknown>>} [widgets_values_named]
  * @property {string} [color]
  * @property {string} [bgcolor]
+ * @property {boolean} [showAdvanced]  its rarely needed widgets are unfolded
  */
 /**
  * A link from output `fromSlot` of node `from` to input `toSlot` of node `to`. In a subgraph, -10 and -20 are its own inputs and outputs.
