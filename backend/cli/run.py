@@ -19,7 +19,7 @@ from backend.workflow import metadata
 from backend.workflow.document import Workflow
 from backend.workflow.metadata import Embedded
 from backend.workflow.to_prompt import to_prompt
-from clients.python.emulsion_client import Client, ClientError, Image, Job, JobCancelled, JobFailed, Unreachable
+from clients.python.emulsion_client import Client, ClientError, Image, Job, JobCancelled, JobFailed, Refused, Unreachable
 
 DONE, FAILED, USAGE, UNREACHABLE, CANCELLED = 0, 1, 2, 3, 130
 
@@ -90,7 +90,7 @@ def _private(flags: Sequence[str], output: Path | None, stack: ExitStack) -> Ser
 
 def _run(client: Client, found: Embedded, options: argparse.Namespace) -> int:
     info = client.object_info() if options.assignments or found.prompt is None else {}
-    graph = assign(_graph(found, info), options.assignments, info)
+    graph = assign(_placed(client, _graph(found, info), found.workflow), options.assignments, info)
     drawn = found.workflow if not options.assignments else None  # what is embedded in the pictures must be what was run
     job = client.submit(graph, extra_data=None if drawn is None else {"extra_pnginfo": {"workflow": drawn}})
     try:
@@ -116,6 +116,20 @@ def _graph(found: Embedded, info: Mapping[str, Any]) -> Graph:
     for note in made.notes:
         print(note, file=sys.stderr)
     return made.prompt
+
+
+def _placed(client: Client, graph: Graph, workflow: Mapping[str, Any] | None) -> Graph:
+    """The graph with the names that its model files have on the server; one that cannot say gets it as it is."""
+    try:
+        here = client.address.json("POST", "/workflow/models", {"prompt": graph, "workflow": workflow})
+    except Refused as error:
+        if error.status not in (404, 405):
+            raise
+        return graph
+    for model in here["models"]:
+        print(model["note"], file=sys.stderr)
+    placed: Graph = here["prompt"]
+    return placed
 
 
 def _follow(job: Job, bar: ProgressBar, options: argparse.Namespace) -> list[Image]:

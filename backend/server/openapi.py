@@ -49,6 +49,7 @@ _BODIES: dict[tuple[str, str], Json] = {
     ("post", "/settings/{id}"): {},
     ("post", "/users"): _object(("username",), username=_TEXT),
     ("post", "/downloads"): _object(("url", "kind", "name"), url=_TEXT, kind=_TEXT, name=_TEXT, sha256=_TEXT),
+    ("post", "/workflow/models"): _object(("prompt",), prompt=_GRAPH, workflow={"type": "object"}),
     ("patch", "/internal/logs/subscribe"): _object(("clientId", "enabled"), clientId=_TEXT, enabled={"type": "boolean"}),
 }
 _UPLOAD = _object(

@@ -27,6 +27,7 @@ from backend.server.metrics import Requests
 from backend.server.recent import Submissions
 from backend.server.security import IDENTITY
 from backend.storage.audit import Audit
+from backend.storage.digests import Digests
 from backend.storage.history import History
 from backend.storage.queue import Queue
 from backend.storage.settings import SettingsStore, UserStore
@@ -62,11 +63,13 @@ class State:
     downloads: Downloads = field(init=False)
     requests: Requests = field(default_factory=Requests)
     forward: tuple[float, str] = (-1e9, "")
+    digests: Digests = field(init=False)
     _fits: Prompt | None = None
     _folders: dict[str, Folders] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.downloads = Downloads(self.folders, self.settings.download_hosts, self.logs.write)
+        self.digests = Digests(self.folders.user / "digests.json")
 
     def identity(self, request: web.Request) -> Identity:
         """Who is asking, as the guard found out."""

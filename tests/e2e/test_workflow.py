@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -103,3 +104,24 @@ def test_the_command_line_converts(server: Running, tmp_path: Path) -> None:
     done = command("convert", str(tmp_path / "nothing.json"), "-")
     assert done.returncode == 2
     assert "There is no file" in done.stderr
+
+
+def test_models_are_found_under_other_names(server: Running, tmp_path: Path) -> None:
+    offered = ask(f"{server.url}/models/checkpoints").json()
+    here = next(name for name in offered if name.endswith(".safetensors"))
+    load: dict[str, Any] = {"id": 9, "type": "CheckpointLoaderSimple", "mode": 0, "inputs": [], "outputs": []}
+    drawn = {**WORKFLOW, "nodes": [*WORKFLOW["nodes"], {**load, "widgets_values": [f"other\\{here}"]}]}
+    found = convert(server, drawn).json()
+    assert found["prompt"]["9"]["inputs"]["ckpt_name"] == here and found["models"][0]["how"] == "name" and found["notes"]
+    assert here in ask(f"{server.url}/prompt", {"prompt": drawn}).json()["notes"][0]
+    digest = hashlib.sha256((ROOT / "models" / "checkpoints" / here).read_bytes()).hexdigest()
+    renamed = {"name": "renamed.safetensors", "hash": digest, "hash_type": "SHA256"}
+    graph = {"1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "renamed.safetensors"}}}
+    told = {"prompt": graph, "workflow": {"nodes": [{"properties": {"models": [renamed]}}]}}
+    answer = ask(f"{server.url}/workflow/models", told).json()
+    assert answer["models"][0]["how"] == "hash" and answer["prompt"]["1"]["inputs"]["ckpt_name"] == here
+    assert ask(f"{server.url}/workflow/models", {"workflow": {}}).status == 400
+    prompt = tmp_path / "prompt.json"
+    prompt.write_text(json.dumps({**PROMPT, "9": {**graph["1"], "inputs": {"ckpt_name": "lost.safetensors"}}}), encoding="utf-8")
+    done = command("run", str(prompt), "--server", server.url, "-o", str(tmp_path), "-q")
+    assert done.returncode == 0 and "There is no file lost.safetensors" in done.stderr

@@ -51,10 +51,11 @@ async def submit(request: web.Request) -> web.Response:
     targets = body.get("partial_execution_targets")
     if targets is not None and not (isinstance(targets, list) and all(isinstance(t, str) for t in targets)):
         raise BadInput("'partial_execution_targets' must be an array of node ids.", hint="Leave it out to run every output.")
-    graph = body["prompt"]
+    graph, notes = body["prompt"], list[str]()
     if is_editor_form(graph):
         extra.setdefault("extra_pnginfo", {"workflow": graph})
-        graph = (await unfolded(state, graph)).prompt
+        made, chosen = await unfolded(state, graph)
+        graph, notes = made.prompt, [*made.notes, *(model.note for model in chosen)]
     try:
         parsed = state.submissions.prompt(graph)
     except InvalidPrompt as problem:
@@ -83,7 +84,8 @@ async def submit(request: web.Request) -> web.Response:
     except Duplicate as problem:
         return problem_reply(_named(problem), 409)
     errors = "{}" if not checked.node_errors else dump(checked.node_errors)
-    return json_text(f'{{"prompt_id":{json.dumps(id)},"number":{json.dumps(number)},"node_errors":{errors}}}')
+    more = f',"notes":{dump(notes)}' if notes else ""
+    return json_text(f'{{"prompt_id":{json.dumps(id)},"number":{json.dumps(number)},"node_errors":{errors}{more}}}')
 
 
 def _number(state: State, body: dict[str, Any]) -> int | float:

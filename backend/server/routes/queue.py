@@ -219,7 +219,7 @@ async def _edit_graph(request: web.Request, id: str, graph: Any) -> web.Response
     extra = json.loads(_waiting(request, id).extra)
     if is_editor_form(graph):
         extra["extra_pnginfo"] = {**(extra.get("extra_pnginfo") or {}), "workflow": graph}
-        graph = (await unfolded(state, graph)).prompt
+        graph = (await unfolded(state, graph))[0].prompt
     try:
         parsed = Prompt.parse(graph)
     except InvalidPrompt as problem:
