@@ -137,13 +137,14 @@ class Worker:
         from backend.memory.device import probe
         from backend.memory.finite import Finite
         from backend.memory.pool import Pool
+        from backend.memory.tune import tune
         from backend.packs import routes
         from backend.packs.complete import complete
 
-        if self.settings.deterministic:
-            torch.use_deterministic_algorithms(True, warn_only=True)
+        for sentence in tune(self.settings):
+            logging.warning(sentence)
         self.device = probe(self.settings)
-        self.pool = Pool(self.device.device, self.device.budget(self.settings))
+        self.pool = Pool(self.device.device, self.device.budget(self.settings), self.device.spare, self.settings.smart_memory)
         services.pool, services.device = self.pool, self.device
         packs = load_packs(self.folders, self.settings)
         self.registry = complete(packs.types)
@@ -186,9 +187,16 @@ class Worker:
         self.pipe.outbox.event(self._job, event)
 
     def work(self) -> None:
-        """Run jobs as they come; never returns (the control thread ends the process)."""
+        """Run jobs as they come, and give the device back when none come for a while; never returns (the pipe's end ends the process)."""
+        patience: float | None = None
         while True:
-            message, payload = self.pipe.tasks.get()
+            try:
+                message, payload = self.pipe.tasks.get(timeout=patience)
+            except queue.Empty:
+                patience = None
+                self._unload(f"there was no job for {self.settings.idle_unload:g} minutes")
+                continue
+            patience = self.settings.idle_unload * 60 or None
             if message["op"] == "run":
                 self._run(message["job"], payload)
             elif message["op"] == "free":
@@ -236,12 +244,12 @@ class Worker:
         if unload_models:
             self._unload()
 
-    def _unload(self) -> None:
+    def _unload(self, why: str = "memory was to be freed") -> None:
         import gc
 
         import torch
 
-        self.pool.free()
+        self.pool.free(why)
         gc.collect()
         if self.device.device.type == "cuda":
             torch.cuda.empty_cache()

@@ -52,12 +52,12 @@ class Settings:
     # device and precision
     cuda_device: str | None = None
     default_device: int | None = None
-    directml: int | None = None
     cuda_malloc: bool | None = None
     memory: MemoryMode = "auto"
     reserve_vram: int | None = None
     vram_budget: int | None = None
-    async_offload: bool = False
+    ram_budget: int | None = None
+    idle_unload: float = 30.0  # minutes; 0 for never
     smart_memory: bool = True
     mmap: bool = True
     deterministic: bool = False
@@ -77,7 +77,6 @@ class Settings:
     preview_method: str = "auto"
     preview_size: int = 512
     metadata: Metadata = "full"
-    workers: int = 1
     hang_timeout: float = 120.0
     cancel_grace: float = 5.0
     history_entries: int = 10_000
@@ -170,7 +169,6 @@ def _device(p: _Parser) -> None:
     g = p.add_argument_group("device and precision")
     g.add_argument("--cuda-device")
     g.add_argument("--default-device", type=int)
-    g.add_argument("--directml", type=int, nargs="?", const=-1)
     _choice(g, "cuda_malloc", {"--cuda-malloc": True, "--disable-cuda-malloc": False})
     modes = {
         "--gpu-only": "gpu-only",
@@ -181,23 +179,28 @@ def _device(p: _Parser) -> None:
         "--cpu": "cpu",
     }
     _choice(g, "memory", modes)
-    g.add_argument("--reserve-vram", type=_gib, metavar="GB")
-    g.add_argument("--vram-budget", type=_gib, metavar="GB", help="never plan to use more device memory than this")
-    _flag(g, "--async-offload", "async_offload")
-    _flag(g, "--disable-smart-memory", "smart_memory", False)
-    _flag(g, "--disable-mmap", "mmap", False)
+    g.add_argument("--reserve-vram", type=_gib, metavar="GB", help="leave this much device memory to others")
+    g.add_argument("--vram-budget", type=_gib, metavar="GB", help="models may fill this much device memory, whatever is free")
+    g.add_argument("--ram-budget", type=_gib, metavar="GB", help="with --cpu: models may fill this much memory")
+    g.add_argument("--idle-unload", type=float, metavar="MINUTES", help="give the device back after so long without a job (30); 0: never")
+    _flag(g, "--disable-smart-memory", "smart_memory", False, help="keep no model on the device after its use")
+    _flag(g, "--disable-mmap", "mmap", False, help="read weights rather than map their files, as some network drives need")
     _flag(g, "--deterministic", "deterministic")
-    g.add_argument("--fast", nargs="*", metavar="OPTION")
+    g.add_argument(
+        "--fast", nargs="*", metavar="OPTION", help="less exact and faster: fp16_accumulation, autotune; both when none is named"
+    )
     _choice(g, "force_dtype", {"--force-fp32": "fp32", "--force-fp16": "fp16"})
     unet = ("fp32", "fp64", "bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e8m0fnu")
     _choice(g, "unet_dtype", {f"--{d}-unet": d for d in unet})
     _choice(g, "vae_dtype", {f"--{d}-vae": d for d in ("fp16", "fp32", "bf16")})
-    _flag(g, "--cpu-vae", "vae_on_cpu")
+    _flag(g, "--cpu-vae", "vae_on_cpu", help="accepted; where memory is short the autoencoder works in tiles")
     _choice(g, "text_encoder_dtype", {f"--{d}-text-enc": d for d in ("fp8_e4m3fn", "fp8_e5m2", "fp16", "fp32", "bf16")})
     kinds = {f"--use-{a}-cross-attention": a for a in ("split", "quad", "pytorch")} | {f"--use-{a}-attention": a for a in ("sage", "flash")}
     _choice(g, "attention", kinds)
     _choice(g, "upcast_attention", {"--force-upcast-attention": True, "--dont-upcast-attention": False})
-    _flag(g, "--disable-xformers", "xformers", False)
+    _flag(g, "--disable-xformers", "xformers", False, help="accepted; not used here")
+    g.add_argument("--directml", dest="accepted", type=int, nargs="?", const=-1, help="accepted; not used here")
+    _flag(g, "--async-offload", "accepted", help="accepted; weights always travel beside the computing")
     for flag in ("--force-channels-last", "--supports-fp8-compute", "--force-non-blocking", "--mmap-torch-files"):
         _flag(g, flag, "accepted", help="accepted; decided by measurement here")
     g.add_argument("--oneapi-device-selector", dest="accepted", help="accepted; not used here")
@@ -216,7 +219,6 @@ def _runs(p: _Parser) -> None:
     kinds = ("full", "minimal", "none")
     g.add_argument("--metadata", choices=kinds, help="what saved files carry: prompt and workflow, the prompt alone, or nothing")
     _flag(g, "--disable-metadata", "metadata", "none", help="the same as --metadata none")
-    g.add_argument("--workers", type=int, help="worker processes, one per device")
     g.add_argument("--hang-timeout", type=float, metavar="SECONDS", help="a worker that is silent for longer is restarted")
     g.add_argument("--cancel-grace", type=float, metavar="SECONDS", help="a cancelled run that goes on for longer is killed")
     g.add_argument("--history-entries", type=int, metavar="N", help="finished jobs to keep (10000)")

@@ -50,14 +50,26 @@ class DeviceFacts:
         return torch.float16 if torch.float16 in self.half else torch.bfloat16 if torch.bfloat16 in self.half else torch.float32
 
     def budget(self, settings: Settings | None = None) -> int:
-        """Bytes the pool may fill, leaving some for activations of others and the system."""
-        if settings is not None and settings.vram_budget is not None:
-            return settings.vram_budget
-        if settings is not None and settings.memory == "none":
+        """Bytes the pool may fill: what the flags say, else the device's memory less what others and activations need.
+
+        --gpu-only and --highvram leave little to others, --lowvram fills half, --novram keeps nothing: every weight is brought at each use.
+        """
+        settings = settings or Settings()
+        given = settings.ram_budget if self.device.type == "cpu" and settings.ram_budget is not None else settings.vram_budget
+        if given is not None:
+            return given
+        if settings.memory == "none":
             return 0
-        reserve = settings.reserve_vram if settings is not None and settings.reserve_vram is not None else max(GIB // 2, self.total // 10)
-        room = max(0, self.total - reserve)
-        return room // 2 if settings is not None and settings.memory == "low" else room
+        usual = GIB // 4 if settings.memory in ("gpu-only", "high") else max(GIB // 2, self.total // 10)
+        room = max(0, self.total - (usual if settings.reserve_vram is None else settings.reserve_vram))
+        return room // 2 if settings.memory == "low" else room
+
+    def spare(self) -> int | None:
+        """Bytes that could be had now, with what other programs hold; None where that cannot be asked."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            return int(free + torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device))
+        return memory_available() if self.device.type == "cpu" else None
 
     def sentence(self, settings: Settings | None = None) -> str:
         """One line for logs and doctor: the device, and the number types that it and the flags lead to."""
@@ -104,6 +116,15 @@ def memory_total(meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys
     except OSError:
         pass  # no container limit here
     return min(found)
+
+
+def memory_available(meminfo: Path = Path("/proc/meminfo")) -> int | None:
+    """Bytes of main memory that programs can have without anything being pushed out to disk; None where that cannot be read."""
+    try:
+        line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    return int(line.split()[1]) * 1024
 
 
 def _flag(part: PartOfModel, settings: Settings | None) -> torch.dtype | None:

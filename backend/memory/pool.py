@@ -100,15 +100,21 @@ class _Live:
 
 
 class Pool:
-    """Keeps nets on one device within `budget` bytes (None: no limit).
+    """Keeps nets on one device within `budget` bytes (None: no limit), and within what `spare()` says others have left of its memory.
 
     `upcoming()` names the nets that the rest of the graph will use, the next first, as far as it is known: it decides who goes and what is
     read ahead. `on_move` hears of each move.
     """
 
-    def __init__(self, device: torch.device | str = "cpu", budget: int | None = None) -> None:
+    def __init__(
+        self,
+        device: torch.device | str = "cpu",
+        budget: int | None = None,
+        spare: Callable[[], int | None] = lambda: None,
+        keeps: bool = True,
+    ) -> None:
         self.device = torch.device(device)
-        self.budget = budget
+        self.budget, self.spare, self.keeps = budget, spare, keeps
         self._live: dict[str, _Live] = {}
         self._clock = 0
         self._lock = threading.RLock()
@@ -148,6 +154,8 @@ class Pool:
                     self._rest(live, key)
                     if key != loadable.key:
                         self._live.pop(key, None)
+                    elif self._unwanted(key):
+                        self._drop(key, "models are not kept after their use")
 
     def _rest(self, live: _Live, key: str) -> None:
         """Nobody uses this net at present: nothing is brought ahead any more, and what was brought is told."""
@@ -158,6 +166,10 @@ class Pool:
         if traffic.nbytes:
             why = f"{traffic.hidden:.0%} of the {traffic.busy:.1f} s this took was hidden behind computing"
             self._note(Move(time.time(), key, "streamed", why, traffic.nbytes, traffic.waited))
+
+    def _unwanted(self, key: str) -> bool:
+        """Whether a net that nobody uses any more should go at once."""
+        return not self.keeps and all(one.key != key for one in self.upcoming())
 
     def room(self) -> int:
         """Bytes that could be used beside what is leased now."""
@@ -194,8 +206,15 @@ class Pool:
         self._note(Move(time.time(), key, how, "as memory ran out"))
 
     def _limit(self) -> int:
-        budget = self.budget if self.budget is not None else 1 << 62
-        return min(budget, self._tier) if self._tier else budget
+        """Bytes that nets and activations may fill now."""
+        limits = [1 << 62 if self.budget is None else self.budget]
+        spare = self.spare()
+        if spare is not None:
+            here = sum(slot.nbytes for live in self._live.values() for slot in live.residents() if slot.is_here)
+            limits.append(here + max(0, spare - _CUSHION))
+        if self._tier:
+            limits.append(self._tier)
+        return min(limits)
 
     def _drop(self, key: str, why: str) -> None:
         self._note(Move(time.time(), key, "dropped", why, self._live.pop(key).nbytes()))
@@ -375,6 +394,7 @@ def _prefetch(source: Views) -> None:
         source.file.prefetch(name)
 
 
+_CUSHION = 256 << 20  # bytes of what is free now that are left alone
 _REMEMBERED = 200  # moves that /memory tells
 _TIGHTER = 2  # after memory ran out, nets may fill one part in so many of what they filled
 _AHEAD = 8  # parameters read from disk while the current one is converted

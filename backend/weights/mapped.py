@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import math
 import mmap
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 _PAGE = mmap.PAGESIZE
+
+
+@dataclass(slots=True)
+class Reading:
+    """How tensors are read; set once, by the process's composition root."""
+
+    mapped: bool = True
+    """As views on the mapping. Else they are read into memory when asked for, which some network drives are faster and safer with."""
+
+
+READING = Reading()
 
 
 class MappedFile:
@@ -19,17 +31,32 @@ class MappedFile:
         with path.open("rb") as f:
             # Private and writable, because torch has no read-only tensors; nobody writes.
             self.map = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)
-        self.size = len(self.map)
+        self.path, self.size = path, len(self.map)
 
     def view(self, start: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """The tensor whose bytes begin at `start`; a view, except where its bytes are not aligned for its dtype."""
+        """The tensor whose bytes begin at `start`; a view, except where its bytes are not aligned for its dtype or files are not mapped.
+        Raises OSError."""
         count = math.prod(shape)
         if count == 0:
             return torch.empty(shape, dtype=dtype)
+        if not READING.mapped:
+            return self._read(start, count * dtype.itemsize).view(dtype).reshape(shape)
         raw = torch.frombuffer(self.map, dtype=torch.uint8, count=count * dtype.itemsize, offset=start)
         if start % dtype.itemsize:
             raw = raw.clone()
         return raw.view(dtype).reshape(shape)
+
+    def _read(self, start: int, nbytes: int) -> Tensor:
+        buffer = bytearray(nbytes)
+        with self.path.open("rb", buffering=0) as f:
+            f.seek(start)
+            at = memoryview(buffer)
+            while at:
+                got = f.readinto(at)
+                if not got:
+                    raise OSError(f"{self.path.name} has become shorter while it was read")
+                at = at[got:]
+        return torch.frombuffer(buffer, dtype=torch.uint8)
 
     def prefetch(self, start: int, nbytes: int) -> None:
         self._advise("MADV_WILLNEED", start // _PAGE * _PAGE, start + nbytes)

@@ -106,6 +106,11 @@ class Compact:
         self._make, self.nbytes, self.dtype, self.pack = make, nbytes, dtype, pack
         self._packed: Packed | None = None
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the bits are on the device already."""
+        return self._packed is not None
+
     def fetch(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         if self._packed is None:
             self._packed = self._make()

@@ -19,7 +19,8 @@ FLAGS = """--listen|--listen 1.2.3.4|--listen 1.2.3.4,::1|--port 9000|--tls-keyf
 --cache-lru 7|--cache-none|--use-split-cross-attention|--use-quad-cross-attention|--use-pytorch-cross-attention
 --use-sage-attention|--use-flash-attention|--disable-xformers|--gpu-only|--highvram|--normalvram|--lowvram|--novram
 --cpu|--reserve-vram 1.5|--async-offload|--disable-smart-memory|--deterministic|--fast|--fast fp16_accumulation x
---disable-mmap|--dont-print-server|--quick-test-for-ci|--windows-standalone-build|--disable-metadata|--metadata minimal
+--ram-budget 4|--idle-unload 5|--disable-mmap
+--dont-print-server|--quick-test-for-ci|--windows-standalone-build|--disable-metadata|--metadata minimal
 --disable-all-custom-nodes|--whitelist-custom-nodes a b|--disable-api-nodes|--multi-user|--verbose|--verbose WARNING
 --log-stdout|--front-end-version x@latest|--front-end-root d|--enable-compress-response-body
 --default-hashing-function md5|--database-url sqlite:///x|--directml|--directml 1|--vram-budget 8|--cache-ram 4
@@ -30,7 +31,7 @@ FLAGS = """--listen|--listen 1.2.3.4|--listen 1.2.3.4,::1|--port 9000|--tls-keyf
 def test_every_flag_parses_and_says_something(line: str) -> None:
     made = parse(line.split())
     plain = dataclasses.replace(made, argv=())
-    accepted_only = {"--force-channels-last"}
+    accepted_only = {"--force-channels-last", "--async-offload", "--directml", "--directml 1"}
     defaults = {"--disable-auto-launch", "--preview-method auto", "--cache-classic"}
     assert (plain == Settings()) == (line in accepted_only | defaults)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from backend.base.config import Settings
-from backend.memory.device import GIB, DeviceFacts, cpu_computes_bf16, memory_total, probe
+from backend.memory.device import GIB, DeviceFacts, cpu_computes_bf16, memory_available, memory_total, probe
 
 CPU = DeviceFacts(torch.device("cpu"), "old", 16 * GIB, ())
 NEW = DeviceFacts(torch.device("cpu"), "new", 16 * GIB, (torch.bfloat16,))
@@ -42,7 +42,9 @@ def test_budget() -> None:
     assert GPU.budget(Settings(vram_budget=5)) == 5
     assert GPU.budget(Settings(memory="none")) == 0
     assert GPU.budget(Settings(reserve_vram=4 * GIB)) == 20 * GIB
-    assert 20 * GIB < GPU.budget(Settings()) < 24 * GIB
+    assert 20 * GIB < GPU.budget(Settings()) < GPU.budget(Settings(memory="high")) < 24 * GIB
+    assert GPU.budget(Settings(memory="low")) == GPU.budget(Settings()) // 2
+    assert (NEW.budget(Settings(ram_budget=3)), GPU.budget(Settings(ram_budget=3))) == (3, GPU.budget(Settings()))
 
 
 def test_cpu_list(tmp_path: Path) -> None:
@@ -72,3 +74,10 @@ def test_this_machine() -> None:
     assert facts.total > 0
     assert "diffusion in" in facts.sentence()
     assert "diffusion in float32, autoencoder in float32" in facts.sentence(Settings(force_dtype="fp32"))
+
+
+def test_what_can_be_had_now(tmp_path: Path) -> None:
+    info = tmp_path / "meminfo"
+    info.write_text("MemTotal: 200 kB\nMemAvailable:  100 kB\n")
+    assert memory_available(info) == 100 * 1024
+    assert memory_available(tmp_path / "none") is None

@@ -282,3 +282,25 @@ def test_a_weight_that_cannot_be_brought_fails_where_it_is_used() -> None:
             net(x)
         del weights["broken"]
         assert torch.equal(net(x), before)
+
+
+def test_what_others_left_counts() -> None:
+    what, free = loadable(), 0
+    pool = Pool(spare=lambda: free)
+    expected = run(Pool(), what)
+    assert torch.equal(run(pool, what), expected)
+    assert pool.table()[0]["resident_bytes"] < size(what)
+    free = 1 << 40  # the other program has ended
+    assert torch.equal(run(pool, what), expected)
+    assert pool.table()[0]["resident_bytes"] == size(what)
+
+
+def test_what_is_not_to_be_kept_goes_after_its_last_use() -> None:
+    what = loadable()
+    pool = Pool(keeps=False)
+    pool.upcoming = lambda: [what]
+    run(pool, what)
+    assert len(pool.table()) == 1
+    pool.upcoming = tuple
+    run(pool, what)
+    assert pool.table() == []

@@ -1,0 +1,54 @@
+"""Flags become torch's switches, and threads are as many as cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from backend.base.config import parse
+from backend.memory.tune import physical_cores, tune
+from backend.nn.attention import PREFERENCE
+from backend.weights.mapped import READING, MappedFile
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    yield
+    tune(parse([]))
+    torch.backends.cuda.matmul.allow_fp16_accumulation = torch.backends.cudnn.benchmark = False
+
+
+def test_flags_become_switches() -> None:
+    assert tune(parse(["--use-split-cross-attention", "--force-upcast-attention", "--disable-mmap"])) == []
+    assert (PREFERENCE.kernel, PREFERENCE.upcast, READING.mapped) == ("products", True, False)
+    assert tune(parse(["--use-pytorch-cross-attention", "--fast"])) == []
+    assert (PREFERENCE.kernel, PREFERENCE.upcast, READING.mapped) == ("fused", False, True)
+    assert torch.backends.cuda.matmul.allow_fp16_accumulation and torch.backends.cudnn.benchmark
+    said = tune(parse(["--use-sage-attention", "--fast", "autotune", "magic"]))
+    assert len(said) == 2 and "magic" in said[1]
+
+
+def test_files_that_are_not_mapped_hold_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(200)))
+    file = MappedFile(path)
+    mapped = file.view(4, (3, 5), torch.int16)
+    READING.mapped = False
+    assert torch.equal(file.view(4, (3, 5), torch.int16), mapped)
+    path.write_bytes(b"short")
+    with pytest.raises(OSError, match="shorter"):
+        file.view(4, (3, 5), torch.int16)
+
+
+def test_a_core_with_two_threads_counts_once(tmp_path: Path) -> None:
+    for cpu, siblings in enumerate(("0,2", "1,3", "0,2", "1,3")):
+        folder = tmp_path / f"cpu{cpu}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(siblings + "\n")
+    assert physical_cores(tmp_path, range(4)) == 2
+    assert physical_cores(tmp_path, [0, 2]) == 1
+    assert physical_cores(tmp_path / "none", range(3)) == 3
+    assert physical_cores() >= 1
