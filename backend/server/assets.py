@@ -26,7 +26,10 @@ class Assets:
             digest = hashlib.blake2b(digest_size=8)
             for path, _, size in seen:
                 digest.update(f"{path}\0{size}\0".encode())
-                digest.update((self._root / path).read_bytes())
+                try:
+                    digest.update((self._root / path).read_bytes())
+                except FileNotFoundError:
+                    continue  # gone since the folder was read: the next look finds another state
             self._seen, self._version = seen, digest.hexdigest()
         return self._version
 

@@ -396,11 +396,11 @@ def test_nothing_stands_in_the_way_of_anyone(page: Any, server: Running, theme: 
     page.emulate_media(color_scheme=theme)
     ready(page, server.url)
     found = {"editor": violations(page)}
-    for name in ("Queue and history", "Results", "Workflows", "Models", "Templates", "Problems"):
+    for name in ("Queue and history", "Results", "Nodes", "Outline", "Workflows", "Models", "Templates", "Problems"):
         panel(page, name)
         page.wait_for_timeout(250)
         found[name] = violations(page)
-    for words in ("Settings", "Keys", "About this server", "Missing models and nodes", "Save as"):
+    for words in ("Settings", "Keys", "About this server", "Missing models and nodes", "Node packs", "Save as"):
         command(page, words)
         page.wait_for_selector("dialog[open]:not(.palette)")
         page.wait_for_timeout(150)
@@ -447,3 +447,30 @@ def test_the_page_speaks_another_language_and_keys_can_be_chosen(page: Any, serv
     page.keyboard.press("Escape")
     page.keyboard.press("Control+F9")
     page.wait_for_selector(".side h2:has-text('Warteschlange')")
+
+
+def test_nodes_are_found_in_the_library_and_in_the_workflow(page: Any, server: Running) -> None:
+    ready(page, server.url)
+    page.keyboard.press("Alt+n")
+    panel(page, "Nodes")
+    page.fill(".side [type=search]", "empty latent im")
+    row = page.locator(".library .card").first
+    assert "Empty Latent Image" in row.text_content()
+    row.locator(".star").click()
+    row.locator("button.what").click()
+    page.wait_for_function("() => document.querySelectorAll('.node').length === 1")
+    page.fill(".side [type=search]", "")
+    page.wait_for_selector(".library h3:text-is('Favourites')")
+    favourite = page.locator(".library .card:has-text('Empty Latent Image')").first
+    favourite.drag_to(page.locator(".stage"), target_position={"x": 500, "y": 500})
+    page.wait_for_function("() => document.querySelectorAll('.node').length === 2")
+    panel(page, "Models")
+    page.wait_for_selector(".side .card:has-text('emulsion-tiny')")
+    page.locator(".side .card:has-text('emulsion-tiny')").drag_to(page.locator(".stage"), target_position={"x": 300, "y": 120})
+    page.wait_for_selector(".node [data-widget=ckpt_name] button:text-is('emulsion-tiny.safetensors')")
+    page.keyboard.press("Control+f")
+    page.wait_for_selector(".outline .card")
+    page.keyboard.type("tiny.safe")
+    page.wait_for_function("() => document.querySelectorAll('.outline .card').length === 1")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.activeElement.getAttribute('aria-label')?.startsWith('Load Checkpoint')")

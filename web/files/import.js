@@ -1,5 +1,7 @@
 // Graphs out of files, wherever they come from: chosen, dropped, pasted, or named by an address.
 
+import { el } from "../shell/dom.js";
+import { t } from "../shell/i18n.js";
 import { parseJson } from "./json.js";
 
 /** @typedef {import("../shell/app.js").App} App */
@@ -70,20 +72,27 @@ export function acceptFiles(app, stage, onError) {
     sign = null;
   };
   document.addEventListener("dragover", (event) => {
-    if (!event.dataTransfer?.types.includes("Files")) return;
-    event.preventDefault();
-    if (!sign && !event.defaultPrevented) return;
+    const { types = [] } = event.dataTransfer ?? {};
+    if (types.some((type) => type === "Files" || type.startsWith("application/x-emulsion-"))) event.preventDefault();
+    if (!types.includes("Files") || sign) return;
+    sign = el("div", { class: "drop" }, t("Drop a workflow, or a file that holds one, to open it"));
+    stage.append(sign);
   });
-  stage.addEventListener("dragleave", (event) => {
-    if (!stage.contains(/** @type {Node | null} */ (event.relatedTarget))) hide();
-  });
+  document.addEventListener("dragleave", (event) => event.relatedTarget === null && hide());
+  document.addEventListener("drop", hide, true);
   document.addEventListener("drop", async (event) => {
-    hide();
     const files = [...(event.dataTransfer?.files ?? [])];
     const ref = event.dataTransfer?.getData("application/x-emulsion-output");
-    if (event.defaultPrevented || (!files.length && !ref)) return; // a widget took it
+    const node = event.dataTransfer?.getData("application/x-emulsion-node");
+    const model = event.dataTransfer?.getData("application/x-emulsion-model");
+    if (event.defaultPrevented || (!files.length && !ref && !node && !model)) return; // a widget took it
     event.preventDefault();
     try {
+      if (node) (await import("../shell/nodes_panel.js")).addAt(app, node, { x: event.clientX, y: event.clientY });
+      if (model) {
+        const { kind, name } = JSON.parse(model);
+        (await import("./model_nodes.js")).addModel(app, kind, name, app.view.canvas?.toGraph(event.clientX, event.clientY));
+      }
       if (ref) await importRef(app, JSON.parse(ref));
       for (const file of files) await importFile(app, file);
     } catch (error) {

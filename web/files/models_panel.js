@@ -57,9 +57,9 @@ function drawModel(app, kind, file) {
   const users = app.workspace.tabs.filter((tab) => uses(tab.session.document, file.name)).map((tab) => tab.name);
   const row = el(
     "div",
-    { class: "card", attributes: { draggable: true } },
+    { class: "card", attributes: { draggable: "true" } },
     icon("models"),
-    el("button", { class: "quiet what grow", attributes: { type: "button", title: file.name }, on: { click: () => about(app, kind, file).catch(tellError) } }, el("span", {}, file.name), el("span", { class: "sub" }, [file.size !== undefined ? bytes(file.size) : "", users.length ? t("used in {names}", { names: users.join(", ") }) : ""].filter(Boolean).join(" · "))),
+    el("button", { class: "quiet what grow", attributes: { type: "button", draggable: "true", title: file.name }, on: { click: () => about(app, kind, file).catch(tellError) } }, el("span", {}, file.name), el("span", { class: "sub" }, [file.size !== undefined ? bytes(file.size) : "", users.length ? t("used in {names}", { names: users.join(", ") }) : ""].filter(Boolean).join(" · "))),
     el("span", { class: "tools" }, el("button", { class: "small square", attributes: { type: "button", "aria-label": t("Add {name} to the graph", { name: file.name }), title: t("Add to the graph") }, on: { click: () => addModel(app, kind, file.name) } }, icon("plus", 16))),
   );
   row.addEventListener("dragstart", (event) => event.dataTransfer?.setData("application/x-emulsion-model", JSON.stringify({ kind, name: file.name })));

@@ -88,5 +88,5 @@ function drawShot({ api }, shot, pick) {
   const words = `${output.filename}: ${caption(job.prompt)}`;
   const inside =
     output.kind === "image" ? el("img", { attributes: { src: api.viewUrl(output, "webp;75"), alt: "", loading: "lazy" } }) : output.kind === "video" ? el("video", { attributes: { src: output.url, muted: true, preload: "metadata" } }) : icon("file");
-  return el("li", {}, el("button", { class: "shot", attributes: { type: "button", "aria-label": words, title: words, "aria-pressed": "false", draggable: true }, on: { click: () => pick(shot), dragstart: (event) => dragOut(event, output) } }, inside));
+  return el("li", {}, el("button", { class: "shot", attributes: { type: "button", "aria-label": words, title: words, "aria-pressed": "false", draggable: "true" }, on: { click: () => pick(shot), dragstart: (event) => dragOut(event, output) } }, inside));
 }

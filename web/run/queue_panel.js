@@ -85,7 +85,7 @@ function drawWaiting(app, job) {
       ];
   const row = el(
     "li",
-    { class: "card", attributes: { draggable: !job.running || null } },
+    { class: "card", attributes: { draggable: job.running ? null : "true" } },
     el("span", { class: "thumb" }, icon(job.running ? "run" : "queue")),
     el("span", { class: "what" }, el("span", { attributes: { title: words } }, words), el("span", { class: "sub" }), el("progress", { attributes: { max: 1, "aria-label": t("Progress of the run") }, set: { value: 0 } })),
     el("span", { class: "tools" }, ...tools),
@@ -140,7 +140,7 @@ function drawPast(app, job) {
   const thumb = image
     ? el(
         "button",
-        { class: "thumb", attributes: { type: "button", "aria-label": `${t("Look at the picture")}: ${words}`, draggable: true }, on: { click: async () => (await import("./viewer.js")).openViewer(app, outputs, outputs.indexOf(image), job), dragstart: (event) => dragOut(event, image) } },
+        { class: "thumb", attributes: { type: "button", "aria-label": `${t("Look at the picture")}: ${words}`, draggable: "true" }, on: { click: async () => (await import("./viewer.js")).openViewer(app, outputs, outputs.indexOf(image), job), dragstart: (event) => dragOut(event, image) } },
         el("img", { attributes: { src: api.viewUrl(image, "webp;70"), alt: "", loading: "lazy" } }),
       )
     : el("span", { class: "thumb" }, icon(state.bad ? "problem" : "history"));

@@ -1,6 +1,6 @@
 // What follows a run: seeds and choices that are to change go on to their next value.
 
-import { readControl, readWidgets, withWidget } from "../core/widgets.js";
+import { layoutFor, readControl, readWidgets, withWidget } from "../core/widgets.js";
 
 /** @typedef {import("../core/document.js").Document} Document */
 /** @typedef {import("../core/definitions.js").Definitions} Definitions */
@@ -22,7 +22,7 @@ export function advance(document, definitions, random = Math.random) {
           const definition = definitions.get(node.type);
           if (!definition) continue;
           let changed = node;
-          for (const { role, name, input } of definition.layout) {
+          for (const { role, name, input } of layoutFor(node, definition)) {
             if (role !== "control" || isLinked(document, graph, node, name)) continue;
             const value = next(readControl(node, definition, name), readWidgets(node, definition).get(name), input, random);
             if (value !== undefined) changed = withWidget(changed, definition, name, value);

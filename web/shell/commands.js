@@ -76,6 +76,10 @@ export function addCommands(app) {
       },
     },
     { id: "run.cancelAll", group: "Run", title: "Cancel all runs", when: busy, run: () => centre.cancelAll() },
+    { id: "view.find", group: "View", title: "Find in the workflow", keys: ["ctrl+f"], inText: true, run: async () => {
+      await side.open("outline");
+      /** @type {HTMLElement | null} */ (document.querySelector(".side [type=search]"))?.focus();
+    } }, // prettier-ignore
     { id: "view.palette", group: "View", title: "All commands", keys: ["ctrl+k"], inText: true, run: async () => (await import("./palette.js")).openPalette(app) },
     { id: "view.keys", group: "View", title: "Keys", keys: ["?"], run: async () => (await import("./keys_dialog.js")).openKeys(app) },
     { id: "view.settings", group: "View", title: "Settings", keys: ["ctrl+,"], inText: true, run: async () => (await import("./settings_dialog.js")).openSettings(app) },

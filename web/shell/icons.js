@@ -37,6 +37,9 @@ const PATHS = {
   download: "M12 4v11M7 11l5 5 5-5M5 20h14",
   theme: "M12 4a8 8 0 1 0 0 16zM12 4a8 8 0 0 1 0 16",
   log: "M4 5h16v14H4zM7 9l3 3-3 3M12.5 15H17",
+  nodes: "M4 5h7v6H4zM13 13h7v6h-7zM11 8h3.5a1.5 1.5 0 0 1 1.5 1.5V13",
+  outline: "M4 6h3M10 6h10M7 12h3M13 12h7M7 18h3M13 18h7",
+  star: "M12 4l2.4 5.2 5.6.7-4.1 3.9 1.1 5.6-5-2.8-5 2.8 1.1-5.6L4 9.9l5.6-.7z",
   bookmark: "M7 4h10v16l-5-4-5 4z",
 };
 
