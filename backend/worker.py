@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from backend.base.config import Settings, parse
+from backend.base.config import VERSION, Settings, parse
 from backend.base.errors import Problem
 from backend.base.events import Event, NodeLog, NodeStarted, Progress, to_json
 from backend.workers.beacon import Beacon
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from backend.engine.executor import Executor
     from backend.graph.reader import Reader
     from backend.graph.registry import Registry
-    from backend.memory.device import DeviceFacts
+    from backend.memory.device import DeviceFacts, PartOfModel
     from backend.memory.pool import Loadable, Move, Pool
 
 _PR_SET_PDEATHSIG = 1
@@ -132,6 +132,7 @@ class Worker:
 
         from backend.engine import cache
         from backend.engine.executor import Executor
+        from backend.engine.manifest import Manifest
         from backend.graph.describe import to_wire
         from backend.graph.reader import Reader
         from backend.memory.device import probe
@@ -145,7 +146,7 @@ class Worker:
             logging.warning(sentence)
         self.device = probe(self.settings)
         self.pool = Pool(self.device.device, self.device.budget(self.settings), self.device.spare, self.settings.smart_memory)
-        services.pool, services.device = self.pool, self.device
+        services.pool, services.device, services.manifest = self.pool, self.device, Manifest(self._facts())
         packs = load_packs(self.folders, self.settings)
         self.registry = complete(packs.types)
         self.executor = Executor(
@@ -296,6 +297,21 @@ class Worker:
         moves = [{"at": m.at, "what": m.sentence(), "seconds": m.seconds} for m in list(self.pool.moves)]
         budget = self.pool.budget
         return {"models": self.pool.table(), "moves": moves, "budget": budget, "device": self._figures()}
+
+    def _facts(self) -> dict[str, Any]:
+        """What results depend on beside their graph: versions, the kind of device, the dtypes of computing."""
+        import platform
+
+        import torch
+
+        device, settings = self.device, self.settings
+        kind = device.name
+        if device.device.type == "cpu":
+            kind = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+        parts: tuple[PartOfModel, ...] = ("unet", "vae", "text_encoder")
+        dtypes = {part: str(device.compute_dtype(part, settings)).removeprefix("torch.") for part in parts}
+        versions = {"emulsion": VERSION, "python": platform.python_version(), "torch": torch.__version__}
+        return {**versions, "device": f"{device.device.type}: {kind}", "dtypes": dtypes, "deterministic": settings.deterministic}
 
     def _device(self) -> dict[str, Any]:
         """The device in the published form; clients split the name at its colons."""

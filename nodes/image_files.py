@@ -35,11 +35,17 @@ class ImageAndMask(NamedTuple):
 def embedded(ctx: Context, amount: str = "") -> dict[str, str]:
     """What is written into a file so that it can be opened as a workflow again: ASCII JSON by name.
 
-    `amount` "full" is the prompt and what the editor sent along, "minimal" the prompt, "none" nothing; "" is what the settings say.
+    `amount` "full" is the prompt, what the editor sent along and the manifest of the run, "minimal" the prompt, "none" nothing; "" is what
+    the settings say.
     """
     amount = amount or ctx.services.settings.metadata
     texts = {"prompt": json.dumps(ctx.prompt)} if ctx.prompt and amount != "none" else {}
-    return texts | ({key: json.dumps(value) for key, value in ctx.extra.items()} if amount == "full" else {})
+    if amount == "full":
+        texts |= {key: json.dumps(value) for key, value in ctx.extra.items()}
+        manifest = getattr(ctx.services, "manifest", None)
+        if manifest is not None and ctx.prompt:
+            texts["manifest"] = json.dumps(manifest.of(ctx.prompt, ctx.services.folders))
+    return texts
 
 
 def saved(path: Path, subfolder: str, type: str) -> dict[str, Any]:
