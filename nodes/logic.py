@@ -6,12 +6,14 @@ import json
 import math
 from collections.abc import Mapping
 from functools import partial
+from string import ascii_lowercase
 from typing import Any, NamedTuple
 
 from backend.base.arithmetic import evaluate
 from backend.base.errors import BadInput, Problem
 from backend.engine.context import Context
 from backend.graph.declare import Bool, Combo, Float, Int, Seed, Text, Wired, node
+from backend.graph.schema import Widget
 from nodes.types import Anything, BoolOut, FloatOut, IntOut, TextOut
 
 logic = partial(node, category="utils/logic", module="comfy_extras.nodes_logic", form="v3")
@@ -64,15 +66,24 @@ def grown(group: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix(f"{group}."): value for name, value in inputs.items() if name.startswith(f"{group}.") and value is not None}
 
 
+def growing(kind: str, *, prefix: str = "", names: str = "", least: int = 1, most: int = 50) -> Any:
+    """Declares a group that grows: `<group>.<prefix>0`, `<group>.<prefix>1` ..., or by the letters of `names`, in the published form."""
+    called: dict[str, Any] = {"names": list(names)} if names else {"prefix": prefix, "max": most}
+    template = {"input": {"required": {prefix or "value": [kind, {}]}}, **called, "min": least}
+    return Widget("COMFY_AUTOGROW_V3", {"template": template}, True, None, True)
+
+
 @logic("ComfyMathExpression", title="Math Expression", category="utils/math")
-def math_expression(ctx: Context, *, expression: str = Text("a + b", multiline=True), **inputs: Any) -> NumbersAndTruth:
+def math_expression(
+    ctx: Context, *, expression: str = Text("a + b", multiline=True), values: None = growing(NUMBER, names=ascii_lowercase), **inputs: Any
+) -> NumbersAndTruth:
     """Compute a formula of the connected numbers a, b, c ...: operators, comparisons, and, or, not, functions such as floor and max."""
-    values = grown("values", inputs)
-    for name, value in values.items():
+    numbers = grown("values", inputs)
+    for name, value in numbers.items():
         if not isinstance(value, int | float):
             raise BadInput(f"`{name}` is {type(value).__name__}, not a number.", node=ctx.node, input=f"values.{name}")
     try:
-        found = evaluate(expression, values)
+        found = evaluate(expression, numbers)
     except Problem as problem:
         raise problem.at(node=ctx.node, input="expression") from None
     whole = int(found) if math.isfinite(found) else 0
@@ -147,9 +158,9 @@ def _find(value: Any, key: str) -> Any:
 
 
 @logic("CreateList", title="Create List", category="utils/list", outputs=("list",))
-def create_list(ctx: Context, **inputs: Any) -> Anything:
+def create_list(ctx: Context, *, inputs: None = growing("*", prefix="input"), **wired: Any) -> Anything:
     """The connected values as one list."""
-    return list(grown("inputs", inputs).values())
+    return list(grown("inputs", wired).values())
 
 
 @logic("GetItemFromList", title="Get Item from List", category="utils/list", outputs=("*",))

@@ -15,7 +15,7 @@ from backend.graph.schema import Socket, Widget
 from backend.imaging.batch import concat_images
 from backend.imaging.resize import resize
 from nodes.image_files import METADATA, save_preview
-from nodes.logic import grown
+from nodes.logic import growing, grown
 from nodes.types import MAX_SIDE, Image
 
 newer = partial(node, form="v3", module="comfy_extras.nodes_post_processing")
@@ -97,13 +97,13 @@ def _kept(width: int, height: int, wide: int, high: int) -> tuple[int, int]:
 
 
 @newer("BatchImagesNode", title="Batch Images", category="image/batch")
-def batch_images(ctx: Context, **inputs: Any) -> Image:
+def batch_images(ctx: Context, *, images: None = growing("IMAGE", prefix="image", least=2), **inputs: Any) -> Image:
     """The connected images as one batch; later ones take the size of the first."""
-    images = list(grown("images", inputs).values())
-    if not images:
+    wired = list(grown("images", inputs).values())
+    if not wired:
         raise BadInput("There is nothing to batch.", hint="Connect at least one image.", node=ctx.node, input="images.image0")
-    batch: Image = images[0]
-    for image in images[1:]:
+    batch: Image = wired[0]
+    for image in wired[1:]:
         batch = concat_images(batch, image)
     return batch
 

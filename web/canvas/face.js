@@ -1,6 +1,6 @@
 // What a node shows: its title, sockets and widgets, whatever kind of node it is. Read from the records and definitions, nothing is kept.
 
-import { defaultValue, hasControl, readControl, readWidgets, withValueAt, withWidget } from "../core/widgets.js";
+import { defaultValue, hasControl, inputNamed, readControl, readWidgets, withValueAt, withWidget } from "../core/widgets.js";
 import { namesInFile } from "../format/unknown_node.js";
 import { isInstance, promotedInputs } from "../format/scope.js";
 import { t } from "../shell/i18n.js";
@@ -70,8 +70,8 @@ export function faceOf(document, view, node, definitions) {
     definition,
     inputs: (node.inputs ?? []).flatMap((slot, index) => {
       if (slot.widget && shown.has(slot.widget.name)) return [];
-      const input = definition?.inputs.find((each) => each.name === slot.name);
-      return [{ index, name: slot.name, label: slot.label || slot.name, type: slot.type, tooltip: tip(input), optional: input ? !input.required : false, list: false }];
+      const input = definition ? inputNamed(node, definition, slot.name) : undefined;
+      return [{ index, name: slot.name, label: slot.label || shortName(slot.name, input, definition), type: slot.type, tooltip: tip(input), optional: input ? !input.required : false, list: false }];
     }),
     outputs: (node.outputs ?? []).map((slot, index) => {
       const output = definition?.outputs[index];
@@ -82,6 +82,11 @@ export function faceOf(document, view, node, definitions) {
   };
   for (const change of faces) face = change(document, view, node, face);
   return face;
+}
+
+/** What an input is called on its node: one that came with a choice, or is one of a row, without the name of those. @param {string} name @param {InputDefinition | undefined} input @param {NodeDefinition | null} definition */
+function shortName(name, input, definition) {
+  return input && (input.grows || !definition?.inputs.includes(input)) ? name.slice(name.indexOf(".") + 1) : name;
 }
 
 /** What the switch for rarely needed widgets says. @param {Face} face */
@@ -110,12 +115,12 @@ function widgetsOf(kind, document, view, node, definition, definitions) {
   const widget = (name, input, value, more) => {
     const socket = socketOf(name);
     const slot = node.inputs?.[socket];
-    const label = slot?.label || (typeof input.options.display_name === "string" ? input.options.display_name : "") || name;
+    const label = slot?.label || (typeof input.options.display_name === "string" ? input.options.display_name : "") || (kind === "node" ? shortName(name, input, definition) : name);
     return { name, label, input, value, control: null, socket, fed: socket >= 0 && view.linked.input(node.id, socket) !== undefined, fixed: false, writeControl: null, ...more };
   };
   if (kind === "node" && definition) {
     return [...readWidgets(node, definition)].map(([name, value]) => {
-      const input = /** @type {InputDefinition} */ (definition.inputs.find((each) => each.name === name));
+      const input = /** @type {InputDefinition} */ (inputNamed(node, definition, name));
       const controlled = hasControl(input);
       return widget(name, input, value, {
         control: controlled ? readControl(node, definition, name) : null,
@@ -195,7 +200,7 @@ export function innerWidget(document, graph, slot, definitions, depth = 0) {
       return found && { input: found.input, value: held ?? found.value };
     }
     const definition = definitions.get(node.type);
-    const input = definition?.inputs.find((each) => each.name === name);
+    const input = definition ? inputNamed(node, definition, name) : undefined;
     if (definition && input) return { input, value: readWidgets(node, definition).get(name) };
     return null;
   }

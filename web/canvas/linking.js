@@ -1,7 +1,7 @@
 // A link in a person's hand: what it may be dropped on, why not elsewhere, and what dropping it does.
 
 import { INPUT_BOUNDARY, OUTPUT_BOUNDARY } from "../core/records.js";
-import { connect, removeLinks } from "../core/commands/links.js";
+import { connect, growInputs, removeLinks } from "../core/commands/links.js";
 import { addBoundarySlot } from "../core/commands/boundary.js";
 import { refusal } from "../core/types.js";
 import { t } from "../shell/i18n.js";
@@ -88,6 +88,9 @@ export function join(stage, a, b) {
       addBoundarySlot(graph, name, "outputs", source?.outputs?.[output.slot]?.name ?? String(output.type), output.type);
     }
     connect(graph, name, from, to);
+    const target = graph.graph(name).nodes.get(input.node);
+    const definition = target && stage.session.definitions.get(target.type);
+    if (definition) growInputs(graph, name, input.node, definition);
   });
 }
 

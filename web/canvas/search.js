@@ -39,7 +39,7 @@ export function entriesOf(stage) {
 function fit({ definition, type, blueprint }, held) {
   if (blueprint !== undefined) return 0;
   if (!definition) return type === "Reroute" || (type === "PrimitiveNode" && held.side === "input" && held.widget !== null) ? 1 : 0;
-  const types = held.side === "output" ? definition.inputs.map((input) => input.type) : definition.outputs.map((output) => output.type);
+  const types = held.side === "output" ? definition.inputs.map((input) => input.grows?.type ?? input.type) : definition.outputs.map((output) => output.type);
   if (types.some((each) => !isWildcard(each) && !isWildcard(held.type) && compatible(held.side === "output" ? held.type : each, held.side === "output" ? each : held.type))) return 2;
   return types.some((each) => compatible(held.side === "output" ? held.type : each, held.side === "output" ? each : held.type)) ? 1 : 0;
 }

@@ -12,7 +12,10 @@ import { widgetLayout } from "./widgets.js";
  * @property {readonly unknown[] | null} choices
  * @property {boolean} required
  * @property {boolean} widget  has a value of its own, not only a socket
+ * @property {ReadonlyMap<string, readonly InputDefinition[]>} [branches]  of a choice: the inputs each of its values brings, called `<choice>.<name>`
+ * @property {Growth} [grows]  no input itself, but a row of them that gets longer as it is linked
  */
+/** @typedef {{names: readonly string[], least: number, type: SlotType}} Growth  `names`: of all there can be, `<input>.<name>` */
 /** @typedef {{name: string, type: SlotType, isList: boolean, tooltip: string | null}} OutputDefinition */
 /**
  * @typedef {object} NodeDefinition
@@ -32,8 +35,12 @@ import { widgetLayout } from "./widgets.js";
 
 const VALUE_TYPES = new Set([
   "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", "MARKDOWN", "TEXTAREA", "WEBCAM", "AUDIO_RECORD", "LOAD_3D", "LOAD_3D_ANIMATION",
-  "IMAGEUPLOAD", "AUDIOUPLOAD", "FILEUPLOAD",
+  "IMAGEUPLOAD", "AUDIOUPLOAD", "FILEUPLOAD", "BOUNDING_BOX",
 ]);
+/** A choice each of whose values brings inputs of its own. */
+export const BRANCHES = "COMFY_DYNAMICCOMBO_V3";
+const GROWS = "COMFY_AUTOGROW_V3";
+const MOST_GROWN = 100;
 // Old files use names that were changed since.
 /** @type {Readonly<Record<string, string>>} */
 const RENAMED = {
@@ -130,8 +137,37 @@ function parseInput(name, spec, required, valueTypes) {
   let choices = null;
   if (Array.isArray(declared)) choices = declared;
   else if (type === "COMBO") choices = Array.isArray(options.options) ? options.options : [];
+  if (type === BRANCHES) {
+    const branches = readBranches(name, options.options, valueTypes);
+    return Object.freeze({ name, type, options, choices: [...branches.keys()], required, widget: true, branches });
+  }
+  const grows = type === GROWS ? readGrowth(name, options.template) : null;
+  if (grows) return Object.freeze({ name, type, options, choices, required: false, widget: false, grows });
   const widget = options.forceInput !== true && valueTypes.has(typeof options.widgetType === "string" ? options.widgetType : type);
   return Object.freeze({ name, type, options, choices, required, widget });
+}
+
+/** @param {string} name @param {unknown} listed @param {ReadonlySet<string>} valueTypes @returns {Map<string, readonly InputDefinition[]>} */
+function readBranches(name, listed, valueTypes) {
+  /** @type {Map<string, readonly InputDefinition[]>} */
+  const branches = new Map();
+  for (const option of Array.isArray(listed) ? listed.filter(isObject) : []) {
+    if (typeof option.key !== "string") continue;
+    const groups = isObject(option.inputs) ? option.inputs : {};
+    branches.set(option.key, Object.entries(groups).flatMap(([group, inputs]) => (isObject(inputs) ? Object.entries(inputs).map(([key, spec]) => parseInput(`${name}.${key}`, spec, group === "required", valueTypes)) : [])));
+  }
+  return branches;
+}
+
+/** @param {string} name @param {unknown} template @returns {Growth | null} */
+function readGrowth(name, template) {
+  if (!isObject(template)) return null;
+  const groups = isObject(template.input) ? Object.values(template.input).filter(isObject) : [];
+  const [spec] = groups.flatMap((group) => Object.values(group));
+  const type = Array.isArray(spec) ? (Array.isArray(spec[0]) ? "COMBO" : String(spec[0])) : "*";
+  const most = Math.min(MOST_GROWN, Number(template.max) || 10);
+  const names = Array.isArray(template.names) ? template.names.filter((each) => typeof each === "string") : Array.from({ length: most }, (_, i) => `${text(template.prefix)}${i}`);
+  return names.length ? { names: names.map((each) => `${name}.${each}`), least: Math.max(1, Math.min(names.length, Number(template.min) || 1)), type } : null;
 }
 
 /** @param {Json} raw @returns {OutputDefinition[]} */

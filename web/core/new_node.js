@@ -1,6 +1,6 @@
 // A fresh node of a type.
 
-import { defaultValues } from "./widgets.js";
+import { defaultValues, inputsFor, layoutFor, socketsFor } from "./widgets.js";
 
 /** @typedef {import("./records.js").Id} Id */
 /** @typedef {import("./records.js").NodeRecord} NodeRecord */
@@ -19,7 +19,7 @@ const TEXT = 120;
  * @returns {NodeRecord}
  */
 export function newNode(id, rank, type, definition) {
-  const inputs = (definition?.inputs ?? []).filter((input) => !input.widget).map(({ name, type: slot, required }) => ({ name, type: slot, ...(required ? {} : { shape: 7 }) }));
+  const inputs = definition ? inputsFor({}, definition).flatMap(socketsFor) : [];
   const outputs = (definition?.outputs ?? []).map(({ name, type: slot }) => ({ name, type: slot }));
   return {
     id,
@@ -42,8 +42,8 @@ export function newNode(id, rank, type, definition) {
  */
 function naturalSize(definition) {
   if (!definition) return [210, 60];
-  const sockets = Math.max(definition.inputs.filter((input) => !input.widget).length, definition.outputs.length);
+  const sockets = Math.max(inputsFor({}, definition).flatMap(socketsFor).length, definition.outputs.length);
   const texts = definition.inputs.filter((input) => input.widget && input.options.multiline === true).length;
-  const widgets = definition.layout.length - texts;
+  const widgets = layoutFor({}, definition).length - texts;
   return [texts ? 400 : widgets ? 315 : 210, 10 + sockets * SLOT + widgets * WIDGET + texts * TEXT];
 }

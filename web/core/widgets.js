@@ -63,7 +63,7 @@ export function defaultValue({ role, input }) {
     case "COMBO":
       return input.choices?.[0] ?? "";
     default:
-      return "";
+      return input.choices?.[0] ?? "";
   }
 }
 
@@ -73,7 +73,66 @@ export function defaultValue({ role, input }) {
  * @returns {unknown[]}
  */
 export function defaultValues(definition) {
-  return definition.layout.map(defaultValue);
+  return layoutFor({}, definition).map(defaultValue);
+}
+
+/**
+ * What the positions of a node hold: those of its definition, and after a choice that brings inputs those of what is chosen.
+ * @param {Readonly<Partial<NodeRecord>>} node
+ * @param {NodeDefinition} definition
+ * @returns {readonly WidgetEntry[]}
+ */
+export function layoutFor(node, definition) {
+  if (!definition.layout.some(({ input }) => input.branches)) return definition.layout;
+  /** @type {WidgetEntry[]} */
+  const layout = [];
+  const left = [...definition.layout];
+  for (let entry = left.shift(); entry; entry = left.shift()) {
+    layout.push(entry);
+    if (entry.role === "value" && entry.input.branches) left.unshift(...widgetLayout(branchOf(entry.input, heldAt(node, entry, layout.length - 1))));
+  }
+  return layout;
+}
+
+/** @param {Readonly<Partial<NodeRecord>>} node @param {WidgetEntry} entry @param {number} at */
+function heldAt({ widgets_values: values, widgets_values_named: named }, entry, at) {
+  if (named && Object.hasOwn(named, entry.name)) return named[entry.name];
+  const held = Array.isArray(values) ? values[at] : /** @type {Record<string, unknown> | null | undefined} */ (values)?.[entry.name];
+  return held === undefined ? defaultValue(entry) : held;
+}
+
+/** The inputs a value of a choice brings. @param {InputDefinition} input @param {unknown} value */
+function branchOf(input, value) {
+  return input.branches?.get(String(value)) ?? [];
+}
+
+/**
+ * All inputs a node has now: those of its definition, and what its choices bring.
+ * @param {Readonly<Partial<NodeRecord>>} node
+ * @param {NodeDefinition} definition
+ * @returns {readonly InputDefinition[]}
+ */
+export function inputsFor(node, definition) {
+  if (!definition.inputs.some((input) => input.branches)) return definition.inputs;
+  const brought = layoutFor(node, definition).flatMap((entry, at) => (entry.role === "value" && entry.input.branches ? branchOf(entry.input, heldAt(node, entry, at)) : []));
+  return [...definition.inputs, ...brought];
+}
+
+/**
+ * An input of a node by its name; of a row that grows, any of the row.
+ * @param {Readonly<Partial<NodeRecord>>} node
+ * @param {NodeDefinition} definition
+ * @param {string} name
+ * @returns {InputDefinition | undefined}
+ */
+export function inputNamed(node, definition, name) {
+  return inputsFor(node, definition).find((input) => input.name === name || input.grows?.names.includes(name));
+}
+
+/** The sockets a node needs for inputs without a widget. @param {InputDefinition} input @returns {import("./records.js").InputSlot[]} */
+export function socketsFor({ name, type, required, widget, grows }) {
+  if (grows) return grows.names.slice(0, grows.least).map((each) => ({ name: each, type: grows.type, shape: 7 }));
+  return widget ? [] : [{ name, type, ...(required ? {} : { shape: 7 }) }];
 }
 
 /**
@@ -86,7 +145,7 @@ export function defaultValues(definition) {
 function withoutDummies(values, definition) {
   if (!Array.isArray(values)) return values;
   const forced = definition.inputs.filter((input) => input.options.forceInput === true);
-  if (!forced.length) return values;
+  if (!forced.length || definition.inputs.some((input) => input.branches)) return values;
   /** @type {boolean[]} whether the value at a position is to be kept */
   const keep = [];
   for (const input of definition.inputs) {
@@ -112,7 +171,7 @@ export function readWidgets(node, definition) {
   const named = node.widgets_values_named;
   /** @type {Map<string, unknown>} */
   const values = new Map();
-  definition.layout.forEach((entry, i) => {
+  layoutFor(node, definition).forEach((entry, i) => {
     if (entry.role !== "value") return;
     let value;
     if (named && Object.hasOwn(named, entry.name)) value = named[entry.name];
@@ -131,12 +190,13 @@ export function readWidgets(node, definition) {
  * @returns {string | null} null when the input has no such control
  */
 export function readControl(node, definition, name) {
-  const at = definition.layout.findIndex((entry) => entry.name === name && entry.role === "control");
+  const layout = layoutFor(node, definition);
+  const at = layout.findIndex((entry) => entry.name === name && entry.role === "control");
   if (at < 0) return null;
   const values = withoutDummies(node.widgets_values, definition);
   const value = Array.isArray(values) ? values[at] : undefined;
   if (typeof value === "boolean") return value ? "randomize" : "fixed";
-  return typeof value === "string" ? value : String(defaultValue(definition.layout[at]));
+  return typeof value === "string" ? value : String(defaultValue(layout[at]));
 }
 
 /**
@@ -150,7 +210,8 @@ export function readControl(node, definition, name) {
  * @throws {Error} when the definition has no such widget
  */
 export function withWidget(node, definition, name, value, role = "value") {
-  const at = definition.layout.findIndex((entry) => entry.name === name && entry.role === role);
+  const layout = layoutFor(node, definition);
+  const at = layout.findIndex((entry) => entry.name === name && entry.role === role);
   if (at < 0) throw new Error(`${definition.title} has no ${role === "value" ? "widget" : role} named ${name}.`);
   const held = withoutDummies(node.widgets_values, definition);
   /** @type {NodeRecord} */
@@ -158,12 +219,38 @@ export function withWidget(node, definition, name, value, role = "value") {
   if (held && !Array.isArray(held)) changed.widgets_values = { ...held, [name]: value };
   else {
     const values = /** @type {unknown[]} */ (Array.isArray(held) ? [...held] : []);
-    while (values.length < at) values.push(defaultValue(definition.layout[values.length]));
+    while (values.length < at) values.push(defaultValue(layout[values.length]));
     values[at] = value;
     changed.widgets_values = values;
   }
   if (role === "value" && node.widgets_values_named) changed.widgets_values_named = { ...node.widgets_values_named, [name]: value };
-  return changed;
+  return role === "value" && layout[at].input.branches ? rebranched(node, changed, definition, layout) : changed;
+}
+
+/**
+ * A node whose choice brings other inputs now: values that are called the same are kept, new ones begin with their defaults.
+ * @param {Readonly<NodeRecord>} before
+ * @param {NodeRecord} changed
+ * @param {NodeDefinition} definition
+ * @param {readonly WidgetEntry[]} old  layout
+ * @returns {NodeRecord}
+ */
+function rebranched(before, changed, definition, old) {
+  const held = changed.widgets_values;
+  if (Array.isArray(held)) {
+    changed.widgets_values = layoutFor({ ...changed, widgets_values: held }, definition).map((entry) => {
+      const at = old.findIndex((each) => each.name === entry.name && each.role === entry.role);
+      return at < 0 || at >= held.length || !fits(entry, held[at]) ? defaultValue(entry) : held[at];
+    });
+  }
+  const there = new Set((before.inputs ?? []).map((slot) => slot.name));
+  const sockets = inputsFor(changed, definition).filter((input) => !definition.inputs.includes(input)).flatMap(socketsFor).filter((slot) => !there.has(slot.name));
+  return sockets.length ? { ...changed, inputs: [...(before.inputs ?? []), ...sockets] } : changed;
+}
+
+/** Whether a value is among the choices of an input that has some. @param {WidgetEntry} entry @param {unknown} value */
+function fits({ role, input }, value) {
+  return role !== "value" || !input.choices || input.choices.includes(value);
 }
 
 /**

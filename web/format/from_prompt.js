@@ -3,7 +3,7 @@
 import { Document } from "../core/document.js";
 import { newNode } from "../core/new_node.js";
 import { ROOT } from "../core/records.js";
-import { withWidget } from "../core/widgets.js";
+import { inputNamed, withWidget } from "../core/widgets.js";
 import { inColumns } from "./arrange.js";
 import { BadWorkflow, kindOf } from "./workflow.js";
 
@@ -62,15 +62,16 @@ function fillInputs(each, imported, links, problems) {
   /** @param {string} message */
   const note = (message) => void problems.push({ message, graph: ROOT, node: each.node.id });
   if (!definition) note(`The server has no node ${source.class_type}; it is kept with its values and links.`);
-  for (const [name, value] of Object.entries(source.inputs ?? {})) {
-    const declared = definition?.inputs.find((input) => input.name === name);
+  const depth = (/** @type {[string, unknown]} */ [name]) => (definition?.inputs.some((input) => input.name === name) ? 0 : 1); // choices before what they bring
+  for (const [name, value] of Object.entries(source.inputs ?? {}).sort((a, b) => depth(a) - depth(b))) {
+    const declared = definition ? inputNamed(each.node, definition, name) : undefined;
     if (isLink(value)) {
       const origin = imported.get(value[0]);
       if (!origin) {
         note(`The input ${name} is linked to node ${value[0]}, which is not there.`);
         continue;
       }
-      each.node = withSocket(each.node, name, declared?.type ?? "*", declared?.widget === true);
+      each.node = withSocket(each.node, name, declared?.grows?.type ?? declared?.type ?? "*", declared?.widget === true);
       origin.node = withOutput(origin.node, value[1]);
       const toSlot = (each.node.inputs ?? []).findIndex((slot) => slot.name === name);
       const type = origin.node.outputs?.[value[1]]?.type ?? "*";

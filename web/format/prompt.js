@@ -2,7 +2,7 @@
 
 import { ranked } from "../core/graphview.js";
 import { BYPASSED, MUTED } from "../core/records.js";
-import { readWidgets } from "../core/widgets.js";
+import { inputsFor, readWidgets } from "../core/widgets.js";
 import { expandText } from "./dynamic_text.js";
 import { SAVING_NODES, fillIn } from "./filename_text.js";
 import { EndlessGraph, LinkEnd, Scope, firstWidget, isInstance, isVirtual, promotedValue } from "./scope.js";
@@ -64,7 +64,7 @@ export function toPrompt(document, definitions, { random = Math.random, now = ne
 function emit(scope, node, { definitions, random, now }, note) {
   const definition = definitions.get(node.type);
   const values = definition ? readWidgets(node, definition) : namedValues(node, note);
-  const byName = new Map(definition?.inputs.map((input) => [input.name, input]));
+  const byName = new Map(definition ? inputsFor(node, definition).map((input) => [input.name, input]) : []);
   (node.inputs ?? []).forEach((slot, i) => {
     const found = attempt(() => scope.source(node.id, i), note);
     const source = found && "widget" in found ? attempt(() => innerValue(found, definitions), note) : found;

@@ -1,6 +1,7 @@
 // One of several: a button with a list to search. Models show their preview where the server has one.
 
 import { make } from "../canvas/dom.js";
+import { BRANCHES } from "../core/definitions.js";
 import { rank } from "../canvas/fuzzy.js";
 import { openPalette } from "../canvas/palette.js";
 import { t } from "../shell/i18n.js";
@@ -67,3 +68,4 @@ function pictureOf({ input, session }, item) {
 }
 
 register("COMBO", { create });
+register(BRANCHES, { create });

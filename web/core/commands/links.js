@@ -49,6 +49,24 @@ export function connect(document, graph, from, to) {
   });
 }
 
+/**
+ * Give a row of inputs that grows its next socket when the last one is linked.
+ * @param {Document} document
+ * @param {string} graph
+ * @param {Id} id
+ * @param {import("../definitions.js").NodeDefinition} definition
+ */
+export function growInputs(document, graph, id, definition) {
+  const view = document.graph(graph);
+  for (const { grows } of definition.inputs) {
+    if (!grows) continue;
+    const inputs = view.node(id).inputs ?? [];
+    const there = inputs.flatMap((slot, i) => (grows.names.includes(slot.name) ? [i] : []));
+    const next = grows.names.find((name) => !inputs.some((slot) => slot.name === name));
+    if (next !== undefined && there.every((i) => view.linked.input(id, i) !== undefined)) addSocket(document, graph, id, "inputs", /** @type {InputSlot} */ ({ name: next, type: grows.type, shape: 7 }));
+  }
+}
+
 /** @param {Document} document @param {string} graph @param {Iterable<Id>} ids */
 export function removeLinks(document, graph, ids) {
   document.edit("Disconnect", (tx) => {

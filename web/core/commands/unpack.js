@@ -2,7 +2,7 @@
 
 import { INPUT_BOUNDARY, OUTPUT_BOUNDARY } from "../records.js";
 import { ranked } from "../graphview.js";
-import { withWidget } from "../widgets.js";
+import { inputNamed, withWidget } from "../widgets.js";
 import { nextId } from "./ids.js";
 import { connect } from "./links.js";
 import { removeNodes } from "./nodes.js";
@@ -61,7 +61,7 @@ export function unpackSubgraph(document, graph, instance, definitions) {
           const target = view.node(outside(link.to));
           const name = target.inputs?.[link.toSlot]?.widget?.name;
           const definition = definitions.get(target.type);
-          if (name !== undefined && definition?.inputs.some((input) => input.name === name && input.widget)) tx.put(graph, "nodes", withWidget(target, definition, name, value));
+          if (name !== undefined && definition && inputNamed(target, definition, name)?.widget) tx.put(graph, "nodes", withWidget(target, definition, name, value));
         }
       }
     });
