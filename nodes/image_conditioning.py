@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from backend.base.errors import BadInput
+from backend.diffusion.latent import SD1
 from backend.encoders.clip.handle import ClipHandle
 from backend.engine.context import Context
 from backend.graph.declare import Float, Text, node
-from backend.imaging.depth import as_condition
-from backend.imaging.resize import resize
+from backend.imaging.depth import as_condition, join
+from backend.imaging.resize import resize, resize_image
 from nodes.conditioning import with_values
 from nodes.types import Clip, ClipVisionOutput, Conditioning, Image, Latent, Vae
 
@@ -92,6 +93,31 @@ def latent_upscaler_conditioning(
 
 def _twice(latent: Tensor) -> Tensor:
     return latent.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2)
+
+
+@ours("RGBDUpscaleConditioning", title="RGBD Upscale Conditioning", category="conditioning/upscale_diffusion")
+def rgbd_upscale_conditioning(
+    ctx: Context,
+    *,
+    positive: Conditioning,
+    negative: Conditioning,
+    vae: Vae,
+    image: Image,
+    depth: Image,
+    scale: float = Float(4.0, min=1.0, max=8.0, step=0.25),
+) -> ShownLatent:
+    """Show LDM3D-SR a small picture and its depth (bright is near), enlarged; it paints what is missing in both."""
+    if vae.sizes.in_channels not in (4, 6):
+        raise BadInput(
+            f"This VAE takes pictures of {vae.sizes.in_channels} channels, without depth.", hint="Use the VAE of an LDM3D model.",
+            node=ctx.node, input="vae",
+        )  # fmt: skip
+    cell = vae.factor
+    width, height = (round(side * scale / cell) * cell for side in (image.shape[2], image.shape[1]))
+    image, depth = (resize_image(x[..., :3], width, height, "lanczos") for x in (image, depth))
+    seen = SD1.process_in(vae.encode(join(image, depth, vae.sizes.in_channels), ctx.services.pool, check=ctx.check))
+    positive, negative = (with_values(c, concat_latent_image=seen) for c in (positive, negative))
+    return ShownLatent(positive, negative, {"samples": torch.zeros_like(seen)})
 
 
 @ours("DepthToImageConditioning", title="Depth to Image Conditioning", category="conditioning")

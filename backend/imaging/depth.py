@@ -32,6 +32,18 @@ def split(image: Tensor) -> tuple[Tensor, Tensor]:
     return image[..., :3], depth[..., None].expand(*depth.shape, 3)
 
 
+def join(image: Tensor, depth: Tensor, channels: int) -> Tensor:
+    """The inverse of `split`: colours and depth [B, H, W, 3] in 0..1 as one picture of 4 or 6 channels. Raises ValueError."""
+    plane = depth[..., :3].mean(-1, keepdim=True).clamp(0, 1)
+    if channels == 4:
+        return torch.cat([image[..., :3], plane], dim=-1)
+    if channels != 6:
+        raise ValueError(f"a picture with depth has 4 or 6 channels, not {channels}")
+    whole = (plane * HIGH).round()
+    high = (whole / LOW).floor()
+    return torch.cat([image[..., :3], torch.zeros_like(plane), high / 255, (whole - high * LOW) / 255], dim=-1)
+
+
 def mean_depth(image: Tensor) -> Tensor:
     """A decoded depth latent [B, H, W, 3] as an even grey: its channels mean the same thing."""
     return image[..., :3].mean(-1, keepdim=True).expand(*image.shape[:-1], 3)

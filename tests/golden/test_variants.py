@@ -13,6 +13,7 @@ from diffusers.image_processor import VaeImageProcessorLDM3D
 from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import StableUnCLIPImageNormalizer
 from torch import Tensor
 
+from backend.base.errors import BadInput
 from backend.diffusion.guiders import CfgGuider, DualCfgGuider
 from backend.diffusion.handle import ModelHandle
 from backend.diffusion.randomness import GivenNoise
@@ -21,6 +22,7 @@ from backend.diffusion.samplers import solver
 from backend.diffusion.schedules import schedule
 from backend.encoders.clip_vision.spec import from_file
 from backend.families.load import Loaded, load_checkpoint
+from backend.imaging.depth import join
 from backend.memory.pool import Pool
 from backend.weights.open import open_weights
 from backend.weights.save import save_safetensors
@@ -32,6 +34,7 @@ from nodes.image_conditioning import (
     instruct_pix_to_pix_conditioning,
     latent_upscaler_conditioning,
     marigold_conditioning,
+    rgbd_upscale_conditioning,
     sd_4x_upscale_conditioning,
 )
 from nodes.vae import inpaint_model_conditioning
@@ -408,6 +411,34 @@ def test_x2_latent_upscaler(side: int, tmp_path: Path) -> None:
         image=found.model.family.latent.process_in(low), latents=started(noise, scheduler), num_inference_steps=STEPS, output_type="latent",
     ).images  # fmt: skip
     assert (got - want).abs().max() < CLOSE
+
+
+@pytest.mark.parametrize("channels", [4, 6])
+def test_ldm3d_upscaler(channels: int, tmp_path: Path) -> None:
+    """LDM3D-SR, whose pipeline diffusers does not ship: its parts, in a loop of our own."""
+    twin = kinds.make("sd1", 8)
+    found, scheduler = loaded(kinds.Kind(twin.unet, kinds.vae(in_channels=channels), twin.texts, twin.prefixes), tmp_path), euler()
+    image, depth = (torch.rand(1, 4, 4, 3, generator=torch.Generator().manual_seed(n)) for n in (1, 2))
+    ctx, (positive, negative) = Bench(tmp_path / "home").context(), texts(found)
+    assert found.vae is not None and found.model is not None
+    parts = rgbd_upscale_conditioning(ctx, positive=positive, negative=negative, vae=found.vae, image=image, depth=depth, scale=4.0)
+    shown = parts.positive[0][1]["concat_latent_image"]
+    noise = noise_like()
+    assert shown.shape == noise.shape == parts.latent["samples"].shape
+    got = ours(found.model, parts.positive, parts.negative, noise)
+    x = started(noise, scheduler) * scheduler.init_noise_sigma
+    text = torch.cat([negative[0][0], positive[0][0]])
+    for t in scheduler.timesteps:
+        seen = torch.cat([torch.cat([scheduler.scale_model_input(x, t), shown], dim=1)] * 2)
+        with torch.no_grad():
+            without, with_text = twin.unet(seen, t, text).sample.chunk(2)
+        x = scheduler.step(without + CFG * (with_text - without), t, x).prev_sample
+    assert (got - x).abs().max() < CLOSE
+    joined = join(image, depth, channels)
+    assert (split_rgbd(ctx, image=joined).depth[..., :1] - depth.mean(-1, keepdim=True)).abs().max() < 1e-4
+    plain = load_checkpoint(twin.single(tmp_path / "plain.safetensors"), tiny.services(tmp_path)).vae
+    with pytest.raises(BadInput, match="3 channels, without depth"):
+        rgbd_upscale_conditioning(ctx, positive=positive, negative=negative, vae=plain, image=image, depth=depth)
 
 
 def test_image_variation(tmp_path: Path) -> None:

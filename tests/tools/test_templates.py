@@ -25,7 +25,7 @@ from tools.templates import FOLDER, definitions, entry, templates, workflow
 from tools.templates.parts import Template
 from tools.templates.thumbnail import draw
 
-TEMPLATES = templates()
+TEMPLATES, REGISTRY = templates(), Registry(builtin())
 SMALL = {"steps": 2, "width": 64, "height": 64, "target_width": 64, "target_height": 64, "start_at_step": None, "end_at_step": None}
 
 
@@ -56,9 +56,8 @@ def test_template(template: Template, tmp_path: Path) -> None:
     painted.save(bench.folders.input / "example.png")
     for model in template.models:
         place(bench.folders.models, model.name, model.folder)
-    registry = Registry(builtin())
-    executor = Executor(registry, bench.events.append, services=bench.services, around=torch.inference_mode)
-    checked = validate(Prompt.parse(shrunk(converted.prompt)), registry, choices=FolderChoices(bench.folders))
+    executor = Executor(REGISTRY, bench.events.append, services=bench.services, around=torch.inference_mode)
+    checked = validate(Prompt.parse(shrunk(converted.prompt)), REGISTRY, choices=FolderChoices(bench.folders))
     assert checked.error is None and not checked.node_errors, (checked.error, checked.node_errors)
     outcome = executor.run(Job("job", checked.prompt, tuple(checked.targets), {}))
     assert outcome.status == "success", [str(event) for event in bench.events[-3:]]

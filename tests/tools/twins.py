@@ -33,9 +33,15 @@ def part(kind: str, prefix: str) -> Callable[[Path], None]:
     return make
 
 
-def rgbd(path: Path) -> None:
-    twin = kinds.make("sd1")
-    kinds.Kind(twin.unet, kinds.vae(in_channels=6, out_channels=6), twin.texts, twin.prefixes).single(path)
+def rgbd(channels: int, unet: int) -> Callable[[Path], None]:
+    """A model of pictures with depth."""
+
+    def make(path: Path) -> None:
+        twin = kinds.make("sd1", unet)
+        vae = kinds.vae(in_channels=channels, out_channels=channels)
+        kinds.Kind(twin.unet, vae, twin.texts, twin.prefixes).single(path)
+
+    return make
 
 
 def vision(path: Path) -> None:
@@ -55,7 +61,8 @@ def saved(net: Any) -> Callable[[Path], None]:
 
 
 MAKERS: dict[str, Callable[[Path], None]] = {
-    "ldm3d.safetensors": rgbd,
+    "ldm3d.safetensors": rgbd(6, 4),
+    "ldm3d-sr.safetensors": rgbd(4, 8),
     "clip_vision_vit_l.safetensors": vision,
     "vae-ft-mse-840000-ema-pruned.safetensors": part("sd1", "first_stage_model."),
     "sd-x2-latent-upscaler": x2,

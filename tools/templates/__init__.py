@@ -6,6 +6,7 @@ of the graph as thumbnail. Each module beside this one that has `TEMPLATES` adds
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import uuid
@@ -29,6 +30,7 @@ def templates() -> tuple[Template, ...]:
     return tuple(template for module in modules for template in getattr(module, "TEMPLATES", ()))
 
 
+@functools.cache
 def definitions() -> dict[str, Any]:
     """What /object_info says on a machine without model files."""
     from nodes import builtin

@@ -36,7 +36,7 @@ SD1, XL = "v1-5-pruned-emaonly.safetensors", "sd_xl_base_1.0.safetensors"
 SD1_MODEL, XL_MODEL = Model(SD1, "Stable Diffusion 1.5"), Model(XL, "SDXL base")
 
 
-def node(type: str, title: str = "", **inputs: Any) -> Node:
+def node(type: str, title: str = "", /, **inputs: Any) -> Node:
     made: Node = {"class_type": type, "inputs": inputs}
     return {**made, "_meta": {"title": title}} if title else made
 

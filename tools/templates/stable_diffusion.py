@@ -151,6 +151,21 @@ def rgbd() -> Graph:
     return graph
 
 
+def rgbd_upscaled() -> Graph:
+    file = "ldm3d-sr.safetensors"
+    graph = {
+        **loaded(file, "sharp, detailed"),
+        "i": picture("Small picture"),
+        "z": picture("Its depth: bright is near"),
+        "c": node("RGBDUpscaleConditioning", positive=["2", 0], negative=["3", 0], vae=["1", 2], image=["i", 0], depth=["z", 0], scale=4.0),
+        "k": sampled(["c", 2], ["c", 0], ["c", 1], cfg=5.0),
+        "d": node("VAEDecode", samples=["k", 0], vae=["1", 2]),
+        "x": node("SplitRGBD", image=["d", 0]),
+    }
+    graph["s"] = node("SaveImage", "Picture", images=["x", 0], filename_prefix="picture")
+    return {**graph, "t": node("SaveImage", "Depth", images=["x", 1], filename_prefix="depth")}
+
+
 def image_to_image() -> Graph:
     graph = {**loaded(SD1, CAT), "i": picture(), "l": node("VAEEncode", pixels=["i", 0], vae=["1", 2])}
     return ended({**graph, "k": sampled(["l", 0], denoise=0.6)}, "image_to_image")
@@ -229,6 +244,8 @@ TEMPLATES = (
               Model("clip_vision_vit_l.safetensors", "CLIP-L image encoder", "clip_vision")), variation()),
     Template("ldm3d", "Picture with depth", "A picture and how far its things are (also panoramas).",
              (Model("ldm3d.safetensors", "LDM3D"),), rgbd()),
+    Template("ldm3d_upscaler", "Upscaler for pictures with depth", "Four times the pixels, of a picture and of its depth.",
+             (Model("ldm3d-sr.safetensors", "LDM3D-SR"),), rgbd_upscaled()),
     Template("instruct_pix2pix", "Edit by instruction", "Say what to change.",
              (Model("instruct-pix2pix-00-22000.safetensors", "InstructPix2Pix"),),
              editing("instruct-pix2pix-00-22000.safetensors", "turn it into a watercolour")),
