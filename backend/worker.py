@@ -294,9 +294,12 @@ class Worker:
         return time.perf_counter() - began
 
     def _memory(self, _: Any) -> Any:
-        moves = [{"at": m.at, "what": m.sentence(), "seconds": m.seconds} for m in list(self.pool.moves)]
-        budget = self.pool.budget
-        return {"models": self.pool.table(), "moves": moves, "budget": budget, "device": self._figures()}
+        from backend.memory import table
+
+        rows, moves, limit = self.pool.table(), list(self.pool.moves), self.pool.limit()
+        told = [{"at": m.at, "what": m.sentence(), "seconds": m.seconds} for m in moves]
+        text = table.text(rows, [(m.at, m.sentence()) for m in moves], limit, len(self.executor.cache))
+        return {"models": rows, "moves": told, "budget": self.pool.budget, "limit": limit, "device": self._figures(), "text": text}
 
     def _facts(self) -> dict[str, Any]:
         """What results depend on beside their graph: versions, the kind of device, the dtypes of computing."""

@@ -38,23 +38,40 @@ class OutputCache(Protocol):
 
 
 class Classic:
-    """Keeps the results of the current document. Results of expansions stay while runs use them."""
+    """Keeps the results of the current document. Results of expansions stay while runs use them.
+
+    What is small and took long goes to `beside` with the document it was part of: the encoding of a text is a few hundred kilobytes, and
+    going back to that text would need its encoder again, which is large.
+    """
 
     frees = False
 
-    def __init__(self) -> None:
+    def __init__(self, beside: Ram | None = None) -> None:
+        self._beside = beside
         self._kept: dict[bytes, Result] = {}
         self._document: Mapping[bytes, Any] = {}
         self._used: set[bytes] = set()  # keys outside the document (of expansions) that the current run used
 
     def begin(self, keys: Mapping[bytes, Any]) -> None:
         if not self._kept.keys() <= keys.keys():
-            self._kept = {k: v for k, v in self._kept.items() if k in keys or k in self._used}
+            kept: dict[bytes, Result] = {}
+            gone: dict[bytes, Result] = {}
+            for key, result in self._kept.items():
+                (kept if key in keys or key in self._used else gone)[key] = result
+            self._kept = kept
+            if self._beside is not None:
+                for key, result in gone.items():
+                    if result.seconds >= _DEAR and not result.shown and _SOMETHING <= nbytes(result.outputs) <= _SMALL:
+                        self._beside.put(key, result)
         self._document = keys
         self._used = set()
 
     def get(self, key: bytes) -> Result | None:
         found = self._kept.get(key)
+        if found is None and self._beside is not None:
+            found = self._beside.get(key)
+            if found is not None:
+                self._kept[key] = found
         if found is not None and key not in self._document:
             self._used.add(key)
         return found
@@ -67,9 +84,17 @@ class Classic:
     def clear(self) -> None:
         self._kept = {}
         self._used = set()
+        if self._beside is not None:
+            self._beside.clear()
 
     def __len__(self) -> int:
         return len(self._kept)
+
+
+_DEAR = 0.02  # seconds a result took, from which on it is worth a little memory
+_SMALL = 4 << 20  # bytes of one result
+_SOMETHING = 1 << 10  # bytes; a result with less is a handle on something large, or quick
+_BESIDE = 64 << 20  # bytes of all of them
 
 
 class Lru:
@@ -207,4 +232,4 @@ def of(settings: Settings) -> OutputCache:
         return Nothing()
     if settings.cache == "ram":
         return Ram(settings.cache_ram)
-    return Classic()
+    return Classic(Ram(_BESIDE))

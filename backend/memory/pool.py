@@ -175,7 +175,7 @@ class Pool:
         """Bytes that could be used beside what is leased now."""
         with self._lock:
             used = sum(live.nbytes() for live in self._live.values() if live.leases)
-        return self._limit() - used
+        return self.limit() - used
 
     def free(self, why: str = "memory was to be freed") -> None:
         """Drop every net that is not leased, and give the memory back to the system."""
@@ -192,7 +192,7 @@ class Pool:
         Returns that number of bytes."""
         with self._lock:
             filled = sum(live.nbytes() for live in self._live.values())
-            self._tier = max(1, min(filled, self._limit()) // _TIGHTER)
+            self._tier = max(1, min(filled, self.limit()) // _TIGHTER)
             limit = self._tier
         self.free("memory ran out")
         return limit
@@ -205,7 +205,7 @@ class Pool:
         """Tell that a net is used in a way that needs less memory, `how`, because memory ran out."""
         self._note(Move(time.time(), key, how, "as memory ran out"))
 
-    def _limit(self) -> int:
+    def limit(self) -> int:
         """Bytes that nets and activations may fill now."""
         limits = [1 << 62 if self.budget is None else self.budget]
         spare = self.spare()
@@ -272,7 +272,7 @@ class Pool:
         self._clock += 1
         live.last_used = self._clock
         names = list(live.places)
-        budget = self._limit()
+        budget = self.limit()
         sizes = [live.counts[name] * loadable.dtype.itemsize for name in names]
         busy = sum(v.nbytes() for k, v in self._live.items() if v.leases and k != key)
         compact: dict[str, Packed] = {}
@@ -326,7 +326,7 @@ class Pool:
         if comes is None or comes.key == self._reading or not isinstance(source := comes.source, Views):
             return
         nbytes = sum(math.prod(entry.shape) for entry in source.file.values()) * comes.dtype.itemsize
-        if next_to_read([(comes.key, nbytes)], held, working, self._limit()) is None:
+        if next_to_read([(comes.key, nbytes)], held, working, self.limit()) is None:
             return
         self._reading = comes.key
         self._note(Move(time.time(), comes.key, "read ahead", "it is used next", nbytes))

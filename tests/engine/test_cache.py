@@ -44,6 +44,23 @@ def test_classic_keeps_expansions_while_runs_use_them() -> None:
     assert c.get(b"inner") is None and c.get(b"a") is not None
 
 
+def test_classic_comes_back_to_what_was_small_and_dear() -> None:
+    c = Classic(Ram(100_000))
+    c.begin(keys(*"abcde"))
+    c.put(b"a", Result([[b"x" * 5000]], None, 1.0))
+    c.put(b"b", Result([[b"x" * 5000]], None, 0.001))  # quick
+    c.put(b"c", Result([["a handle"]], None, 9.0))  # holds what nobody counts
+    c.put(b"d", Result([[b"x" * 5_000_000]], None, 9.0))  # large
+    c.put(b"e", Result([[b"x" * 5000]], {"images": []}, 9.0))  # was shown, and must be again
+    c.begin(keys("f"))
+    assert have(c, "abcde") == "a"
+    c.begin(keys("a"))
+    c.begin(keys("f"))
+    assert have(c, "a") == "a"  # again and again
+    c.clear()
+    assert have(c, "a") == ""
+
+
 def test_lru_drops_the_runs_longest_ago_when_a_run_begins() -> None:
     c = Lru(3)
     fill(c, "a", "b")

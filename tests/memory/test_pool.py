@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from backend.memory.heap import trim
 from backend.memory.pool import Loadable, Pool
 from backend.nn.layers import Conv2d, GroupNorm, Linear, init_weights
+from backend.weights.file import Views
+from backend.weights.open import open_weights
+from backend.weights.save import save_safetensors
 from backend.weights.slot import Streamed
 
 
@@ -304,3 +311,36 @@ def test_what_is_not_to_be_kept_goes_after_its_last_use() -> None:
     pool.upcoming = tuple
     run(pool, what)
     assert pool.table() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_freed_memory_goes_back_to_the_system(tmp_path: Path) -> None:
+    class Wide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(Linear(500, 500) for _ in range(40))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    def held() -> int:
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+        return int(line.split()[1]) * 1024
+
+    with torch.device("meta"):
+        names = {name: (tuple(p.shape), torch.float16) for name, p in Wide().named_parameters()}
+    save_safetensors(tmp_path / "wide.safetensors", {n: torch.ones(s, dtype=d).mul_(0.01) for n, (s, d) in names.items()})
+    pool = Pool()
+    what = Loadable("wide", Wide, Views(open_weights(tmp_path / "wide.safetensors")), {"layers.3.weight": (Add(1.0),)}, "p")
+    gc.collect()
+    trim()
+    before = held()
+    with torch.inference_mode(), pool.lease(what) as net:
+        net(torch.randn(1, 500))
+        filled = pool.table()[0]["resident_bytes"]
+        assert held() - before > 0.8 * filled
+        del net
+    pool.free()
+    assert held() - before < 0.1 * filled

@@ -20,6 +20,6 @@ export async function openAbout({ api }) {
     add("RAM", `${bytes(stats.system.ram_free)} ${t("free of")} ${bytes(stats.system.ram_total)}`);
   }
   frame.body.append(rows);
-  if (memory?.worker) frame.body.append(el("h3", {}, t("Memory of the worker")), el("pre", { class: "log", attributes: { tabindex: 0 } }, JSON.stringify(memory.worker, null, 2)));
+  if (memory?.worker) frame.body.append(el("h3", {}, t("Memory of the worker")), el("pre", { class: "log", attributes: { tabindex: 0 } }, memory.worker.text));
   frame.body.append(el("h3", {}, t("Log")), el("pre", { class: "log", attributes: { tabindex: 0, "aria-label": t("Log") } }, typeof log === "string" ? log.slice(-40_000) : t("The log could not be read.")));
 }
