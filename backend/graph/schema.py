@@ -132,7 +132,8 @@ class NodeType:
     `lazy_status(ctx, **inputs)` names the inputs still needed. `fingerprint(ctx, **constants)` gives a value that changes when the node
     must run again. `validate(**constants)` gives True or a sentence; `validates` are the inputs it looks at (None: all of them),
     `validates_types` says that it takes over the type check of links. `any_input` and `any_constant`: undeclared links and
-    constants are passed too, and with `lazy_others` they are lazy. `instance_of`: the class whose instances (one per node id) carry
+    constants are passed too, and with `lazy_others` they are lazy. `any_output`: outputs beyond the declared ones may be linked, and
+    are of any type. `instance_of`: the class whose instances (one per node id) carry
     state.
     """
 
@@ -161,6 +162,7 @@ class NodeType:
     any_input: bool = False
     any_constant: bool = False
     lazy_others: bool = False
+    any_output: bool = False
     passes_hidden: bool = False
     is_async: bool = False
     instance_of: type | None = None

@@ -20,6 +20,10 @@ from backend.graph.schema import Check, Files, NodeType, Output, fits
 INT_LIMIT = 2**64
 
 
+_ANY = Output("*", "*", wildcard=True)
+_MOST_OUTPUTS = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """The verdict: `targets` are the outputs that may run (none: `error` says why), `node_errors` the faults by node id, `prompt` the
@@ -220,7 +224,10 @@ class _Validation:
         if origin is None:
             faults.append(self._broken(node, "KeyError", f"{name}: it is linked to node {link.node!r:.80}, which is not in the prompt"))
             return None
-        outputs = self.registry[origin.type].outputs
+        t = self.registry[origin.type]
+        outputs = t.outputs
+        if t.any_output and len(outputs) <= link.slot < _MOST_OUTPUTS:
+            return _ANY
         if not 0 <= link.slot < len(outputs):
             text = f"{name}: it is linked to output {link.slot} of node {link.node!r}, which has {len(outputs)} outputs"
             faults.append(self._broken(node, "IndexError", text))

@@ -43,7 +43,8 @@ METHODS: Mapping[str, str] = {
     "BasicGuider": "get_guider", "CFGGuider": "get_guider", "BasicScheduler": "get_sigmas", "KSamplerSelect": "get_sampler",
     "RandomNoise": "get_noise", "DisableNoise": "get_noise", "LatentBatch": "batch", "FluxGuidance": "append", "ModelSamplingSD3": "patch",
     "ModelSamplingFlux": "patch", "ModelSamplingAuraFlow": "patch_aura", "ModelSamplingDiscrete": "patch", "RescaleCFG": "patch",
-    "DifferentialDiffusion": "apply",
+    "DifferentialDiffusion": "apply", "SetClipHooks": "apply_hooks", "CreateHookLora": "create_hook",
+    "SetHookKeyframes": "set_hook_keyframes",
 }  # fmt: skip
 """The method packs call on core classes; every class answers to `execute` too."""
 POSITIONS: Mapping[str, tuple[str, ...]] = {

@@ -69,6 +69,34 @@ def model_advanced() -> dict[str, Any]:
     }
 
 
+def perp_neg() -> dict[str, Any]:
+    import importlib
+
+    samplers = importlib.import_module("comfy.samplers")
+
+    def combined(x: Any, noise_pred_pos: Any, noise_pred_neg: Any, noise_pred_nocond: Any, neg_scale: float, cond_scale: float) -> Any:
+        """Guidance away from what of the negative prompt stands across the positive one (Armandpour et al. 2023)."""
+        pos, neg = noise_pred_pos - noise_pred_nocond, noise_pred_neg - noise_pred_nocond
+        across = neg - (neg * pos).sum() / (pos**2).sum() * pos
+        return noise_pred_nocond + cond_scale * (pos - across * neg_scale)
+
+    class Guider_PerpNeg(samplers.CFGGuider):  # type: ignore[misc, name-defined]
+        """Three prompts."""
+
+        def set_conds(self, positive: Any, negative: Any, empty_negative_prompt: Any) -> None:
+            self.inner_set_conds({"positive": positive, "negative": negative, "empty_negative_prompt": empty_negative_prompt})
+
+        def set_cfg(self, cfg: float, neg_scale: float) -> None:
+            self.cfg, self.neg_scale = cfg, neg_scale
+
+        def predict_noise(self, x: Any, timestep: Any, model_options: Any = None, seed: Any = None) -> Any:
+            conds = [self.conds.get(role) for role in ("positive", "negative", "empty_negative_prompt")]
+            out = samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options or {})
+            return combined(x, *out, self.neg_scale, self.cfg)
+
+    return {"Guider_PerpNeg": Guider_PerpNeg, "perp_neg": combined}
+
+
 def mask() -> dict[str, Any]:
     from backend.imaging.composite import composite
 
@@ -83,4 +111,5 @@ OF: Mapping[str, Callable[[], dict[str, Any]]] = {
     "comfy_extras.nodes_custom_sampler": custom_sampler,
     "comfy_extras.nodes_model_advanced": model_advanced,
     "comfy_extras.nodes_mask": mask,
+    "comfy_extras.nodes_perpneg": perp_neg,
 }

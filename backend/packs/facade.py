@@ -22,7 +22,13 @@ _MODULES: Mapping[str, tuple[str, str]] = {
     "ModelHandle": ("comfy.model_patcher", "dress"),
     "ClipHandle": ("comfy.sd", "dress_clip"),
     "JointClip": ("comfy.sd", "dress_clip"),
+    "HookedClip": ("comfy.sd", "dress_clip"),
     "VaeHandle": ("comfy.sd", "dress_vae"),
+    "VisionHandle": ("comfy.clip_vision", "dress"),
+    "VisionOutput": ("comfy.clip_vision", "dress_output"),
+    "Upscaler": ("backend.packs.wires", "dress_upscaler"),
+    "StyleModel": ("backend.packs.wires", "dress_style_model"),
+    "Hooks": ("comfy.hooks", "dress"),
     "Solver": ("comfy.samplers", "dress_solver"),
     "BasicGuider": ("comfy.samplers", "dress_guider"),
     "CfgGuider": ("comfy.samplers", "dress_guider"),
@@ -40,7 +46,8 @@ def _same(value: Any) -> Any:
 
 
 def _way(kind: type) -> Callable[[Any], Any]:
-    entry = _MODULES.get(kind.__name__) if kind.__module__.startswith(_OURS) else None
+    known = (_MODULES.get(k.__name__) for k in kind.__mro__ if k.__module__.startswith(_OURS) and not issubclass(k, Dressed))
+    entry = next(filter(None, known), None)
     way: Callable[[Any], Any] = _same if entry is None else getattr(importlib.import_module(entry[0]), entry[1])
     _WAYS[kind] = way
     return way

@@ -31,9 +31,9 @@ def lacking(root: Path) -> dict[str, list[str]]:
             places.setdefault(name, []).append(f"{shown}:{line}")
     found: dict[str, list[str]] = {}
     for name, where in places.items():
-        missing = _missing(name)
-        if missing is not None:
-            found[missing] = sorted({*found.get(missing, ()), *where})
+        gone = missing(name)
+        if gone is not None:
+            found[gone] = sorted({*found.get(gone, ()), *where})
     return dict(sorted(found.items()))
 
 
@@ -72,7 +72,7 @@ def _parts(item: ast.expr) -> list[str]:
     return [*parts, item.id][::-1] if isinstance(item, ast.Name) else []
 
 
-def _missing(name: str) -> str | None:
+def missing(name: str) -> str | None:
     """The shortest beginning of a name that is not there, or None. Instances are not looked into: packs keep things of their own there."""
     parts = name.split(".")
     try:

@@ -52,6 +52,7 @@ def node_type(id: str, cls: type, *, title: str | None = None, module: str = "no
         api_node=bool(getattr(cls, "API_NODE", False)),
         any_input=True,
         any_constant=any(_holds_all(sections.get(g)) for g in ("required", "optional")),
+        any_output=_goes_on(getattr(cls, "RETURN_TYPES", ())),
         lazy_others=any(_lazy_rest(sections.get(g)) for g in ("required", "optional")),
         passes_hidden=True,
         is_async=inspect.iscoroutinefunction(getattr(cls, function)),
@@ -118,6 +119,17 @@ def _outputs(cls: type) -> tuple[Output, ...]:
         tip = tips[i] if i < len(tips) else None
         made.append(Output(_text(name), shown, i < len(lists) and bool(lists[i]), None if tip is None else _text(tip), is_wildcard(kind)))
     return tuple(made)
+
+
+def _goes_on(kinds: Any) -> bool:
+    """Whether there is a type at any place beyond the end: packs make such tuples by overriding `[]`."""
+    if isinstance(kinds, str) or type(kinds) in (tuple, list):
+        return False
+    try:
+        kinds[len(kinds) + 7]
+    except (IndexError, TypeError, KeyError):
+        return False
+    return True
 
 
 def _run(function: str, dynamic: list[str], whole: bool) -> Fn:

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from backend.base.events import NodeBlocked, Progress
-from backend.graph.describe import object_info
+from backend.base.events import NodeBlocked, NodeStarted, Progress
+from backend.graph.describe import from_wire, object_info, to_wire
+from backend.graph.document import Prompt
+from backend.graph.registry import Registry
+from backend.graph.validate import validate
 from backend.packs.core_nodes import choices
 from backend.packs.loader import module_name
 from tests.packs.home import Home, node, sampled
@@ -100,6 +103,39 @@ def test_lazy_switch_takes_one_branch(home: Home, which: int, runs: int) -> None
     }
     home.ran(graph)
     assert home.shown("4")["text"] == [f"sum {5 if which == 1 else 3}"] and runs == count.RUNS  # type: ignore[union-attr]
+
+
+def test_wildcard_switches(home: Home) -> None:
+    opened(home, "wildcard_switches")
+    kinds = {name: f"Switch {name} (modelled)" for name in ("FirstOf", "LazySwitch", "Sort", "Convert", "Pipe")}
+    sources = {
+        "i": node("PrimitiveInt", value=7),
+        "t": node("PrimitiveString", value="words"),
+        "m": node("EmptyImage", width=8, height=8, batch_size=1, color=255),
+    }
+    graph = {
+        **sources,
+        "1": node(kinds["FirstOf"], any_02=["i", 0], any_09=["t", 0]),
+        "2": node(kinds["LazySwitch"], on=False, yes=["n", 0], no=["1", 0]),
+        "n": node(kinds["FirstOf"], any_1=["m", 0]),
+        "3": node(kinds["Sort"], select=5, input=["2", 0]),
+        "4": node(kinds["Convert"], value=["3", 4], how="json"),
+        "5": node("PreviewAny", source=["4", 0]),
+        "6": node("PreviewImage", images=["3", 2]),
+        "7": node(kinds["Pipe"], a=["m", 0], b=["4", 0]),
+        "8": node(kinds["Pipe"], pipe=["7", 0], b=["3", 4]),
+        "9": node("PreviewImage", images=["8", 1]),
+    }
+    wired = Registry(from_wire(to_wire(t)) for t in home.registry.values())
+    assert not validate(Prompt.parse(graph), wired).node_errors, "the front knows of outputs without end too"
+    home.ran(graph)
+    assert home.shown("5")["text"] == ["7"] and not home.shown("6") and home.shown("9")["images"]
+    assert home.results("8")[2] == [7] and "n" not in {e.node for e in home.of(NodeStarted)}
+    assert object_info(home.registry[kinds["Sort"]], choices)["output_name"] == ["output1"]
+    wrong = home.check({**graph, "2": node(kinds["LazySwitch"], on=False, yes=["m", 0], no=["t", 0])})
+    assert "one type" in str(wrong.node_errors)
+    assert home.check({**graph, "4": node(kinds["Convert"], value=["m", 0], how="text")}).node_errors["4"]
+    assert "5000" in str(home.check({**graph, "6": node("PreviewImage", images=["3", 5000])}).node_errors)
 
 
 def test_expansions_loops_lists_and_gates(home: Home) -> None:

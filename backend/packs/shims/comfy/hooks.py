@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 from typing import Any
 
+from backend.diffusion.hooks import Hook, Hooks, Keyframe, together
+from backend.packs.facade import Dressed
+
 
 class EnumHookMode(enum.Enum):
     MinVram = "minvram"
@@ -19,22 +22,24 @@ class EnumHookType(enum.Enum):
     Injections = "add_injections"
 
 
-class Hook:
-    def __init__(self, hook_type: Any = None, hook_ref: Any = None, hook_id: Any = None, hook_keyframe: Any = None, **kwargs: Any) -> None:
-        self.hook_type, self.hook_ref, self.hook_id, self.hook_keyframe = hook_type, hook_ref, hook_id, hook_keyframe
+class HookKeyframe(Keyframe):
+    """From the share `start_percent` of sampling on, hooks are multiplied by `strength`."""
 
-
-class HookKeyframe:
     def __init__(self, strength: float, start_percent: float = 0.0, guarantee_steps: int = 1) -> None:
-        self.strength, self.start_percent, self.guarantee_steps = strength, start_percent, guarantee_steps
+        super().__init__(strength, start_percent)
+        object.__setattr__(self, "guarantee_steps", guarantee_steps)
+
+    @property
+    def start_percent(self) -> float:
+        return self.start
 
 
-class HookKeyframeGroup:
+class HookKeyframeGroup(Dressed):
     def __init__(self) -> None:
         self.keyframes: list[HookKeyframe] = []
 
     def add(self, keyframe: HookKeyframe) -> None:
-        self.keyframes = sorted([*self.keyframes, keyframe], key=lambda k: k.start_percent)
+        self.keyframes = sorted([*self.keyframes, keyframe], key=lambda k: k.start)
 
     def clone(self) -> HookKeyframeGroup:
         made = HookKeyframeGroup()
@@ -47,32 +52,32 @@ class HookKeyframeGroup:
     def has_index(self, index: int) -> bool:
         return 0 <= index < len(self.keyframes)
 
+    def undressed(self) -> tuple[Keyframe, ...]:
+        return tuple(self.keyframes)
 
-class HookGroup:
-    def __init__(self) -> None:
-        self.hooks: list[Any] = []
 
-    def __len__(self) -> int:
-        return len(self.hooks)
+class HookGroup(Hooks):
+    """One of our groups that can be added to."""
+
+    def __init__(self, hooks: Any = ()) -> None:
+        super().__init__(tuple(hooks))
 
     def add(self, hook: Any) -> None:
         if hook not in self.hooks:
-            self.hooks.append(hook)
+            object.__setattr__(self, "hooks", (*self.hooks, hook))
 
     def clone(self) -> HookGroup:
-        made = HookGroup()
-        made.hooks = list(self.hooks)
-        return made
+        return HookGroup(self.hooks)
 
-    def clone_and_combine(self, other: HookGroup | None) -> HookGroup:
+    def clone_and_combine(self, other: Hooks | None) -> HookGroup:
         made = self.clone()
         for hook in other.hooks if other is not None else ():
             made.add(hook)
         return made
 
     def set_keyframes_on_hooks(self, hook_kf: HookKeyframeGroup | None) -> None:
-        for hook in self.hooks:
-            hook.hook_keyframe = hook_kf
+        frames = () if hook_kf is None else tuple(hook_kf.keyframes)
+        object.__setattr__(self, "hooks", self.with_keyframes(frames).hooks)
 
     @staticmethod
     def combine_all_hooks(hooks_list: Any, require_count: int = 0) -> HookGroup | None:
@@ -85,6 +90,26 @@ class HookGroup:
         return made
 
 
+def dress(hooks: Hooks) -> HookGroup:
+    return hooks if isinstance(hooks, HookGroup) else HookGroup(hooks.hooks)
+
+
+def load_hook_lora_for_models(model: Any, clip: Any, lora: Any, strength_model: float, strength_clip: float) -> tuple[Any, Any, HookGroup]:
+    """The models as they were, and a hook with the adapters of a state dict."""
+    from backend.weights import lora as adapters
+    from comfy.lora import StateDict
+
+    file = StateDict(lora)
+
+    def on_model(handle: Any, strength: float) -> Any:
+        return adapters.apply(handle, None, file, strength, 0.0)[0]
+
+    def on_clip(handle: Any, strength: float) -> Any:
+        return adapters.apply(None, handle, file, 0.0, strength)[1]
+
+    return model, clip, HookGroup((Hook(on_model, on_clip, strength_model, strength_clip),))
+
+
 def set_hooks_for_conditioning(cond: Any, hooks: Any, append_hooks: bool = True, cache: Any = None) -> list[Any]:
     """Copies of the entries with the hooks, joined to those they have."""
     if hooks is None:
@@ -92,7 +117,7 @@ def set_hooks_for_conditioning(cond: Any, hooks: Any, append_hooks: bool = True,
     out = []
     for tensor, options in cond:
         before = options.get("hooks") if append_hooks else None
-        out.append([tensor, {**options, "hooks": hooks if before is None else before.clone_and_combine(hooks)}])
+        out.append([tensor, {**options, "hooks": together(before, hooks)}])
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ class StateDict(WeightFile):
     def __init__(self, tensors: Any, name: str = "weights in memory") -> None:
         self.tensors = {k: v for k, v in tensors.items() if isinstance(v, torch.Tensor)}
         self.path, self.metadata = Path(name), {}
+        self._mark = f"{name}@{uuid.uuid4().hex}"
+
+    @property
+    def mark(self) -> str:
+        return self._mark
 
     def __getitem__(self, key: str) -> Entry:
         t = self.tensors[key]

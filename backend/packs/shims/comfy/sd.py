@@ -16,6 +16,7 @@ from backend.packs.facade import Dressed
 from backend.packs.host import HOST
 from backend.weights import lora
 from backend.weights.patch import Patch
+from comfy import model_detection  # noqa: F401 - packs reach it through here
 from comfy.lora import StateDict, delta_of
 from comfy.model_base import _filled
 from comfy.model_patcher import ModelPatcher
@@ -227,8 +228,10 @@ class CLIP(Dressed):
         return (cond, pooled) if return_pooled else cond
 
     def encode_from_tokens_scheduled(self, tokens: Any, unprojected: bool = False, add_dict: Any = None, show_pbar: bool = True) -> Any:
-        cond, pooled = self.undressed().encode(tokens, _pool())
-        return [[cond, {"pooled_output": pooled, **(add_dict or {})}]]
+        handle = self.undressed()
+        cond, pooled = handle.encode(tokens, _pool())
+        carried = {"hooks": handle.hooks} if getattr(handle, "on_conds", False) else {}
+        return [[cond, {"pooled_output": pooled, **carried, **(add_dict or {})}]]
 
     def encode(self, text: str) -> Any:
         return self.encode_from_tokens(self.tokenize(text))
