@@ -91,8 +91,8 @@ def perp_neg() -> dict[str, Any]:
 
         def predict_noise(self, x: Any, timestep: Any, model_options: Any = None, seed: Any = None) -> Any:
             conds = [self.conds.get(role) for role in ("positive", "negative", "empty_negative_prompt")]
-            out = samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options or {})
-            return combined(x, *out, self.neg_scale, self.cfg)
+            pos, neg, empty = samplers.calc_cond_batch(self.inner_model, conds, x, timestep, model_options or {})
+            return combined(x, pos, neg, empty, self.neg_scale, self.cfg)
 
     return {"Guider_PerpNeg": Guider_PerpNeg, "perp_neg": combined}
 
