@@ -178,3 +178,16 @@ def control_net_inpainting_apply(
 def control_net_guess_mode(ctx: Context, *, control_net: ControlNet, enabled: bool = Bool(True)) -> ControlNet:
     """Let a ControlNet follow its picture without a prompt: weak in shallow layers and absent from the negative. Use a cfg of 3 to 5."""
     return replace(control_net, guess=enabled)
+
+
+@node("InpaintPreprocessor", title="Inpaint Control Picture", category="image/preprocessors", module="emulsion")
+def inpaint_preprocessor(
+    ctx: Context,
+    *,
+    image: Image,
+    mask: Mask,
+    black: bool = Bool(False, tooltip="Black what is to be painted, as some SDXL nets want it, rather than mark it."),
+) -> Image:
+    """What an inpainting ControlNet is shown: the picture, with what is to be painted marked by -1 (or black)."""
+    hole = resize(mask.reshape(-1, 1, *mask.shape[-2:]), image.shape[2], image.shape[1], "bilinear", "center").movedim(1, -1) > 0.5
+    return torch.where(hole, torch.tensor(0.0 if black else -1.0), image[..., :3])

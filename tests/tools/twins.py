@@ -10,6 +10,7 @@ import torch
 
 from backend.weights.save import save_safetensors
 from tests.families import kinds, vaes
+from tests.tools import adapter_twins
 
 MARKS = {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}
 CHECKPOINTS: dict[str, tuple[str, int]] = {
@@ -70,6 +71,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "consistency-decoder.safetensors": saved(vaes.consistency),
     "sd-image-variations.safetensors": part("sd1", "model.diffusion_model."),
     "sdxl_lightning_4step_unet.safetensors": part("sdxl", "model.diffusion_model."),
+    **adapter_twins.MAKERS,
 }
 """Files that are no whole checkpoint of a kind."""
 
