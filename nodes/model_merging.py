@@ -158,7 +158,8 @@ for _id, _blocks in BLOCKS.items():
     globals()[_id] = _model_specific(_id, _blocks)
 
 
-def _path(ctx: Context, prefix: str) -> Path:
+def save_path(ctx: Context, prefix: str) -> Path:
+    """The next numbered weights file of that name in the output directory."""
     place = next_save(prefix, ctx.services.folders.directory("output"))
     return place.folder / f"{place.name}_{place.counter:05}_.safetensors"
 
@@ -166,13 +167,13 @@ def _path(ctx: Context, prefix: str) -> Path:
 @merging("CheckpointSave", title="Save Checkpoint", output=True, hidden=METADATA)
 def checkpoint_save(ctx: Context, *, model: Model, clip: Clip, vae: Vae, filename_prefix: str = SavePrefix("checkpoints/ComfyUI")) -> None:
     """Save a model with its text encoder and VAE as one file. LoRAs and merges are baked in."""
-    save(_path(ctx, filename_prefix), embedded(ctx), model, clip, vae)
+    save(save_path(ctx, filename_prefix), embedded(ctx), model, clip, vae)
 
 
 @merging("ModelSave", output=True, hidden=METADATA)
 def model_save(ctx: Context, *, model: Model, filename_prefix: str = SavePrefix("diffusion_models/ComfyUI")) -> None:
     """Save a diffusion model without its text encoder and VAE."""
-    save(_path(ctx, filename_prefix), embedded(ctx), model)
+    save(save_path(ctx, filename_prefix), embedded(ctx), model)
 
 
 @merging("CLIPSave", output=True, hidden=METADATA)
@@ -180,10 +181,10 @@ def clip_save(ctx: Context, *, clip: Clip, filename_prefix: str = SavePrefix("cl
     """Save a text encoder; each of several into a file of its own."""
     parts: tuple[Any, ...] = getattr(clip, "parts", (clip,))
     for part in parts:
-        save(_path(ctx, f"{filename_prefix}_clip_{part.branch}"), embedded(ctx), clip=part, bare=True)
+        save(save_path(ctx, f"{filename_prefix}_clip_{part.branch}"), embedded(ctx), clip=part, bare=True)
 
 
 @merging("VAESave", output=True, hidden=METADATA)
 def vae_save(ctx: Context, *, vae: Vae, filename_prefix: str = SavePrefix("vae/ComfyUI_vae")) -> None:
     """Save a VAE."""
-    save(_path(ctx, filename_prefix), embedded(ctx), vae=vae, bare=True)
+    save(save_path(ctx, filename_prefix), embedded(ctx), vae=vae, bare=True)

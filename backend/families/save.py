@@ -14,6 +14,8 @@ from backend.codecs.kl.spec import VaeHandle
 from backend.diffusion.handle import ModelHandle
 from backend.diffusion.noise import DiscreteNoise
 from backend.encoders.clip.openclip import to_openclip
+from backend.encoders.clip_vision import spec as clip_vision
+from backend.encoders.clip_vision.handle import VisionHandle
 from backend.families.foreign import PREFIX
 from backend.weights.merge import Weights
 from backend.weights.save import Source, save_safetensors
@@ -42,7 +44,7 @@ class Tensors:
 
 def save(
     path: Path, metadata: Mapping[str, str], model: ModelHandle | None = None, clip: Any = None, vae: VaeHandle | None = None,
-    *, bare: bool = False,
+    vision: VisionHandle | None = None, *, bare: bool = False,
 ) -> None:  # fmt: skip
     """Write the parts that are given, patches applied, in the dtype their files have. One weight at a time is in memory.
 
@@ -58,6 +60,8 @@ def save(
         _encoders(out, clip, bare)
     if vae is not None:
         _weights(out, Weights.of(vae), "" if bare else VAE_PREFIX)
+    if vision is not None:
+        _image_encoder(out, vision)
     save_safetensors(path, out.makers, texts, out.facts)
 
 
@@ -79,6 +83,15 @@ def _encoders(out: Tensors, clip: Any, bare: bool) -> None:
             continue
         for key, pieces in to_openclip(weights).items():
             _joined(out, prefix + key, weights, pieces)
+
+
+def _image_encoder(out: Tensors, vision: VisionHandle) -> None:
+    """As unCLIP checkpoints have it; a tower with OpenAI's activation, which those names do not tell, under the names of transformers."""
+    weights = Weights.of(vision)
+    if vision.sizes.quick:
+        return _weights(out, weights, "clip_vision.")
+    for key, pieces in clip_vision.to_openclip(weights).items():
+        _joined(out, "embedder.model.visual." + key, weights, pieces)
 
 
 def _joined(out: Tensors, key: str, weights: Weights, pieces: Sequence[tuple[str, bool]]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from backend.base.errors import BadFile, BadInput, MissingFile, NotInstalled, Un
 from backend.engine.context import Blocker
 from backend.families.configs import read_config
 from backend.weights.save import save_safetensors
-from nodes import loaders
+from nodes import image_only, loaders
 from tests.families import kinds, tiny
 from tests.nodes.bench import Bench
 
@@ -59,6 +60,20 @@ def test_parts_that_a_checkpoint_lacks_block_with_a_sentence(bench: Bench) -> No
     assert not isinstance(found.MODEL, Blocker)
     for part, what in ((found.CLIP, "text encoder"), (found.VAE, "VAE")):
         assert isinstance(part, Blocker) and part.message is not None and what in part.message and "bare.safetensors" in part.message
+
+
+def test_image_only_checkpoints_come_back(bench: Bench) -> None:
+    kinds.make("unclip").single(bench.folders.models / "checkpoints" / "unclip.safetensors")
+    ctx = bench.context()
+    first = image_only.image_only_checkpoint_loader(ctx, ckpt_name="unclip.safetensors")
+    image_only.image_only_checkpoint_save(ctx, model=first.MODEL, clip_vision=first.CLIP_VISION, vae=first.VAE)
+    (saved,) = (bench.folders.output / "checkpoints").glob("*.safetensors")
+    shutil.move(saved, bench.folders.models / "checkpoints" / "again.safetensors")
+    again = image_only.image_only_checkpoint_loader(ctx, ckpt_name="again.safetensors")
+    picture, pool = torch.rand(1, 40, 40, 3), bench.services.pool
+    one, two = (found.CLIP_VISION.encode_image(picture, pool) for found in (first, again))
+    assert torch.equal(one.penultimate_hidden_states, two.penultimate_hidden_states) and torch.equal(one.image_embeds, two.image_embeds)
+    assert again.MODEL.family.name == first.MODEL.family.name
 
 
 def test_unclip_checkpoint_brings_its_image_encoder(bench: Bench) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 import torch
 
@@ -31,6 +32,20 @@ OPENCLIP = (
     Rename(_LAYER + r"mlp\.c_proj\.(weight|bias)", _OURS + r"mlp.fc2.\2"),
 )
 """OpenCLIP's names, as unCLIP checkpoints keep them."""
+_LAYER_BACK = r"vision_model\.encoder\.layers\.(\d+)\."
+_BACK = (
+    (r"vision_model\.embeddings\.class_embedding", "class_embedding"),
+    (r"vision_model\.embeddings\.patch_embedding\.weight", "conv1.weight"),
+    (r"vision_model\.embeddings\.position_embedding\.weight", "positional_embedding"),
+    (r"vision_model\.pre_layrnorm\.(weight|bias)", r"ln_pre.\1"),
+    (r"vision_model\.post_layernorm\.(weight|bias)", r"ln_post.\1"),
+    (r"visual_projection\.weight", "proj"),
+    (_LAYER_BACK + r"self_attn\.[qkv]_proj\.(weight|bias)", r"transformer.resblocks.\1.attn.in_proj_\2"),
+    (_LAYER_BACK + r"self_attn\.out_proj\.(weight|bias)", r"transformer.resblocks.\1.attn.out_proj.\2"),
+    (_LAYER_BACK + r"layer_norm([12])\.(weight|bias)", r"transformer.resblocks.\1.ln_\2.\3"),
+    (_LAYER_BACK + r"mlp\.fc1\.(weight|bias)", r"transformer.resblocks.\1.mlp.c_fc.\2"),
+    (_LAYER_BACK + r"mlp\.fc2\.(weight|bias)", r"transformer.resblocks.\1.mlp.c_proj.\2"),
+)
 PLACES = (("embedder.model.visual.", True), ("visual.", True), ("", False), ("image_encoder.", False), ("clip_vision.", False))
 """(what stands before the names, whether they are OpenCLIP's)"""
 POSITIONS = "vision_model.embeddings.position_embedding.weight"
@@ -54,6 +69,16 @@ def find(header: Header) -> dict[str, Part]:
             parts = {key: Part(key) for key in known}
         return {name: Part(prefix + part.key, part.index, part.parts, part.transpose) for name, part in parts.items()}
     return {}
+
+
+def to_openclip(names: Iterable[str]) -> dict[str, list[tuple[str, bool]]]:
+    """OpenCLIP name -> the parameters it is made of in order, each with whether it is transposed. The way back from `OPENCLIP`."""
+    made: dict[str, list[tuple[str, bool]]] = {}
+    for name in sorted(names, key=lambda n: [n.find(f".{p}_proj.") < 0 for p in "qkv"]):
+        for pattern, target in _BACK:
+            if match := re.fullmatch(pattern, name):
+                made.setdefault(match.expand(target), []).append((name, target == "proj"))
+    return made
 
 
 def sizes_of(header: Header, openclip: bool, heads: int | None = None, quick: bool | None = None) -> VisionSizes:

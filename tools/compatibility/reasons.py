@@ -1,0 +1,59 @@
+"""Why a node type of the ecosystem is not here. Every type that is missing has to be explained by a line of this table."""
+
+from __future__ import annotations
+
+import re
+
+FAMILY = "needs the model family {}"
+REASONS: tuple[tuple[str, str], ...] = (
+    (r"Wan.*|LoadWan.*", FAMILY.format("Wan")),
+    (r"LTX.*|LatentUpscaleModelLoader|TextGenerateLTX2Prompt", FAMILY.format("LTX Video")),
+    (r"Hunyuan3D.*|VAEDecodeHunyuan3D", FAMILY.format("Hunyuan 3D")),
+    (r"Hunyuan.*|CLIPTextEncodeHunyuan.*|TextEncodeHunyuan.*", FAMILY.format("Hunyuan (pictures and video)")),
+    (r".*HiDream.*|QuadrupleCLIPLoader|ModelNoiseScale|SamplerLCM", FAMILY.format("HiDream")),
+    (r".*QwenImage.*|TextEncodeQwen.*|CameraAngle", FAMILY.format("Qwen Image")),
+    (r"ModelPatchLoader", "needs the model families Qwen Image, Z-Image or Flux, whose patches it loads"),
+    (r"USOStyleReference|CLIPTextEncodeFlux", FAMILY.format("Flux (with T5)")),
+    (r"T5TokenizerOptions|CLIPTextEncodePixArtAlpha", "needs the text encoder T5"),
+    (r"TripleCLIPLoader|CLIPTextEncodeSD3", FAMILY.format("Stable Diffusion 3")),
+    (r"Chroma.*", FAMILY.format("Chroma")),
+    (r"CLIPTextEncodeLumina2", FAMILY.format("Lumina 2")),
+    (r"Cosmos.*", FAMILY.format("Cosmos")),
+    (r"StableCascade_.*", FAMILY.format("Stable Cascade")),
+    (r"SVD_.*|SV3D_.*", FAMILY.format("Stable Video Diffusion")),
+    (r"StableZero123_.*", FAMILY.format("Stable Zero123")),
+    (r".*AceStep.*|VAE(Encode|Decode)Audio.*", FAMILY.format("ACE Step and Stable Audio")),
+    (r"AudioEncoder.*", "needs an audio encoder (wav2vec 2), which Wan and HuMo listen with"),
+    (r"PhotoMaker.*", "needs PhotoMaker's encoder"),
+    (r"LotusConditioning", "is the encoded empty prompt of Lotus, a table of numbers; Lotus itself is not there either"),
+    (r"GITSScheduler", "is a table of numbers that no library we know of carries"),
+    (r"TorchCompileModel", "compiles the net; not built"),
+    (r"TrainLoraNode|SaveLoRANode|LoraModelLoader|LossGraphNode|LoadImage(Text)?SetFromFolderNode", "is about training; not built"),
+    (r"LoraSave", "extracts a LoRA out of a difference of models; not built"),
+    (r"TextGenerate|TextEncode.*", "needs a language model of a family that is not there"),
+    (r"LoadDA3Model|DA3.*", FAMILY.format("Depth Anything 3")),
+    (r".*MoGe.*", FAMILY.format("MoGe")),
+    (r"SeedVR2.*", FAMILY.format("SeedVR 2")),
+    (r"SAM3_.*", FAMILY.format("SAM 3")),
+    (r"SDPose.*", FAMILY.format("SDPose")),
+    (r"RTDETR_.*", FAMILY.format("RT-DETR")),
+    (r".*BackgroundRemoval.*|RemoveBackground", FAMILY.format("BiRefNet")),
+    (r"Trellis2.*|Vae.*Trellis.*|EmptyTrellis2.*|BakeTextureFromVoxel", FAMILY.format("Trellis 2")),
+    (r"(MiniMax|EmptyMiniMax).*", FAMILY.format("MiniMax")),
+    (r"YuE2.*|EmptyYuE2.*", FAMILY.format("YuE 2")),
+    (r"Kandinsky5.*|NormalizeVideoLatentStart|ReplaceVideoLatentFrames", FAMILY.format("Kandinsky 5")),
+    (r"MarigoldV2.*|ConditioningLoader", FAMILY.format("Marigold 2")),
+    (r"PiD.*|Pixal3D.*|Bernini.*|AnimaLLLite.*", "belongs to a model family that is not there"),
+    (r"BlockSparseAttention|ScaleROPE|ModelAttentionBackend", "changes the attention of a family that is not there"),
+    (r"DualModelGuider", FAMILY.format("Ideogram 4, which needs two models at once")),
+    (r".*Mesh.*|Bake.*|Render.*|.*3DAdvanced|GenerateTracks|ImageCropToMask", "works on what a family makes that is not there"),
+    (r"StartLoop|EndLoop", "loops of the newest editor; not built"),
+    (r"PixelPerfectResolution|DWPreprocessor", "comes with the pack comfyui_controlnet_aux"),
+    (r"DownloadAndLoadSAM2Model|Sam2Segmentation", "comes with the pack ComfyUI-segment-anything-2"),
+    (r"DrawMaskOnImage|BlockifyMask|PointsEditor", "comes with the pack comfyui-kjnodes"),
+)  # fmt: skip
+
+
+def reason(type: str) -> str | None:
+    """Why `type` is not here, as the rest of a sentence; None when nothing is known of it."""
+    return next((text for pattern, text in REASONS if re.fullmatch(pattern, type)), None)
