@@ -37,7 +37,7 @@ types: install-dev
 	@$(VENV_PYTHON) -m mypy
 
 check-web:
-	@test -x node_modules/.bin/tsc || npm install --no-save --no-package-lock --no-audit --no-fund
+	@test -d node_modules/axe-core -a -x node_modules/.bin/tsc || npm install --no-save --no-package-lock --no-audit --no-fund
 	@npm run --silent check
 	@npm run --silent test
 

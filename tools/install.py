@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -90,19 +91,20 @@ def ensure_browser() -> None:
     print("No Chromium here: browser tests will be skipped. Install chromium to run them.", flush=True)
 
 
-def ensure_typescript() -> None:
-    """Install what package.json names (the type check of the editor) where Node.js with npm is; elsewhere that test is skipped."""
+def ensure_node_tools() -> None:
+    """Install what package.json names (type check, accessibility rules) where Node.js with npm is; elsewhere those tests are skipped."""
     npm = shutil.which("npm")
-    if npm is None or any((ROOT / "node_modules" / ".bin" / name).exists() for name in ("tsc", "tsc.cmd")):
+    wanted = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["devDependencies"]
+    if npm is None or all((ROOT / "node_modules" / name).exists() for name in wanted):
         return
-    print("Installing TypeScript for the type check of the editor ...", flush=True)
+    print(f"Installing {', '.join(wanted)} for the checks of the editor ...", flush=True)
     quiet = ["--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--silent"]
     try:
         done = subprocess.run([npm, "install", *quiet], cwd=ROOT, timeout=300).returncode == 0
     except subprocess.TimeoutExpired:
         done = False
     if not done:
-        print("npm could not install TypeScript: the type check of the editor will be skipped.", flush=True)
+        print("npm could not install them: the checks of the editor that need them will be skipped.", flush=True)
 
 
 def main(argv: list[str]) -> int:
@@ -112,12 +114,12 @@ def main(argv: list[str]) -> int:
         return 1
     parser = argparse.ArgumentParser(description="Make the virtual environment and install what the requirement files name.")
     parser.add_argument("--dev", action="store_true", help="also what checks and tests need")
-    parser.add_argument("--browser", action="store_true", help="also Chromium and TypeScript, where they can be had without asking")
+    parser.add_argument("--browser", action="store_true", help="also Chromium and what package.json names, where they can be had")
     options = parser.parse_args(argv)
     ensure(options.dev)
     if options.browser:
         ensure_browser()
-        ensure_typescript()
+        ensure_node_tools()
     return 0
 
 

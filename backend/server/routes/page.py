@@ -19,8 +19,9 @@ _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".md": "text/mark
 
 
 @routes.get("/")
+@routes.get("/app")
 async def index(request: web.Request) -> web.StreamResponse:
-    """The editor. Its files are named by what is in them, so that a browser asks for each only once."""
+    """The editor, at /app with its form view open. Its files are named by what is in them, so that a browser asks for each only once."""
     state = state_of(request)
     if state.settings.front_end_root is not None:
         return _file(state.web_root, "index.html")
@@ -42,12 +43,6 @@ async def asset(request: web.Request) -> web.StreamResponse:
 @lru_cache(maxsize=4)
 def _assets(root: Path) -> Assets:
     return Assets(root)
-
-
-@routes.get("/form")
-async def form(request: web.Request) -> web.StreamResponse:
-    """The plain page: one form for a graph, for small screens and for those who do not want to see the graph."""
-    return _file(state_of(request).web_root, "form.html")
 
 
 @routes.get("/extensions/{pack}/{file:.*}")
