@@ -62,6 +62,22 @@ class Digests:
                 self._keep()
             return Match(found, found is not None or end == float("inf"))
 
+    def of(self, path: Path, reading: bool) -> str | None:
+        """The digest of one file, None when it is not known; with `reading` the file is read then. None also when it cannot be read."""
+        with self._lock:
+            try:
+                stat = path.stat()
+            except OSError:
+                return None
+            known = self._table().get(str(path))
+            if known is not None and known[:2] == (stat.st_size, stat.st_mtime_ns):
+                return known[2]
+            value = _digest(path) if reading else None
+            if value is not None:
+                self._table()[str(path)] = (stat.st_size, stat.st_mtime_ns, value)
+                self._keep()
+            return value
+
     def _table(self) -> dict[str, tuple[int, int, str]]:
         if self._known is None:
             self._known = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import http.client
 import io
 import itertools
@@ -552,7 +553,18 @@ def test_model_files(server: Server) -> None:
     assert server.ask("/models/vae").json() == ["broken.safetensors", "sub/m.safetensors"]
     files = server.ask("/experiment/models/vae").json()
     assert [set(f) for f in files] == [{"name", "pathIndex", "modified", "created", "size"}] * 2
+    assert [f["cover"] for f in server.ask("/experiment/models/vae?covers=1").json()] == [False, True]
     assert server.ask("/view_metadata/vae?filename=sub/m.safetensors").json() == {"title": "x"}
+    user = server.home / "user" / "default" / "workflows"
+    user.mkdir(parents=True, exist_ok=True)
+    (user / "uses.json").write_text(json.dumps({"nodes": [{"widgets_values": ["sub/m.safetensors"]}]}))
+    about = server.ask("/models/vae/about?name=sub/m.safetensors").json()
+    assert about["metadata"] == {"title": "x"} and about["workflows"] == ["uses.json"] and about["sha256"] is None
+    digest = hashlib.sha256((folder / "sub" / "m.safetensors").read_bytes()).hexdigest()
+    assert server.ask("/models/vae/about?name=sub/m.safetensors&hash=1").json()["sha256"] == digest
+    assert server.ask("/models/vae/about?name=sub/m.safetensors").json()["sha256"] == digest, "it is remembered"
+    for bad in ("vae/about?name=nothing", "vae/about?name=../x", "nothing/about?name=m"):
+        assert server.ask(f"/models/{bad}").status in (400, 403, 404)
     for bad in ("broken.safetensors", "nothing.safetensors", "../../x.safetensors", "sub/m.png"):
         assert server.ask(f"/view_metadata/vae?filename={bad}").status == 404
     cover = server.ask("/experiment/models/preview/vae/0/sub/m.safetensors")

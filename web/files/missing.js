@@ -6,7 +6,7 @@ import { isVirtual } from "../format/scope.js";
 /** @typedef {import("../session.js").Session} Session */
 /** @typedef {import("../core/records.js").Id} Id */
 /** @typedef {{type: string, pack: string, nodes: {graph: string, id: Id}[]}} MissingType */
-/** @typedef {{name: string, input: string, folder: string, url: string, near: string[], choices: readonly unknown[], places: {graph: string, id: Id, type: string}[]}} MissingFile */
+/** @typedef {{name: string, input: string, folder: string, url: string, hash: string, near: string[], choices: readonly unknown[], places: {graph: string, id: Id, type: string}[]}} MissingFile */
 
 /** @param {Pick<Session, "document" | "definitions">} session @returns {{types: MissingType[], files: MissingFile[]}} */
 export function findMissing({ document, definitions }) {
@@ -14,6 +14,8 @@ export function findMissing({ document, definitions }) {
   const types = new Map();
   /** @type {Map<string, MissingFile>} */
   const files = new Map();
+  /** @type {any[]} models the file lists for all of its nodes */
+  const listed = /** @type {any} */ (document.root.record).models ?? [];
   for (const graph of ["root", ...document.definitions]) {
     for (const node of document.graph(graph).nodes.values()) {
       if (isVirtual(node) || document.hasGraph(node.type)) continue;
@@ -26,7 +28,7 @@ export function findMissing({ document, definitions }) {
       }
       const values = readWidgets(node, definition);
       /** @type {any[]} */
-      const known = Array.isArray(node.properties?.models) ? node.properties.models : [];
+      const known = [...(Array.isArray(node.properties?.models) ? node.properties.models : []), ...(Array.isArray(listed) ? listed : [])];
       for (const input of definition.inputs) {
         const value = values.get(input.name);
         if (!input.widget || !input.choices || typeof value !== "string" || value === "" || input.choices.includes(value) || input.options.remote) continue;
@@ -34,7 +36,7 @@ export function findMissing({ document, definitions }) {
         if (slot >= 0 && document.graph(graph).linked.input(node.id, slot)) continue;
         const key = `${input.name}\n${value}`;
         const about = known.find(({ name }) => name === value);
-        const entry = files.get(key) ?? { name: value, input: input.name, folder: String(about?.directory ?? ""), url: String(about?.url ?? ""), near: nearest(value, input.choices), choices: input.choices, places: [] };
+        const entry = files.get(key) ?? { name: value, input: input.name, folder: String(about?.directory ?? FOLDERS[input.name] ?? ""), url: String(about?.url ?? ""), hash: String(about?.hash ?? ""), near: nearest(value, input.choices), choices: input.choices, places: [] };
         entry.places.push({ graph, id: node.id, type: node.type });
         files.set(key, entry);
       }
@@ -42,6 +44,12 @@ export function findMissing({ document, definitions }) {
   }
   return { types: [...types.values()], files: [...files.values()] };
 }
+
+/** Where files belong that inputs name. @type {Readonly<Record<string, string>>} */
+const FOLDERS = {
+  ckpt_name: "checkpoints", lora_name: "loras", vae_name: "vae", control_net_name: "controlnet", unet_name: "diffusion_models", clip_name1: "text_encoders", clip_name2: "text_encoders", clip_name3: "text_encoders",
+  style_model_name: "style_models", hypernetwork_name: "hypernetworks", gligen_name: "gligen",
+};
 
 /** Those of the choices that look most like a name. @param {string} name @param {readonly unknown[]} choices @param {number} [most] @returns {string[]} */
 export function nearest(name, choices, most = 5) {

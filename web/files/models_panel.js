@@ -5,11 +5,12 @@ import { openDialog } from "../shell/dialog.js";
 import { ago, bytes, t } from "../shell/i18n.js";
 import { icon } from "../shell/icons.js";
 import { ranked } from "../shell/match.js";
-import { tellError } from "../shell/toast.js";
+import { tellError, toast } from "../shell/toast.js";
 import { addModel } from "./model_nodes.js";
+import { openFile } from "./files_panel.js";
 
 /** @typedef {import("../shell/app.js").App} App */
-/** @typedef {{name: string, pathIndex: number, size?: number, modified?: number}} ModelFile */
+/** @typedef {{name: string, pathIndex: number, size?: number, modified?: number, cover?: boolean}} ModelFile */
 
 /** @param {App} app @returns {import("../shell/side.js").Panel} */
 export function create(app) {
@@ -34,7 +35,7 @@ export function create(app) {
       const folders = await api.get("experiment/models");
       kinds.clear();
       await Promise.all(folders.map(async (/** @type {{name: string}} */ { name }) => {
-        const files = await api.get(`experiment/models/${encodeURIComponent(name)}`);
+        const files = await api.get(`experiment/models/${encodeURIComponent(name)}`, { covers: 1 });
         if (files?.length) kinds.set(name, files);
       }));
       draw();
@@ -47,7 +48,10 @@ export function create(app) {
   read();
   return {
     element: el("div", {}, el("div", { class: "search" }, search), list),
-    tools: [el("button", { class: "quiet small square", attributes: { type: "button", "aria-label": t("Read again"), title: t("Read again") }, on: { click: () => app.actions.run("server.refresh") } }, icon("again", 16))],
+    tools: [
+      el("button", { class: "quiet small square", attributes: { type: "button", "aria-label": t("Fetch a model"), title: t("Fetch a model") }, on: { click: async () => (await import("./downloads.js")).openDownloads(app, (await api.get("experiment/models")).map((/** @type {{name: string}} */ { name }) => name)) } }, icon("download", 16)),
+      el("button", { class: "quiet small square", attributes: { type: "button", "aria-label": t("Read again"), title: t("Read again") }, on: { click: () => app.actions.run("server.refresh") } }, icon("again", 16)),
+    ],
     destroy: () => document.removeEventListener("emulsion-refreshed", read),
   };
 }
@@ -58,7 +62,7 @@ function drawModel(app, kind, file) {
   const row = el(
     "div",
     { class: "card", attributes: { draggable: "true" } },
-    icon("models"),
+    cover(app, kind, file),
     el("button", { class: "quiet what grow", attributes: { type: "button", draggable: "true", title: file.name }, on: { click: () => about(app, kind, file).catch(tellError) } }, el("span", {}, file.name), el("span", { class: "sub" }, [file.size !== undefined ? bytes(file.size) : "", users.length ? t("used in {names}", { names: users.join(", ") }) : ""].filter(Boolean).join(" · "))),
     el("span", { class: "tools" }, el("button", { class: "small square", attributes: { type: "button", "aria-label": t("Add {name} to the graph", { name: file.name }), title: t("Add to the graph") }, on: { click: () => addModel(app, kind, file.name) } }, icon("plus", 16))),
   );
@@ -73,27 +77,48 @@ function uses(document, name) {
 
 /** @param {App} app @param {string} kind @param {ModelFile} file */
 async function about(app, kind, file) {
-  const frame = openDialog(file.name);
+  const frame = openDialog(file.name, { class: "wide" });
   const list = el("dl");
   /** @param {string} name @param {unknown} value */
   const add = (name, value) => list.append(el("dt", {}, name), el("dd", {}, typeof value === "string" ? value : JSON.stringify(value)));
   add(t("Folder"), kind);
   if (file.size !== undefined) add(t("Size"), bytes(file.size));
   if (file.modified) add(t("Changed"), ago(file.modified * 1000));
-  frame.body.append(el("div", { class: "viewer about" }, list), el("p", {}, el("button", { class: "primary", attributes: { type: "button" }, on: { click: () => (addModel(app, kind, file.name), frame.close()) } }, t("Add to the graph"))));
-  if (!file.name.endsWith(".safetensors")) return;
-  const response = await app.api.fetch(`models/${encodeURIComponent(kind)}`); // the listing is there; metadata may be absent, which is no error worth a line in the console
-  if (!response.ok) return;
-  const found = await app.api.get(`view_metadata/${encodeURIComponent(kind)}`, { filename: file.name }).catch(() => null);
+  const hash = el("dd", {}, el("button", { class: "small", attributes: { type: "button" }, on: { click: () => {
+    hash.textContent = t("Reading the file …");
+    app.api.get(`models/${encodeURIComponent(kind)}/about`, { name: file.name, hash: 1 }).then(({ sha256 }) => (hash.textContent = sha256), tellError);
+  } } }, t("Work it out"))); // prettier-ignore
+  list.append(el("dt", {}, "SHA-256"), hash);
+  const picture = cover(app, kind, file, 260);
+  frame.body.append(el("div", { class: "model" }, picture, el("div", { class: "viewer about" }, list)), el("p", {}, el("button", { class: "primary", attributes: { type: "button" }, on: { click: () => (addModel(app, kind, file.name), frame.close()) } }, t("Add to the graph"))));
+  const known = await app.api.get(`models/${encodeURIComponent(kind)}/about`, { name: file.name });
+  if (known.sha256) hash.textContent = known.sha256;
+  if (known.folder) add(t("Place"), known.folder);
+  list.append(
+    el("dt", {}, t("Used in")),
+    known.workflows.length ? el("dd", {}, ...known.workflows.map((/** @type {string} */ path) => el("button", { class: "small quiet", attributes: { type: "button" }, on: { click: () => (frame.close(), openFile(app, path).catch(tellError)) } }, path.replace(/\.json$/, "")))) : el("dd", { class: "soft" }, t("no saved workflow")),
+  );
+  const found = known.metadata;
   if (!found || !Object.keys(found).length) {
-    add(t("Metadata"), t("The file says nothing about itself."));
+    if (file.name.endsWith(".safetensors")) add(t("Metadata"), t("The file says nothing about itself."));
     return;
   }
   const words = triggers(found);
-  if (words.length) add(t("Trigger words"), words.join(", "));
-  const hash = found["modelspec.hash_sha256"] ?? found.sshs_model_hash;
-  if (hash) add(t("Hash"), hash);
+  if (words.length) {
+    list.append(
+      el("dt", {}, t("Trigger words")),
+      el("dd", {}, words.join(", "), " ", el("button", { class: "small", attributes: { type: "button" }, on: { click: () => navigator.clipboard?.writeText(words.join(", ")).then(() => toast(t("Copied."), { kind: "good", seconds: 2 }), tellError) } }, t("Copy"))),
+    );
+  }
   for (const [name, value] of Object.entries(found)) if (name !== "modelspec.thumbnail" && name !== "ss_tag_frequency") add(name, String(value).slice(0, 2000));
+}
+
+/** The picture of a model, where it has one: beside the file, or inside. @param {App} app @param {string} kind @param {ModelFile} file @param {number} [size] */
+function cover({ api }, kind, file, size = 0) {
+  const box = el("span", { class: size ? "cover" : "thumb" }, icon("models", size ? 48 : 18));
+  if (!file.cover) return box;
+  box.replaceChildren(el("img", { attributes: { alt: "", loading: "lazy", src: api.url(`experiment/models/preview/${encodeURIComponent(kind)}/${file.pathIndex}/${file.name.split("/").map(encodeURIComponent).join("/")}`).href } }));
+  return box;
 }
 
 /** The words a LoRA was trained with most often. @param {Record<string, unknown>} metadata @returns {string[]} */

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from backend.base.errors import Problem
+from backend.base.errors import MissingFile, Problem
 from backend.base.paths import Folders, Kind, contain
 from backend.server.replies import flag_query, json_reply
 from backend.server.state import state_of
@@ -20,6 +21,7 @@ from backend.storage.metadata import safetensors_metadata
 
 routes = web.RouteTableDef()
 _NOT_MODELS = ("configs", "custom_nodes")
+_MOST_WORKFLOW, _MOST_USERS, _GLANCE = 32 << 20, 50, 1 << 15
 _COVERS = (".webp", ".png", ".jpg", ".jpeg")
 
 
@@ -53,10 +55,10 @@ async def model_files(request: web.Request) -> web.Response:
     kind = _kind(folders, name)
     if kind is None:
         return web.Response(status=404)
-    return json_reply(await asyncio.to_thread(_files, folders, name, kind))
+    return json_reply(await asyncio.to_thread(_files, folders, name, kind, flag_query(request, "covers")))
 
 
-def _files(folders: Folders, name: str, kind: Kind) -> list[dict[str, Any]]:
+def _files(folders: Folders, name: str, kind: Kind, covers: bool) -> list[dict[str, Any]]:
     found = []
     for file in folders.list(name):
         path = folders.find(name, file)
@@ -65,6 +67,8 @@ def _files(folders: Folders, name: str, kind: Kind) -> list[dict[str, Any]]:
         index = next(i for i, root in enumerate(kind.paths) if path.is_relative_to(root))
         stat = path.stat()
         about = {"name": file, "pathIndex": index, "modified": stat.st_mtime, "created": stat.st_ctime, "size": stat.st_size}
+        if covers:
+            about["cover"] = _has_cover(path)
         found.append(about)
     return found
 
@@ -83,6 +87,51 @@ async def preview(request: web.Request) -> web.Response:
     if data is None:
         return web.Response(status=204 if flag_query(request, "or_empty") else 404)
     return web.Response(body=data, content_type="image/webp")
+
+
+@routes.get("/models/{kind}/about")
+async def about(request: web.Request) -> web.Response:
+    """One file, `?name=`: {"size", "folder", "sha256" | null, "metadata" | null, "workflows"}. `hash=1` reads the whole file if need be."""
+    state, name = state_of(request), request.query.get("name", "")
+    kind = request.match_info["kind"]
+    path = state.folders.find(kind, name) if _kind(state.folders, kind) is not None else None
+    if path is None:
+        raise MissingFile(f"There is no {kind} file named {name[:200]!r}.", hint="See GET /models.")
+    workflows = state.user_files(request).path("workflows")
+    sha256 = await asyncio.to_thread(state.digests.of, path, flag_query(request, "hash"))
+    told = {"size": path.stat().st_size, "folder": str(path.parent), "sha256": sha256}
+    told["metadata"] = await asyncio.to_thread(_metadata, path)
+    told["workflows"] = await asyncio.to_thread(_mention, workflows, json.dumps(name, ensure_ascii=False))
+    return json_reply(told)
+
+
+def _metadata(path: Path) -> dict[str, Any] | None:
+    """What a file says of itself; None where it says nothing, or its header is damaged."""
+    try:
+        return safetensors_metadata(path) if path.suffix == ".safetensors" else None
+    except Problem:
+        return None
+
+
+def _mention(root: Path, text: str) -> list[str]:
+    """Saved workflows that hold a text, newest first; huge ones are left out."""
+    found = []
+    for path in root.rglob("*.json") if root.is_dir() else ():
+        stat = path.stat()
+        if stat.st_size <= _MOST_WORKFLOW and text in path.read_text("utf-8", "replace"):
+            found.append((stat.st_mtime, path.relative_to(root).as_posix()))
+    return [name for _, name in sorted(found, reverse=True)][:_MOST_USERS]
+
+
+def _has_cover(model: Path) -> bool:
+    """Whether a picture lies beside the file, or seems to be in its header, of which only the beginning is read."""
+    bases = (model.with_suffix(""), model.with_suffix(".preview"))
+    if any(base.with_name(base.name + extension).is_file() for base in bases for extension in _COVERS):
+        return True
+    if model.suffix != ".safetensors":
+        return False
+    with open(model, "rb") as file:
+        return b'"modelspec.thumbnail"' in file.read(_GLANCE)
 
 
 def _cover(model: Path) -> bytes | None:
