@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -25,7 +26,9 @@ from backend.diffusion.sample import prepare_noise, sample
 from backend.diffusion.samplers import solver
 from backend.families.load import load_checkpoint
 from backend.memory.pool import Pool
+from tests.families import kinds
 from tests.families.tiny import Twins, make, services
+from tests.golden import whole
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 STEPS, SEED, CFG = 4, 7, 2.0
@@ -81,6 +84,19 @@ def test_perturbed_attention(tiny: Twins, model: ModelHandle, texts: tuple[Tenso
     got = ours(again.perturbed(model, 1.5), texts)
     assert (got - expected).abs().max() < 1e-4
     assert (got - ours(model, texts)).abs().max() > 1e-2
+
+
+def test_perturbed_attention_of_sdxl(tmp_path: Path) -> None:
+    twin, noise, scheduler = kinds.make("sdxl"), whole.noise_like(), whole.euler()
+    found = whole.loaded(twin, tmp_path)
+    assert found.model is not None
+    pipeline = whole.xl(diffusers.StableDiffusionXLPAGPipeline, twin, scheduler, pag_applied_layers=["mid"])
+    sizes = {"original_size": (16, 16), "target_size": (16, 16)}
+    started = whole.started(noise, scheduler)
+    want = pipeline(**whole.prompt(found, xl=True), **sizes, latents=started, guidance_scale=whole.CFG, pag_scale=1.5, **whole.WHOLE).images
+    told = {"height": 16, "width": 16, "target_height": 16, "target_width": 16}
+    got = whole.ours(again.perturbed(found.model, 1.5), *(whole.with_(c, **told) for c in whole.texts(found)), noise)
+    assert (got - want).abs().max() < 1e-4
 
 
 def test_self_attention(tiny: Twins, model: ModelHandle, texts: tuple[Tensor, Tensor]) -> None:
