@@ -27,6 +27,7 @@ from backend.workers.protocol import Outbox, binary_frame, read_frame_blocking, 
 
 if TYPE_CHECKING:
     from backend.engine.executor import Executor
+    from backend.engine.persist import Persistent
     from backend.graph.reader import Reader
     from backend.graph.registry import Registry
     from backend.memory.device import DeviceFacts, PartOfModel
@@ -158,6 +159,7 @@ class Worker:
             on_out_of_memory=self._unload,
             tighten=self._tighten,
             checker=Finite(self.pool),
+            persistent=self._persistent() if self.settings.persist else None,
         )
         self._reader = Reader()
         self.pool.upcoming, self.pool.on_move = self._upcoming, self._moved
@@ -178,6 +180,18 @@ class Worker:
                 "versions": {"python": sys.version, "torch": torch.__version__},
             }
         )
+
+    def _persistent(self) -> Persistent:
+        """What keeps results on disk. Users share it: a result's name holds the content of the files it was made of."""
+        from backend.engine.persist import Persistent
+        from backend.weights.values import load_value, save_value
+
+        def describe(prompt: Mapping[str, Any]) -> Any:
+            services = self.executor.services
+            return {**services.manifest.of(prompt, services.folders), "seeds": None}  # where a seed stands does not matter
+
+        folder, settings = self.folders.user / ".results", self.settings
+        return Persistent(folder, settings.persist_bytes, settings.persist, describe=describe, save=save_value, load=load_value)
 
     def _emit(self, event: Event) -> None:
         if event.__class__ is NodeStarted:

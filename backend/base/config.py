@@ -74,6 +74,8 @@ class Settings:
     cache: CachePolicy = "classic"
     cache_lru: int = 0
     cache_ram: int = 0
+    persist: tuple[str, ...] = ()
+    persist_bytes: int = 4 * GIB
     preview_method: str = "auto"
     preview_size: int = 512
     metadata: Metadata = "full"
@@ -214,6 +216,8 @@ def _runs(p: _Parser) -> None:
         exclusive.add_argument(flag, dest="cache", action="store_const", const=value, default=argparse.SUPPRESS)
     exclusive.add_argument("--cache-lru", type=int, metavar="N", help="keep the results of this many nodes across runs")
     exclusive.add_argument("--cache-ram", type=_gib, metavar="GB", help="keep results while they fit into this much memory")
+    g.add_argument("--persist-results", dest="persist", nargs="+", action="extend", metavar="TYPE", help="node types to keep on disk")
+    g.add_argument("--persist-size", dest="persist_bytes", type=_gib, metavar="GB", help="disk space for kept results (4)")
     g.add_argument("--preview-method", choices=("none", "auto", "latent2rgb", "taesd"))
     g.add_argument("--preview-size", type=int)
     kinds = ("full", "minimal", "none")

@@ -17,6 +17,7 @@ from backend.engine.cache import Classic, OutputCache
 from backend.engine.finite import Checker
 from backend.engine.job import Instances, Job, Trace, now
 from backend.engine.oom import OOM_HINT, is_out_of_memory, memory_sentence
+from backend.engine.persist import Persistent
 from backend.engine.run import Run
 from backend.engine.schedule import Cycle
 from backend.graph.registry import Registry
@@ -72,6 +73,7 @@ class Executor:
         on_out_of_memory: Callable[[], None] = lambda: None,
         tighten: Callable[[], str] | None = None,
         checker: Checker | None = None,
+        persistent: Persistent | None = None,
     ) -> None:
         self.registry = registry
         self.emit = emit
@@ -81,6 +83,7 @@ class Executor:
         self._on_out_of_memory = on_out_of_memory
         self._tighten = tighten
         self._checker = checker
+        self._persistent = persistent
         self._run: Run | None = None
         self._instances = Instances()
         self._trace = Trace()
@@ -100,7 +103,7 @@ class Executor:
         self.emit(ev.RunStarted(now()))
         self._instances.begin(job.prompt)
         registry = self.registry.refreshed({n.type for n in job.prompt.nodes.values()})
-        outlive = (self.services, self._instances, self._trace, self._tighten, self._checker)
+        outlive = (self.services, self._instances, self._trace, self._tighten, self._checker, self._persistent)
         run = Run(job, registry, self.cache, self.emit, cancelled, *outlive)
         self._run = run
         status, failure = "success", None

@@ -19,6 +19,7 @@ from backend.engine.finite import Checker, mended
 from backend.engine.job import Instances, Job, Trace, now
 from backend.engine.loop import Loop
 from backend.engine.oom import is_out_of_memory
+from backend.engine.persist import Persistent
 from backend.engine.schedule import Schedule
 from backend.engine.signature import again, encode, personal_types, signatures, unique, why
 from backend.graph.document import Link, Node
@@ -44,9 +45,11 @@ class Run:
         before: Trace,
         tighten: Callable[[], str] | None = None,
         checker: Checker | None = None,
+        persistent: Persistent | None = None,
     ) -> None:
         self.tighten = tighten
         self.checker = checker
+        self.persistent = persistent
         self.job = job
         self.registry = registry
         self.cache = cache
@@ -86,6 +89,10 @@ class Run:
                 found = get(digests[id])
                 if found is not None:
                     self.results[id] = found
+        if self.persistent is not None:
+            for id, found in self.persistent.take_up(self.job.targets, nodes, digests, self.registry, self.results).items():
+                self.results[id] = found
+                self.cache.put(digests[id], found)
         self.cached = len(self.results)
         self.emit(ev.NodesCached(tuple(self.results), now()))
         told = [target for target in self.job.targets if target in self.results]
@@ -382,6 +389,8 @@ class Run:
     def _done(self, id: str, result: Result) -> None:
         self.results[id] = result
         self.cache.put(self.digests[id], result)
+        if self.persistent is not None and (why_not := self.persistent.put(id, self.graph.nodes, self.digests, self.registry, result)):
+            self.emit(ev.NodeLog(id, why_not))
         self.emit(ev.NodeFinished(id, result.seconds))
         self._finish(id)
 

@@ -23,6 +23,11 @@ def unique() -> bytes:
     return os.urandom(_UNIQUE)
 
 
+def is_unique(digest: bytes) -> bool:
+    """Whether a digest was made by `unique`."""
+    return len(digest) == _UNIQUE
+
+
 def _canonical(value: Any) -> Any:
     """Dictionaries by sorted key, in a form that no other value takes."""
     if value.__class__ is dict:
