@@ -18,6 +18,7 @@ from backend.adapters.places import attention_places
 from backend.control.load import load_control
 from backend.diffusion.guiders import CfgGuider
 from backend.diffusion.noise import DistilledNoise
+from backend.diffusion.patches import again
 from backend.diffusion.randomness import GivenNoise
 from backend.diffusion.sample import prepare_noise, sample
 from backend.diffusion.samplers import solver
@@ -150,6 +151,27 @@ def test_controlnet_with_an_inpainting_model(family: str, tmp_path: Path, monkey
     parts = inpaint_model_conditioning(ctx, positive=positive, negative=negative, vae=found.vae, pixels=image, mask=mask, noise_mask=False)
     control = load_control(single(net, tmp_path / "net.safetensors"), tiny.services(tmp_path)).applied(hint.movedim(1, -1), 1.0)
     assert gap(ours(found.model, *steered((parts.positive, parts.negative), control), noise), want) < CLOSE
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_controlnet_with_perturbed_attention(family: str, tmp_path: Path) -> None:
+    twin, noise, net = kinds.make(family), noise_like(), control_for(family)
+    found, scheduler = loaded(twin, tmp_path), euler()
+    assert found.model is not None
+    private = Kind(copy.deepcopy(twin.unet), twin.vae, twin.texts, twin.prefixes)  # the pipeline exchanges attentions for good
+    options: dict[str, Any] = {"controlnet": net, "pag_applied_layers": ["mid"]}
+    if family == "sdxl":
+        pipeline = xl(diffusers.StableDiffusionXLControlNetPAGPipeline, private, scheduler, **options)
+    else:
+        pipeline = classic(diffusers.StableDiffusionControlNetPAGPipeline, private, scheduler, **options)
+    want = pipeline(
+        **prompt(found, family == "sdxl"), **(SQUARE if family == "sdxl" else {}), image=picture(1), latents=started(noise, scheduler),
+        guidance_scale=CFG, controlnet_conditioning_scale=0.7, pag_scale=1.5, **WHOLE,
+    ).images  # fmt: skip
+    control = load_control(single(net, tmp_path / "net.safetensors"), tiny.services(tmp_path)).applied(picture(1).movedim(1, -1), 0.7)
+    conds = steered([with_(c, **TOLD) for c in texts(found)], control)
+    got = ours(again.perturbed(found.model, 1.5), *conds, noise)
+    assert gap(got, want) < CLOSE < gap(ours(found.model, *conds, noise), want)
 
 
 def adapter(channels: list[int], path: Path, kind: str = "full_adapter", factor: int = 8, seed: int = 3) -> Any:

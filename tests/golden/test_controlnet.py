@@ -94,7 +94,15 @@ def tiny(tmp_path: Path) -> tuple[Twins, ModelHandle]:
     return twins, model
 
 
-@pytest.mark.parametrize("write", [single, lambda n, p: single(n, p, ""), folder], ids=["single", "bare", "diffusers"])
+def pickled(net: nn.Module, path: Path) -> Path:
+    """As the first ones were published: a `.pth` with a state dict inside."""
+    state = net.state_dict()
+    named = {f"control_model.{name}": state[key] for name, key in names.from_diffusers(state).items()}
+    torch.save({"state_dict": named, "global_step": 3}, path.with_suffix(".pth"))
+    return path.with_suffix(".pth")
+
+
+@pytest.mark.parametrize("write", [single, lambda n, p: single(n, p, ""), folder, pickled], ids=["single", "bare", "diffusers", "pth"])
 def test_net_of_sd1(write: Any, tmp_path: Path, tiny: tuple[Twins, ModelHandle]) -> None:
     net = seeded(lambda: ControlNetModel(**TINY))
     control = load_control(write(net, tmp_path / "net.safetensors"), services(tmp_path))
