@@ -1,0 +1,43 @@
+"""The script of the example pack on the editor's nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import Running
+from tests.e2e.test_editor import DONE, ready, violations
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def test_colours_are_shown_and_chosen_on_the_nodes(page: Any, server: Running) -> None:
+    ready(page, server.url)
+    page.keyboard.press("Alt+n")
+    page.evaluate(
+        """() => {
+            const [empty, palette, tint, preview] = ['EmptyImage', 'ExamplePalette', 'ExampleTint', 'PreviewImage'].map((type, i) => {
+                const node = LiteGraph.createNode(type);
+                node.pos = [i * 320, 0];
+                app.graph.add(node);
+                return node;
+            });
+            empty.widgets.find((w) => w.name === 'color').value = 0x3366cc;
+            empty.connect(0, palette, 'image');
+            palette.connect(0, tint, 'image');
+            tint.connect(0, preview, 'images');
+        }"""
+    )
+    assert page.locator("[data-widget=colour] input[type=color]").input_value() == "#ff8800"
+    page.click("#run")
+    page.wait_for_function(DONE, timeout=60_000)
+    swatch = page.locator("[data-widget=swatches] button").first
+    swatch.wait_for()
+    assert swatch.get_attribute("title") == "#3366cc"
+    swatch.click()
+    page.wait_for_function("() => app.graph._nodes[2].widgets.find((w) => w.name === 'colour').value === '#3366cc'")
+    assert page.locator("[data-widget=colour] input").input_value() == "#3366cc"
+    assert page.evaluate("app.graphToPrompt().then((made) => made.output['3'].inputs.colour)") == "#3366cc"
+    page.problems[:] = [p for p in page.problems if "favicon" not in p]
+    assert violations(page) == []
