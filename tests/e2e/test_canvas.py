@@ -322,6 +322,51 @@ def test_a_picture_is_uploaded_and_masked_on_its_node(editor: Any, tmp_path: Pat
     page.wait_for_selector(".shown img[alt='canvas-blue.png']")
 
 
+def test_boxes_are_drawn_choices_bring_inputs_and_rows_grow(editor: Any) -> None:
+    page = editor
+    prompt = {
+        "1": {"class_type": "CLIPTextEncode", "inputs": {"text": "a ring", "clip": ["9", 1]}},
+        "2": {"class_type": "ConditioningSetArea", "inputs": {"conditioning": ["1", 0], "x": 0, "y": 0, "width": 64, "height": 64}},
+        "3": {"class_type": "EmptyLatentImage", "inputs": {"width": 512, "height": 512, "batch_size": 1}},
+        "4": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
+        "5": {"class_type": "ResizeImageMaskNode", "inputs": {"input": ["4", 0], "resize_type": "scale width", "resize_type.width": 96}},
+        "6": {"class_type": "BatchImagesNode", "inputs": {"images.image0": ["4", 0]}},
+        "7": {"class_type": "SaveImage", "inputs": {"images": ["6", 0]}},
+        "9": {"class_type": "CheckpointLoaderSimple", "inputs": {}},
+    }  # fmt: skip
+    open_file(page, "boxes.json", json.dumps(prompt).encode())
+    page.wait_for_function("() => document.querySelector('.tab-box.active .tab').textContent === 'boxes'")
+    page.wait_for_selector(".node[aria-label^='Conditioning (Set Area)']")
+    page.wait_for_timeout(300)
+    node(page, "Conditioning (Set Area)").locator(".title").click(button="right")
+    page.get_by_role("menuitem", name="Draw the box").click()
+    sheet = page.wait_for_selector(".box-sheet").bounding_box()
+    assert violations(page) == [], violations(page)
+    step = sheet["width"] / 512
+    drag(page, (sheet["x"] + 203 * step, sheet["y"] + 101 * step), (sheet["x"] + 400 * step, sheet["y"] + 350 * step))
+    page.get_by_label("Left").fill("96")
+    page.get_by_role("button", name="Use this box").click()
+    area = node(page, "Conditioning (Set Area)")
+    assert [area.locator(f"[data-widget={name}] input").input_value() for name in ("x", "y", "width", "height")] == [
+        "96",
+        "104",
+        "200",
+        "248",
+    ]
+    resize = node(page, "Resize Image/Mask")
+    assert resize.locator("[data-widget='resize_type.width'] input").input_value() == "96"
+    resize.locator("[data-widget=resize_type] button").click()
+    choose(page, "by multiplier")
+    resize.locator("[data-widget='resize_type.multiplier'] input").fill("2")
+    page.keyboard.press("Enter")
+    drag(page, dot(page, "Resize Image/Mask", "outputs", "resized"), dot(page, "Batch Images", "inputs", "image1"))
+    page.wait_for_selector(".node[aria-label^='Batch Images'] .socket.inputs >> text=image2")
+    prompt = sent(page)
+    assert by_type(prompt, "BatchImagesNode") == {"images.image0": ["4", 0], "images.image1": ["5", 0]}
+    way = {"resize_type": "scale by multiplier", "resize_type.multiplier": 2}
+    assert by_type(prompt, "ResizeImageMaskNode") == {"input": ["4", 0], **way, "scale_method": "area"}
+
+
 def test_the_canvas_is_worked_by_fingers_on_a_phone(browser: Any, server: Running) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True, bypass_csp=True)
     page = context.new_page()

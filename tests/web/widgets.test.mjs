@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { calculate } from "../../web/widgets/arithmetic.js";
+import { fittedBox } from "../../web/widgets/box_editor.js";
 import { fileOf } from "../../web/widgets/file.js";
 import { feather, flood } from "../../web/widgets/mask_pixels.js";
 import { weighed } from "../../web/widgets/weights.js";
@@ -54,4 +55,10 @@ test("files are named as the server names them", () => {
   assert.deepEqual(fileOf("c.png"), { filename: "c.png", subfolder: "", type: "input" });
   assert.deepEqual(fileOf("odd [1].png", "output"), { filename: "odd [1].png", subfolder: "", type: "output" });
   assert.deepEqual(fileOf(null), { filename: "", subfolder: "", type: "input" });
+});
+
+test("a box stays within its picture, in whole steps", () => {
+  assert.deepEqual(fittedBox({ x: 13, y: -5, width: 3, height: 900 }, [512, 256], 8, [64, 64]), { x: 16, y: 0, width: 64, height: 256 });
+  assert.deepEqual(fittedBox({ x: 500, y: 90, width: 100, height: 99.6 }, [512, 256], 1, [1, 1]), { x: 412, y: 90, width: 100, height: 100 });
+  assert.deepEqual(fittedBox({ x: 0.333, y: 0.5, width: 0.9, height: 0.25 }, [1, 1], 0.01, [0, 0]), { x: 0.1, y: 0.5, width: 0.9, height: 0.25 });
 });

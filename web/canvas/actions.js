@@ -42,6 +42,12 @@ export function registerGraphActions(actions, canvas) {
     const node = id === undefined ? undefined : graph.graph(name).nodes.get(id);
     return node !== undefined && node.type !== ROOT && graph.hasGraph(node.type);
   };
+  const boxed = () => {
+    const stage = current()?.stage;
+    const [id] = stage?.session.selection.selected.nodes ?? [];
+    const names = id === undefined ? [] : (stage?.scene.items.get(id)?.face.widgets ?? []).map(({ name, input }) => (input.type === "BOUNDING_BOX" ? "box" : name));
+    return names.includes("box") || ["x", "y", "width", "height"].every((name) => names.includes(name));
+  };
   /** @param {Stage} stage */
   const chosen = (stage) => [...stage.session.selection.selected.nodes];
   /** Whether all that is selected is in a state. @param {Stage} stage @param {(node: import("../core/records.js").NodeRecord) => boolean} is */
@@ -151,6 +157,7 @@ export function registerGraphActions(actions, canvas) {
       stage.enter(stage.session.within.slice(0, -1));
       if (from !== undefined) stage.session.selection.set([from]);
     }) },
+    { id: "graph.box", title: "Draw the box", group, when: boxed, run: on(async (stage, args) => (await import("./boxes.js")).openBox(stage, args?.id ?? chosen(stage)[0])) },
     { id: "graph.connect", title: "Connect a socket", group, keys: ["c"], when: some, run: on(async (stage) => (await import("./keyboard_linking.js")).openConnect(stage, chosen(stage)[0])) },
     { id: "edit.undo", title: "Undo", group: "Edit", keys: ["ctrl+z"], when: ({ document: graph }) => graph.canUndo, run: on((stage) => {
       stage.say(`${t("Undone")}: ${stage.session.document.undoLabel}`);

@@ -60,7 +60,7 @@ function entriesAt(stage, x, y, client) {
       ...(widget && name !== "root" && item.face.kind !== "note" && !widget.fed ? [{ label: t("Show {name} on the subgraph", { name: widget.label }), run: () => promote(stage, id, widget) }, null] : []),
       { label: t("Rename"), keys: "F2", run: () => rename(stage, id) },
       ...act("graph.swap", { client }),
-      ...act("graph.enter"),
+      ...act("graph.enter"), ...act("graph.box"),
       null,
       ...act("graph.bypass"), ...act("graph.mute"), ...act("graph.collapse"), ...act("graph.pin"), ...act("run.selected"),
       { label: t("Colour"), run: () => openMenu(colours(stage), client) },

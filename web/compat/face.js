@@ -19,7 +19,17 @@ export function openDoors(hostOf) {
     if (!node || face.kind === "note" || face.kind === "reroute" || face.kind === "primitive" || face.kind === "subgraph") return face;
     const width = record.size[0];
     const natives = new Map(face.widgets.map((widget) => [widget.name, widget]));
-    return { ...face, widgets: node.widgets.flatMap((/** @type {any} */ widget) => (widget.entry?.role === "control" || isHidden(widget, width) ? [] : (faceOf(node, widget, natives.get(widget.name)) ?? []))) };
+    const named = new Set(node.widgets.map((/** @type {any} */ widget) => widget.name));
+    return {
+      ...face,
+      widgets: node.widgets.flatMap((/** @type {any} */ widget) => {
+        const native = natives.get(widget.name);
+        const folded = widget.entry && !widget.foreign && !native; // rarely needed, and not asked for
+        const own = folded || widget.entry?.role === "control" || isHidden(widget, width) ? null : faceOf(node, widget, native);
+        const brought = face.widgets.filter(({ name }) => name.startsWith(`${widget.name}.`) && !named.has(name)); // by what was chosen
+        return own ? [own, ...brought] : brought;
+      }),
+    };
   });
   parts.add((view, stage) => {
     const node = hostOf(stage.session.document)?.graph(stage.scene.graph).byId.get(view.item.id);

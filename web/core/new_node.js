@@ -9,6 +9,7 @@ import { defaultValues, inputsFor, layoutFor, socketsFor } from "./widgets.js";
 const SLOT = 20;
 const WIDGET = 24;
 const TEXT = 120;
+const UPLOADS = ["image_upload", "animated_image_upload", "video_upload", "audio_upload"];
 
 /**
  * Sockets for the inputs that have no widget (a widget gets one when it is linked), default values, a size that fits.
@@ -44,6 +45,7 @@ function naturalSize(definition) {
   if (!definition) return [210, 60];
   const sockets = Math.max(inputsFor({}, definition).flatMap(socketsFor).length, definition.outputs.length);
   const texts = definition.inputs.filter((input) => input.widget && input.options.multiline === true).length;
+  const shown = definition.inputs.filter(({ type, options }) => type === "WEBCAM" || type === "AUDIO_RECORD" || UPLOADS.some((key) => options[key] === true)).length;
   const widgets = layoutFor({}, definition).length - texts;
-  return [texts ? 400 : widgets ? 315 : 210, 10 + sockets * SLOT + widgets * WIDGET + texts * TEXT];
+  return [texts ? 400 : widgets ? 315 : 210, 10 + sockets * SLOT + widgets * WIDGET + (texts + shown) * TEXT];
 }

@@ -8,3 +8,5 @@ import "./prompt.js";
 import "./upload.js";
 import "./colour.js";
 import "./markdown.js";
+import "./box.js";
+import "./capture.js";

@@ -41,7 +41,9 @@ function create(host, context) {
       const { openMaskEditor } = await import("./mask_editor.js");
       openMaskEditor(context.session.api, fileOf(context.value, folder()), (ref) => context.set(annotated(ref)));
     });
-    line.append(mask);
+    const camera = make("button", "tool", "◉", { type: "button", title: t("Take a picture"), "aria-label": t("Take a picture") });
+    camera.addEventListener("click", async () => (await import("./capture.js")).takePicture((blob) => send(blob, `camera-${Date.now()}.png`)));
+    line.append(camera, mask);
   }
   const folder = () => (typeof context.input.options.image_folder === "string" ? context.input.options.image_folder : "input");
   /** @param {Blob} blob @param {string} name */
