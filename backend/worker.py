@@ -10,6 +10,7 @@ import ctypes
 import logging
 import os
 import queue
+import re
 import signal
 import sys
 import threading
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _QUESTIONERS = 2
+JOB_WORD = b"%job%"
+"""In a text of a graph, such as the prefix of a file name, it stands for the id of the job."""
 _WORTH_TELLING = 32 << 20  # bytes
 
 
@@ -222,6 +225,8 @@ class Worker:
 
         id = self._job = job["id"]
         self._serve_user(job["extra"].get("owner"))
+        if JOB_WORD in document:  # also makes the run one of its own: its files are to bear its name
+            document = document.replace(JOB_WORD, re.sub(rb"[^A-Za-z0-9_-]", b"_", id.encode()))
         prompt = self._reader.read(document)
         outcome = self.executor.run(Job(id, prompt, tuple(job["targets"]), job["extra"]), lambda: self.pipe.is_cancelled(id))
         self.pool.relax()

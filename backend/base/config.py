@@ -37,6 +37,7 @@ class Settings:
     users_file: Path | None = None
     allowed_hosts: tuple[str, ...] = ()
     rate_limit: int = 0
+    user_quota: int = 0
     download_hosts: tuple[str, ...] = ("huggingface.co", "civitai.com")
     request_timeout: float = 30.0
     # directories
@@ -154,6 +155,7 @@ def _network(p: _Parser) -> None:
     g.add_argument("--users-file", type=_path, metavar="FILE", help="users with tokens and roles, see docs/security.md")
     g.add_argument("--allow-host", dest="allowed_hosts", nargs="+", action="extend", metavar="NAME", help="names this server answers to")
     g.add_argument("--rate-limit", type=int, metavar="N", help="changes per minute each client may make; 0 for no limit")
+    g.add_argument("--user-quota", type=lambda t: int(float(t) * 2**20), metavar="MB", help="of files each user may keep; 0 for no limit")
     g.add_argument("--download-hosts", type=str.lower, nargs="*", metavar="NAME", help="where model files may be fetched from")
     g.add_argument("--request-timeout", type=float, metavar="SECONDS", help="a request that stops arriving for longer is dropped")
 

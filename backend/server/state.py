@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from backend.server.hub import Hub
 from backend.server.jobs import Jobs
 from backend.server.logs import LogRing
 from backend.server.metrics import Requests
+from backend.server.quota import Quota
 from backend.server.recent import Submissions
 from backend.server.security import IDENTITY
 from backend.storage.audit import Audit
@@ -64,10 +66,12 @@ class State:
     requests: Requests = field(default_factory=Requests)
     forward: tuple[float, str] = (-1e9, "")
     digests: Digests = field(init=False)
+    quota: Quota = field(init=False)
     _fits: Prompt | None = None
     _folders: dict[str, Folders] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.quota = Quota(self.settings.user_quota)
         self.downloads = Downloads(self.folders, self.settings.download_hosts, self.logs.write)
         self.digests = Digests(self.folders.user / "digests.json")
 
@@ -94,6 +98,13 @@ class State:
             found = self._folders[owner] = self.folders.of_user(owner)
             found.create()
         return found
+
+    async def room_for(self, request: web.Request, coming: int = 0) -> None:
+        """Raises NoSpace when the asker may not keep so many bytes more."""
+        if self.quota.limit > 0:
+            folders = self.folders_of(self.owner(request))
+            places = (folders.input, folders.output, self.folders.user / self.user(request))
+            await asyncio.to_thread(self.quota.take, places, coming)
 
     def client_id(self, request: web.Request, sid: str | None) -> str | None:
         """The name under which a client's sockets and jobs are kept: with users, nobody can name another's."""

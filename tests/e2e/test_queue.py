@@ -201,7 +201,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     file = home / "users.json"
     file.write_text(json.dumps({"users": users}))
     file.chmod(0o600)
-    with running(home, "--users-file", str(file), "--token", "admin-admin") as one:
+    with running(home, "--users-file", str(file), "--token", "admin-admin", "--user-quota", "1") as one:
         yield one
 
 
@@ -294,6 +294,17 @@ def test_inputs_and_settings_are_a_users_own(shared: Server, people: tuple[Perso
     assert ben.ask("/settings").json() == {}
     anna.ask("/userdata/w.json", b"{}")
     assert ben.ask("/userdata/w.json").status == 404
+
+
+def test_a_user_who_keeps_too_much_is_told(shared: Server, people: tuple[Person, ...]) -> None:
+    _, ben, _, admin = people
+    assert admin.ask("/userdata/a.bin", bytes(600_000)).status == 200
+    refused = admin.ask("/userdata/b.bin", bytes(600_000))
+    assert refused.status == 507
+    assert "of the 1.0 MB that each user may keep" in refused.json()["error"]["message"]
+    assert admin.ask("/userdata/b.bin").status == 404
+    assert ben.ask("/userdata/a.bin", bytes(600_000)).status == 200
+    admin.ask("/userdata/a.bin", method="DELETE")
 
 
 def test_roles(people: tuple[Person, ...]) -> None:

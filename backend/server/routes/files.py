@@ -90,6 +90,7 @@ def _typed(path: Path) -> dict[str, str]:
 async def upload_image(request: web.Request) -> web.Response:
     form = await _form(request)
     part, target, subfolder, kind = _target(_folders(request), form)
+    await state_of(request).room_for(request, request.content_length or 0)
 
     def save() -> str:
         place = _place(target, part.file, _overwrite(form))
@@ -110,6 +111,7 @@ async def upload_mask(request: web.Request) -> web.Response:
     folders = _folders(request)
     form = await _form(request)
     part, target, subfolder, kind = _target(folders, form)
+    await state_of(request).room_for(request, request.content_length or 0)
     original = _original(folders, form)
 
     def save() -> str:

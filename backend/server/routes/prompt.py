@@ -42,6 +42,7 @@ async def submit(request: web.Request) -> web.Response:
         state.submissions.keep(sent, body)
     if state.hello.get("on_prompt"):
         body = await state.catalogue.rewritten(body)
+    await state.room_for(request)
     number = _number(state, body)
     large = (request.content_length or 0) > LARGE_BODY
     if "prompt" not in body:

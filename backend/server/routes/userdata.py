@@ -68,6 +68,7 @@ async def write(request: web.Request) -> web.Response:
     name = request.match_info["file"]
     files.path(name)
     data = await request.read()
+    await state_of(request).room_for(request, len(data))
     expected, absent = request.headers.get("If-Match"), request.headers.get("If-None-Match") == "*"
 
     def save() -> tuple[Info, str]:

@@ -99,6 +99,17 @@ def test_an_output_directory_that_vanishes_fails_that_job_alone(server: Server) 
     assert ended(server, id)["status"]["completed"], "the directory is made again"
 
 
+def test_a_file_may_bear_the_id_of_its_job(server: Server) -> None:
+    graph = {
+        "1": node("EmptyImage", width=8, height=8, batch_size=1, color=1),
+        "2": node("SaveImage", images=["1", 0], filename_prefix="%job%/x"),
+    }
+    for id, folder in (("job-a", "job-a"), ("..b", "__b")):
+        server.submit(graph, prompt_id=id)
+        shown = ended(server, id)["outputs"]["2"]["images"][0]
+        assert (shown["subfolder"], shown["filename"]) == (folder, "x_00001_.png")
+
+
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small disk takes root on Linux")
 def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     user = tmp_path / "user" / "default"
