@@ -1,4 +1,6 @@
 // The page: makes its parts, hands them to each other, and opens what was open before.
+import { registerGraphActions } from "./canvas/actions.js";
+import { mountCanvas } from "./canvas/index.js";
 import { Definitions } from "./core/definitions.js";
 import { findMissing } from "./files/missing.js";
 import { acceptFiles } from "./files/import.js";
@@ -12,6 +14,7 @@ import { Actions, listenToKeys } from "./shell/actions.js";
 import { addCommands } from "./shell/commands.js";
 import { createCorner } from "./shell/corner.js";
 import { el } from "./shell/dom.js";
+import { icon } from "./shell/icons.js";
 import { LANGUAGES, preferred, speak, t } from "./shell/i18n.js";
 import { Settings } from "./shell/settings.js";
 import { PANELS } from "./shell/panels.js";
@@ -46,6 +49,16 @@ async function readInfo() {
     }
     await new Promise((done) => setTimeout(done, 500));
   }
+}
+
+/** Scripts of node packs come once the editor can be used; a run waits for them. @param {App} app @param {readonly string[]} listed @param {Record<string, any>} info */
+async function joinScripts(app, listed, info) {
+  const addresses = listed.filter((each) => !each.startsWith("/extensions/core/"));
+  if (!addresses.length) return;
+  const plain = app.centre.compose;
+  const loading = import("./compat/index.js").then((compat) => compat.startScripts(app, addresses, info));
+  app.centre.compose = (session) => loading.then(() => app.centre.compose(session), () => plain(session));
+  await loading.finally(() => app.view.canvas?.definitionsChanged());
 }
 
 async function start() {
@@ -86,7 +99,7 @@ async function start() {
   stage.append(createCorner(app));
   mountToasts(document.body);
   const gear = el("button", { attributes: { type: "button", "aria-label": t("Settings"), title: t("Settings") }, on: { click: () => actions.run("view.settings") } });
-  gear.append((await import("./shell/icons.js")).icon("settings", 20));
+  gear.append(icon("settings", 20));
   rail.append(gear);
   listenToKeys(actions);
 
@@ -121,8 +134,6 @@ async function start() {
     if (queue.watched) queue.refresh();
   });
 
-  const { mountCanvas } = await import("./canvas/index.js");
-  const { registerGraphActions } = await import("./canvas/actions.js");
   const show = () => {
     app.view.canvas?.destroy();
     app.view.canvas = null;
@@ -142,8 +153,6 @@ async function start() {
   api.connect();
   settings.load().catch(() => {});
   const info = await reading;
-  const addresses = (await scripts).filter((/** @type {string} */ each) => !each.startsWith("/extensions/core/"));
-  if (addresses.length) await import("./compat/index.js").then((compat) => compat.startScripts(app, addresses, info)).catch((error) => tellError(error));
   shared.definitions = shared.definitionsOf(info);
   app.view.canvas?.definitionsChanged();
   if (!workspace.tabs.length) app.open(await api.get("default_graph.json"), { name: t("Text to image") });
@@ -158,6 +167,8 @@ async function start() {
   });
   document.documentElement.dataset.ready = "true";
   performance.mark("emulsion-ready");
+  await joinScripts(app, await scripts, info).catch((error) => tellError(error));
+  document.documentElement.dataset.scripts = "true";
 }
 
 start().catch((error) => {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +20,15 @@ class Assets:
         self._root = root
         self._seen: tuple[tuple[str, int, int], ...] = ()
         self._version = ""
+        self._looked = -math.inf
 
-    def version(self) -> str:
-        """A digest of names and contents. Files are read again only after one has changed on the disk."""
+    def version(self, fresh_s: float = 0.0) -> str:
+        """A digest of names and contents. Files are read again only after one has changed on the disk; with `fresh_s` a look that
+        is no older than that will do, since a page asks for a hundred files in a row."""
+        now = time.monotonic()
+        if self._version and now - self._looked < fresh_s:
+            return self._version
+        self._looked = now
         seen = tuple(sorted(_states(self._root)))
         if seen != self._seen or not self._version:
             digest = hashlib.blake2b(digest_size=8)

@@ -42,6 +42,7 @@ def seen(page: Any, what: str) -> Any:
 
 def scripted_page(page: Any, server: Running) -> None:
     ready(page, server.url)
+    page.wait_for_selector("html[data-scripts]", timeout=30_000)
     page.keyboard.press("Alt+n")
     add(page, "ScriptedText")
     page.problems[:] = [p for p in page.problems if "status of 404" not in p]  # a script of the pack asks for one that is not there

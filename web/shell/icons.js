@@ -40,6 +40,12 @@ const PATHS = {
   nodes: "M4 5h7v6H4zM13 13h7v6h-7zM11 8h3.5a1.5 1.5 0 0 1 1.5 1.5V13",
   outline: "M4 6h3M10 6h10M7 12h3M13 12h7M7 18h3M13 18h7",
   star: "M12 4l2.4 5.2 5.6.7-4.1 3.9 1.1 5.6-5-2.8-5 2.8 1.1-5.6L4 9.9l5.6-.7z",
+  bypass: "M4 16h4c4 0 4-8 8-8h4M17 5l3 3-3 3",
+  collapse: "M5 6h14v4H5zM9 14h6M12 20v-6M9.5 16.5L12 14l2.5 2.5",
+  frame: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5M9 9h6v6H9z",
+  subgraph: "M4 4h16v16H4zM8 8h3v3H8zM13 13h3v3h-3zM11 9.5h1.5a2 2 0 0 1 2 2V13",
+  align: "M4 4v16M8 7h11v3.5H8zM8 13.5h7V17H8z",
+  palette: "M12 3.5a8.5 8.5 0 1 0 0 17c1.5 0 2-1 1.4-2.1-.7-1.3 0-2.4 1.6-2.4H17.5a3 3 0 0 0 3-3c0-5-3.8-9.5-8.5-9.5zM7.5 12h.01M10 8h.01M15 8.5h.01",
   bookmark: "M7 4h10v16l-5-4-5 4z",
 };
 

@@ -15,6 +15,7 @@ from backend.server.routes.extensions import web_directories
 from backend.server.state import state_of
 
 routes = web.RouteTableDef()
+_LOOK_AGAIN_S = 2.0
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".md": "text/markdown", ".svg": "image/svg+xml", ".json": "application/json"}
 
 
@@ -35,7 +36,7 @@ async def asset(request: web.Request) -> web.StreamResponse:
     root = state_of(request).web_root
     found = _file(root, request.match_info["file"])
     if found.status == 200:
-        current = await asyncio.to_thread(_assets(root).version) == request.match_info["version"]
+        current = await asyncio.to_thread(_assets(root).version, _LOOK_AGAIN_S) == request.match_info["version"]
         found.headers["Cache-Control"] = "public, max-age=31536000, immutable" if current else "no-cache"
     return found
 
