@@ -10,6 +10,7 @@ import torch
 
 from backend.base.config import Settings
 from backend.nn.attention import PREFERENCE
+from backend.nn.packed import PACKING
 from backend.weights.mapped import READING
 
 _KERNELS = {"pytorch": "fused", "sage": "fused", "flash": "fused", "split": "products", "quad": "products"}
@@ -24,6 +25,7 @@ def tune(settings: Settings) -> list[str]:
     if settings.deterministic:
         torch.use_deterministic_algorithms(True, warn_only=True)
     READING.mapped = settings.mmap
+    PACKING.float32 = slow_float32_product()
     PREFERENCE.kernel = _KERNELS.get(settings.attention or "", "")
     PREFERENCE.upcast = settings.upcast_attention is True
     if settings.attention == "sage":
@@ -36,6 +38,18 @@ def tune(settings: Settings) -> list[str]:
             torch.backends.cudnn.benchmark = True
         said += [f"--fast {name}: there is no such option here; there are {', '.join(_FAST)}." for name in wanted if name not in _FAST]
     return said
+
+
+def slow_float32_product(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether torch's usual float32 product is the slower one: its library does not use all that processors of another maker can do.
+
+    Asked of the maker's name and not of a clock, since a choice that a busy moment could turn would change pictures from run to run.
+    """
+    try:
+        text = cpuinfo.read_text(errors="replace")
+    except OSError:
+        return False
+    return "AuthenticAMD" in text or "HygonGenuine" in text
 
 
 def physical_cores(topology: Path = Path("/sys/devices/system/cpu"), usable: Iterable[int] | None = None) -> int:

@@ -1,16 +1,28 @@
 """Weights in the CPU kernels' own blocked layout. Reordering once saves it at every call, which counts where maps are small.
 
-Only what gives the same result bit for bit is packed. Packed tensors are opaque: `is_mkldnn` tells them.
+A weight that is brought at each use is packed as one that stays is, so both give the same bits. Packed tensors are opaque: `is_mkldnn`
+tells them.
 """
 
 from __future__ import annotations
 
 import functools
 import platform
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+
+@dataclass(slots=True)
+class Packing:
+    """What is packed; set once, by the process's composition root."""
+
+    float32: bool = False
+    """Linear layers in float32 too."""
+
+
+PACKING = Packing()
 _DENSE_CONV_KERNEL = 1  # 1x1 convolutions are matrix products already; without a known map size their packing is slower
 _ONE_LAYOUT = 64  # only for multiples of this many channels out do the kernels want one layout at every map size; for others (96) a layout
 # chosen without the map size may be the wrong one, and is then turned round at every call, twenty times slower than not packing
@@ -19,9 +31,9 @@ _ONE_LAYOUT = 64  # only for multiples of this many channels out do the kernels 
 def pack_linear(weight: Tensor) -> Tensor:
     """A linear layer's weight [cout, cin], packed where the CPU's kernels take it.
 
-    Not in float32, where the unpacked product is another library's and rounds differently.
+    In float32 only where that was chosen: the unpacked product is another library's there, which rounds differently in the last bits.
     """
-    if weight.dim() != 2 or weight.dtype != torch.bfloat16 or not _can_pack(weight):
+    if weight.dim() != 2 or not _can_pack(weight) or (weight.dtype == torch.float32 and not PACKING.float32):
         return weight
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, None)
     return packed

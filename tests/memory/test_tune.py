@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from backend.base.config import parse
-from backend.memory.tune import physical_cores, tune
+from backend.memory.tune import physical_cores, slow_float32_product, tune
 from backend.nn.attention import PREFERENCE
+from backend.nn.packed import PACKING
 from backend.weights.mapped import READING, MappedFile
 
 
@@ -18,6 +19,7 @@ from backend.weights.mapped import READING, MappedFile
 def _as_before() -> Iterator[None]:
     yield
     tune(parse([]))
+    PACKING.float32 = False
     torch.backends.cuda.matmul.allow_fp16_accumulation = torch.backends.cudnn.benchmark = False
 
 
@@ -52,3 +54,10 @@ def test_a_core_with_two_threads_counts_once(tmp_path: Path) -> None:
     assert physical_cores(tmp_path, [0, 2]) == 1
     assert physical_cores(tmp_path / "none", range(3)) == 3
     assert physical_cores() >= 1
+
+
+def test_the_float32_product_is_chosen_by_the_maker(tmp_path: Path) -> None:
+    (tmp_path / "amd").write_text("vendor_id : AuthenticAMD\n")
+    (tmp_path / "intel").write_text("vendor_id : GenuineIntel\n")
+    assert slow_float32_product(tmp_path / "amd")
+    assert not slow_float32_product(tmp_path / "intel") and not slow_float32_product(tmp_path / "none")
