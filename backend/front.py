@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import ssl
 import sys
 import time
 import webbrowser
@@ -21,7 +20,7 @@ from backend.base.config import ROOT, Settings, without_secrets
 from backend.base.errors import Refused
 from backend.base.paths import Folders
 from backend.graph.choices import FolderChoices
-from backend.server import wire
+from backend.server import tls, wire
 from backend.server.access import SHORTEST_TOKEN, Accounts, new_token
 from backend.server.app import build
 from backend.server.catalogue import Catalogue
@@ -64,6 +63,12 @@ def guarded(settings: Settings, environ: Mapping[str, str]) -> Settings:
         raise Refused(
             f"The server does not start: everybody who reaches {' or '.join(beyond)} could run graphs and read pictures.",
             hint="Add --token (one is made and printed), --token WORD, or --users-file FILE; or listen on 127.0.0.1 only.",
+        )
+    if beyond and settings.tls_certfile is None:
+        print(
+            "Note: without --tls-certfile, or a proxy that does TLS, tokens and pictures can be read on their way.",
+            file=sys.stderr,
+            flush=True,
         )
     if beyond and len(token or "x" * 16) < 16:
         print("Warning: the token is short. Others can reach this server; use 16 characters or more.", file=sys.stderr, flush=True)
@@ -258,14 +263,11 @@ def _wipe(directory: Path) -> None:
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> str:
     """Bind every address; the URL of the first. Port 0 lets the system choose one port for all. Raises Refused when a port is taken."""
-    tls = None
-    if settings.tls_certfile is not None:
-        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        tls.load_cert_chain(settings.tls_certfile, settings.tls_keyfile)
+    secure = tls.context(settings.tls_certfile, settings.tls_keyfile)
     port, url = settings.port, ""
     for address in settings.listen:
         try:
-            site = web.TCPSite(runner, address, port, ssl_context=tls, backlog=_BACKLOG)
+            site = web.TCPSite(runner, address, port, ssl_context=secure, backlog=_BACKLOG)
             await site.start()
         except OSError as error:
             if url:  # a second address family this machine lacks
@@ -276,7 +278,7 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> str:
         if not url:
             port = runner.addresses[0][1]
             shown = "127.0.0.1" if address == "0.0.0.0" else f"[{address}]" if ":" in address else address
-            url = f"http{'s' if tls else ''}://{shown}:{port}"
+            url = f"http{'s' if secure else ''}://{shown}:{port}"
     return url
 
 
