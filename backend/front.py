@@ -161,18 +161,18 @@ class Front:
         elif op == "done":
             await state.jobs.on_done(message["id"])
         elif op == "hello":
-            self._on_hello(message)
+            await self._on_hello(message)
 
-    def _on_hello(self, message: dict[str, object]) -> None:
+    async def _on_hello(self, message: dict[str, object]) -> None:
         state = self.state
         nodes = message.pop("nodes")
         assert isinstance(nodes, list)
-        state.hello = message
         kinds = message.get("kinds")
         for kind, (paths, extensions) in kinds.items() if isinstance(kinds, dict) else ():
             for path in paths:
                 state.folders.add(kind, path, extensions=extensions)
-        state.catalogue.update(nodes)
+        await state.catalogue.learn(nodes)
+        state.hello = message
         asyncio.get_running_loop().call_soon(self._ready)
 
     def _ready(self) -> None:
