@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from yarl import URL
 
 from backend.server.replies import error_body, json_reply
 from backend.server.state import STATE, State
@@ -46,15 +47,15 @@ class PackRoutes:
         base = address if address.startswith("http") else "http://packs"
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
         headers[SECRET_HEADER] = told["secret"]
-        query = f"?{request.query_string}" if request.query_string else ""
+        asked = request.rel_url.without_query_params("token").raw_query_string
+        query = f"?{asked}" if asked else ""
         connector = None if address.startswith("http") else aiohttp.UnixConnector(address)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
         async with aiohttp.ClientSession(connector=connector, auto_decompress=False, timeout=timeout) as session:
             body = request.content if request.can_read_body else None
             try:
-                async with session.request(
-                    request.method, base + path + query, headers=headers, data=body, allow_redirects=False
-                ) as answer:
+                url = URL(base + path + query, encoded=True)
+                async with session.request(request.method, url, headers=headers, data=body, allow_redirects=False) as answer:
                     reply = web.StreamResponse(status=answer.status, reason=answer.reason)
                     for name, value in answer.headers.items():
                         if name.lower() not in _HOP or name.lower() == "content-encoding":
