@@ -110,11 +110,7 @@ class Downloads:
 
     def start(self, url: str, kind: str, name: str, sha256: str | None = None) -> Download:
         """Begin a download. Raises BadInput, Refused (host, address), AlreadyThere."""
-        parts = self._look(url)
-        host = (parts.hostname or "").lower()
-        if not any(host == known or host.endswith("." + known) for known in self._hosts):
-            hint = f"Allowed are {', '.join(self._hosts) or 'none'}; add others with --download-hosts."
-            raise Refused(f"Files are not fetched from {host!r:.100}.", hint=hint)
+        self._known_host(url)
         if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
             raise BadInput("'sha256' must be 64 hexadecimal digits.", hint="Copy it from the page of the model.", input="sha256")
         target = self._place(kind, name)
@@ -128,6 +124,33 @@ class Downloads:
             del self.known[next(id for id, d in self.known.items() if d.state not in ("waiting", "running"))]
         made.task = asyncio.create_task(self._run(made), name=f"download-{made.id[:8]}")
         return made
+
+    async def read(self, url: str, most: int) -> bytes:
+        """A small file, into memory. Raises BadInput, Refused (host, address), BadFile (too large, or not there)."""
+        self._known_host(url)
+        connector = aiohttp.TCPConnector(resolver=PublicResolver(self._allowed), use_dns_cache=False)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session,
+                await self._ask(session, url, {}) as reply,
+            ):
+                if reply.status != 200:
+                    raise BadFile(f"{urlsplit(url).hostname} answered {reply.status}.", hint="Check the address in a browser.")
+                data = bytearray()
+                async for piece in reply.content.iter_chunked(_PIECE):
+                    data += piece
+                    if len(data) > most:
+                        raise BadFile(f"The file behind this address has more than {most >> 20} MB.", hint="Download it and open it from there.")
+                return bytes(data)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise BadFile(f"{urlsplit(url).hostname} could not be reached: {error or type(error).__name__}.", hint="Try again.") from error
+
+    def _known_host(self, url: str) -> None:
+        """Raises BadInput, Refused for addresses that may not be asked."""
+        host = (self._look(url).hostname or "").lower()
+        if not any(host == known or host.endswith("." + known) for known in self._hosts):
+            hint = f"Allowed are {', '.join(self._hosts) or 'none'}; add others with --download-hosts."
+            raise Refused(f"Files are not fetched from {host!r:.100}.", hint=hint)
 
     def cancel(self, id: str) -> Download:
         """Stop a download; what has arrived stays for the next try. Raises MissingFile."""

@@ -198,3 +198,16 @@ async def test_names_that_resolve_to_this_machine_are_refused() -> None:
     with pytest.raises(OSError, match="no public address"):
         await resolver.resolve("localhost", 80)
     await resolver.close()
+
+
+async def test_a_small_file_is_read_under_the_same_rules(server: TestServer, downloads: Downloads) -> None:
+    whole = str(server.make_url("/whole"))
+    assert await downloads.read(str(server.make_url("/to").with_query(to=whole)), len(BODY)) == BODY
+    with pytest.raises(Problem, match="more than"):
+        await downloads.read(whole, len(BODY) - 1)
+    with pytest.raises(Problem, match="404"):
+        await downloads.read(str(server.make_url("/nothing")), 10)
+    with pytest.raises(Refused):
+        await downloads.read(str(server.make_url("/to").with_query(to="http://10.0.0.1/x")), 10)
+    with pytest.raises(Refused):
+        await downloads.read("http://other.invalid/x", 10)

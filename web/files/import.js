@@ -53,6 +53,27 @@ export async function importRef(app, ref) {
   await importFile(app, new File([blob], ref.filename));
 }
 
+/**
+ * The file behind an address: of this server as it is, of others by the server, which asks only hosts it may.
+ * @param {App} app @param {string} address
+ */
+export async function importUrl(app, address) {
+  const url = new URL(address, location.href);
+  const name = decodeURIComponent(url.searchParams.get("filename") ?? url.pathname.split("/").at(-1) ?? "");
+  if (url.origin === location.origin) {
+    const response = await fetch(url);
+    if (!response.ok) throw new NoGraph(`There is nothing at ${url.pathname}.`);
+    return importFile(app, new File([await response.blob()], name));
+  }
+  const body = await app.api.post("workflow/fetch", { url: url.href });
+  return app.open(body.workflow ?? body.prompt, { name: name.replace(/\.[^.]*$/, "") || undefined });
+}
+
+/** A text that is one address and nothing else. @param {string} text */
+function isAddress(text) {
+  return /^https?:\/\/\S+$/.test(text.trim());
+}
+
 /** Bodies of POST /prompt and history entries hold their graph one level down. @param {any} json */
 function graphIn(json) {
   if (json && typeof json === "object" && !Array.isArray(json) && !Array.isArray(json.nodes)) {
@@ -73,7 +94,7 @@ export function acceptFiles(app, stage, onError) {
   };
   document.addEventListener("dragover", (event) => {
     const { types = [] } = event.dataTransfer ?? {};
-    if (types.some((type) => type === "Files" || type.startsWith("application/x-emulsion-"))) event.preventDefault();
+    if (types.some((type) => type === "Files" || type === "text/uri-list" || type.startsWith("application/x-emulsion-"))) event.preventDefault();
     if (!types.includes("Files") || sign) return;
     sign = el("div", { class: "drop" }, t("Drop a workflow, or a file that holds one, to open it"));
     stage.append(sign);
@@ -85,7 +106,8 @@ export function acceptFiles(app, stage, onError) {
     const ref = event.dataTransfer?.getData("application/x-emulsion-output");
     const node = event.dataTransfer?.getData("application/x-emulsion-node");
     const model = event.dataTransfer?.getData("application/x-emulsion-model");
-    if (event.defaultPrevented || (!files.length && !ref && !node && !model)) return; // a widget took it
+    const address = event.dataTransfer?.getData("text/uri-list").split("\n")[0].trim() ?? "";
+    if (event.defaultPrevented || (!files.length && !ref && !node && !model && !isAddress(address))) return; // a widget took it
     event.preventDefault();
     try {
       if (node) (await import("../shell/nodes_panel.js")).addAt(app, node, { x: event.clientX, y: event.clientY });
@@ -95,6 +117,7 @@ export function acceptFiles(app, stage, onError) {
       }
       if (ref) await importRef(app, JSON.parse(ref));
       for (const file of files) await importFile(app, file);
+      if (!files.length && !ref && !node && !model) await importUrl(app, address);
     } catch (error) {
       onError(error);
     }
@@ -104,7 +127,9 @@ export function acceptFiles(app, stage, onError) {
     const files = [...(event.clipboardData?.files ?? [])];
     try {
       for (const file of files) await importFile(app, file);
-      if (!files.length && importText(app, event.clipboardData?.getData("text/plain") ?? "")) event.preventDefault();
+      const text = event.clipboardData?.getData("text/plain") ?? "";
+      if (!files.length && isAddress(text)) await importUrl(app, text.trim());
+      else if (!files.length && importText(app, text)) event.preventDefault();
     } catch (error) {
       onError(error);
     }

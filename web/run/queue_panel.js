@@ -81,6 +81,10 @@ function drawWaiting(app, job) {
         tool("up", `${t("Earlier")}: ${words}`, () => move(app, job.id, -1)),
         tool("down", `${t("Later")}: ${words}`, () => move(app, job.id, 1)),
         tool("load", `${t("Open this graph")}: ${words}`, () => openGraph(app, job)),
+        tool("edit", `${t("Take it back to change it")}: ${words}`, async () => {
+          openGraph(app, job);
+          await (centre.jobs.has(job.id) ? centre.cancel(job.id) : queue.remove([job.id]));
+        }),
         tool("close", `${t("Remove")}: ${words}`, () => (centre.jobs.has(job.id) ? centre.cancel(job.id) : queue.remove([job.id]))),
       ];
   const row = el(

@@ -1,9 +1,10 @@
 // A result at full size with what is known about it, and two results compared.
 
+import { addNode, setWidget } from "../core/commands/nodes.js";
 import { el } from "../shell/dom.js";
 import { openDialog } from "../shell/dialog.js";
 import { t } from "../shell/i18n.js";
-import { tellError } from "../shell/toast.js";
+import { tellError, toast } from "../shell/toast.js";
 import { importRef } from "../files/import.js";
 import { caption } from "./queue.js";
 
@@ -38,6 +39,10 @@ export function openViewer(app, outputs, at, job = null) {
         await importRef(app, output);
         frame.close();
       })),
+      el("p", { class: "row" }, output.kind === "image" && output.filename && act(t("Use it in the graph"), () => {
+        useInGraph(app, output);
+        frame.close();
+      })),
       facts(job, output),
     );
   };
@@ -50,6 +55,31 @@ export function openViewer(app, outputs, at, job = null) {
     if (event.key === "ArrowRight" || event.key === "ArrowLeft") step(event.key === "ArrowRight" ? 1 : -1);
   });
   show();
+}
+
+/**
+ * A result becomes an input: in the selected node that takes a picture, else in a new one.
+ * @param {App} app @param {Output} output
+ */
+export function useInGraph(app, { filename, subfolder, type }) {
+  const session = app.workspace.active?.session;
+  if (!session) return;
+  const { document: graph, definitions, selection } = session;
+  const value = `${[subfolder, filename].filter(Boolean).join("/")}${type && type !== "input" ? ` [${type}]` : ""}`;
+  /** @param {string} kind */
+  const takes = (kind) => definitions.get(kind)?.inputs.find(({ options }) => options.image_upload === true);
+  const [chosen] = [...selection.selected.nodes].filter((id) => takes(graph.graph(session.graph).node(id).type));
+  graph.edit("Use a result", () => {
+    const definition = definitions.get(chosen === undefined ? "LoadImage" : graph.graph(session.graph).node(chosen).type);
+    const input = definition && takes(definition.type);
+    if (!definition || !input) return;
+    const box = document.querySelector(".stage")?.getBoundingClientRect();
+    const [x, y] = (box && app.view.canvas?.toGraph(box.left + box.width / 2 - 150, box.top + box.height / 3)) ?? [0, 0];
+    const id = chosen ?? addNode(graph, session.graph, definition.type, definition, { pos: [Math.round(x), Math.round(y)], size: [300, 320] });
+    setWidget(graph, session.graph, id, definition, input.name, value);
+    selection.set([id], [], session.graph);
+  });
+  toast(t("{name} is an input of the graph now.", { name: filename }), { kind: "good", seconds: 3 });
 }
 
 /** @param {Output} output @param {string} words */

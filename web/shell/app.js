@@ -22,7 +22,7 @@
  * @property {(id: string | number) => void} centre
  * @property {(graph: string, within?: readonly (string | number)[]) => void} enter
  * @property {(x: number, y: number) => readonly [number, number]} toGraph
- * @property {() => Promise<Blob>} picture
+ * @property {(kind?: "png" | "svg") => Promise<Blob>} picture
  * @property {() => void} definitionsChanged
  * @property {(id: string | number) => void} focus
  */

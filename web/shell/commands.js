@@ -3,7 +3,7 @@
 import { toPrompt } from "../format/prompt.js";
 import { writeWorkflow } from "../format/workflow.js";
 import { download, downloadJson } from "../files/download.js";
-import { importFile } from "../files/import.js";
+import { importFile, importUrl } from "../files/import.js";
 import { Conflict, nameProblem } from "../files/store.js";
 import { ask, choose } from "./dialog.js";
 import { t } from "./i18n.js";
@@ -23,6 +23,10 @@ export function addCommands(app) {
     { id: "file.new", group: "File", title: "New workflow", keys: ["alt+n"], run: () => void workspace.create() },
     { id: "file.open", group: "File", title: "Open a workflow", keys: ["ctrl+o"], inText: true, run: () => side.open("files") },
     { id: "file.import", group: "File", title: "Import a file from this machine", run: () => chooseFile(app) },
+    { id: "file.importUrl", group: "File", title: "Open from an address", run: async () => {
+      const address = await ask(t("Open from an address"), { label: t("Address of a workflow, or of a picture that holds one"), value: "", action: t("Open"), check: (value) => (URL.canParse(value, location.href) ? null : t("This is no address.")) });
+      if (address) await importUrl(app, address);
+    } }, // prettier-ignore
     { id: "file.save", group: "File", title: "Save", keys: ["ctrl+s"], inText: true, run: (_, args) => save(app, tabOf(args)) },
     { id: "file.saveAs", group: "File", title: "Save as", keys: ["ctrl+shift+s"], inText: true, run: (_, args) => saveAs(app, tabOf(args)) },
     { id: "file.rename", group: "File", title: "Rename", run: (_, args) => rename(app, tabOf(args)) },
@@ -37,16 +41,16 @@ export function addCommands(app) {
       title: "Download for the API",
       run: ({ document, definitions }) => downloadJson(toPrompt(document, definitions).prompt, `${workspace.active?.name}.api.json`),
     },
-    {
-      id: "file.exportPicture",
+    ...["png", "svg"].map((kind) => ({
+      id: `file.exportPicture.${kind}`,
       group: "File",
-      title: "Download a picture of the graph",
+      title: kind === "png" ? "Download a picture of the graph" : "Download a drawing of the graph (SVG)",
       when: () => Boolean(app.view.canvas),
       run: async () => {
-        const picture = await app.view.canvas?.picture();
-        if (picture) download(picture, `${workspace.active?.name}.${picture.type.includes("svg") ? "svg" : "png"}`);
+        const picture = await app.view.canvas?.picture(/** @type {"png"} */ (kind));
+        if (picture) download(picture, `${workspace.active?.name}.${kind}`);
       },
-    },
+    })),
     { id: "edit.undo", group: "Edit", title: "Undo", keys: ["ctrl+z"], when: ({ document }) => document.canUndo, run: ({ document }) => void document.undo() },
     { id: "edit.redo", group: "Edit", title: "Redo", keys: ["ctrl+shift+z", "ctrl+y"], when: ({ document }) => document.canRedo, run: ({ document }) => void document.redo() },
     { id: "run.queue", group: "Run", title: "Run", keys: ["ctrl+enter"], inText: true, run: (_, args) => run(app, args ?? {}) },

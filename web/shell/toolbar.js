@@ -114,9 +114,9 @@ export function entry(app, id) {
 /** @param {App} app @returns {import("./menu.js").Entry[]} */
 function mainMenu(app) {
   return [
-    ...["file.new", "file.open", "file.import"].map((id) => entry(app, id)),
+    ...["file.new", "file.open", "file.import", "file.importUrl"].map((id) => entry(app, id)),
     null,
-    ...["file.save", "file.saveAs", "file.versions", "file.export", "file.exportPrompt", "file.exportPicture"].map((id) => entry(app, id)),
+    ...["file.save", "file.saveAs", "file.versions", "file.export", "file.exportPrompt", "file.exportPicture.png", "file.exportPicture.svg"].map((id) => entry(app, id)),
     null,
     ...["edit.undo", "edit.redo"].map((id) => entry(app, id)),
     null,

@@ -24,6 +24,7 @@ from backend.workflow.metadata import Embedded, read_bytes
 from backend.workflow.to_prompt import Converted, to_prompt
 
 routes = web.RouteTableDef()
+_MOST_FETCHED = 64 << 20
 
 
 @routes.post("/workflow/convert")
@@ -35,6 +36,17 @@ async def convert(request: web.Request) -> web.Response:
         raise BadInput("The body is empty.", hint="Send a workflow as JSON, or a picture that holds one.")
     found = await asyncio.to_thread(read_bytes, data)
     return json_reply(await both_forms(state, found, seed))
+
+
+@routes.post("/workflow/fetch")
+async def fetch(request: web.Request) -> web.Response:
+    """The same for the file behind `url`, of the hosts that files may be fetched from."""
+    url = (await read_object(request)).get("url")
+    if not isinstance(url, str):
+        raise BadInput("The body needs 'url' (text).", hint='Send {"url": "https://..."}.', input="url")
+    state = state_of(request)
+    found = await asyncio.to_thread(read_bytes, await state.downloads.read(url, _MOST_FETCHED))
+    return json_reply(await both_forms(state, found))
 
 
 @routes.post("/workflow/models")
