@@ -6,15 +6,19 @@ import { align } from "../../web/canvas/align.js";
 import { Camera, CLOSEST, FARTHEST } from "../../web/canvas/camera.js";
 import { boundsOf, curvesThrough, distanceTo, middleOf, pointAt } from "../../web/canvas/curves.js";
 import { faceOf } from "../../web/canvas/face.js";
+import { cross, within } from "../../web/canvas/freehand.js";
 import { match, rank } from "../../web/canvas/fuzzy.js";
 import { Grid, touch } from "../../web/canvas/grid.js";
 import { inputPlace, layoutOf, outputPlace, LINE, TITLE } from "../../web/canvas/layout.js";
+import { paint } from "../../web/canvas/paint.js";
 import { Scene, socketsOf } from "../../web/canvas/scene.js";
+import { SvgBrush } from "../../web/canvas/svg_brush.js";
 import { connect } from "../../web/core/commands/links.js";
 import { addNode, moveNodes, removeNodes, setCollapsed, setWidget } from "../../web/core/commands/nodes.js";
 import { Definitions } from "../../web/core/definitions.js";
 import { Document } from "../../web/core/document.js";
 import { ROOT } from "../../web/core/records.js";
+import { IDLE } from "../../web/run/state.js";
 import { readWorkflow } from "../../web/format/workflow.js";
 
 const INFO = {
@@ -223,4 +227,30 @@ test("rarely needed widgets are folded away until asked for, or fed", () => {
   assert.deepEqual(names(), ["a", "c"], "what a link feeds is always shown");
   document.edit("unfold", (tx) => tx.put(ROOT, "nodes", { ...document.root.node(id), showAdvanced: true }));
   assert.deepEqual(names(), ["a", "b", "c"]);
+});
+
+test("a line drawn by hand: what lies within it, and what it crosses", () => {
+  const line = [[0, 0], [10, 0], [10, 10], [5, 4], [0, 10]];
+  assert.equal(within(line, 2, 3), true);
+  assert.equal(within(line, 5, 8), false, "in the notch");
+  assert.equal(within(line, 20, 3), false);
+  assert.equal(cross([0, 0], [4, 4], [0, 4], [4, 0]), true);
+  assert.equal(cross([0, 0], [1, 1], [0, 4], [4, 0]), false);
+  assert.equal(cross([0, 0], [4, 0], [0, 1], [4, 1]), false);
+});
+
+test("the graph as SVG: everything painted, and what people wrote stays text", () => {
+  const { document, made, load } = scene();
+  document.edit("name", (tx) => tx.put(ROOT, "nodes", { ...document.root.node(load), title: '<script>alert("1")</script>\u0000' }));
+  const brush = new SvgBrush({ font: "", measureText: (text) => ({ width: 7 * text.length }) });
+  const camera = new Camera();
+  Object.assign(camera, { width: 2000, height: 800, x: -50, y: -50 });
+  const theme = { dark: true, ground: "#000", dots: "#111", node: "#222", head: "#333", edge: "#444", field: "#555", ink: "#fff", soft: "#ccc", accent: "#aaf", bad: "#f00", good: "#0f0", busy: "#ff0" };
+  const none = new Set();
+  paint(brush, 1, camera, made, { theme, selected: none, selectedGroups: none, mounted: () => false, run: () => IDLE, picture: () => null, hotWire: null, hiddenWires: none, moving: false, dims: null, links: "curved", grid: false });
+  const text = brush.text(2000, 800);
+  assert.ok(!text.includes("<script") && text.includes("&lt;script&gt;") && !text.includes("\u0000"));
+  assert.ok(!text.includes("NaN") && !text.includes("undefined"));
+  assert.equal((text.match(/<text /g) ?? []).length, (text.match(/<\/text>/g) ?? []).length);
+  for (const word of ["MODEL", "CONDITIONING", "LATENT", "Sample"]) assert.ok(text.includes(`>${word}</text>`), word);
 });

@@ -173,6 +173,7 @@ export function registerGraphActions(actions, canvas) {
     { id: "view.zoomOut", title: "Zoom out", group: "View", keys: ["-"], run: on((stage) => zoom(stage, 0.8)) },
     { id: "view.zoomReal", title: "Zoom to 100 %", group: "View", keys: ["1"], run: on((stage) => zoom(stage, 1 / stage.camera.scale)) },
     { id: "view.minimap", title: "Minimap", group: "View", keys: ["m"], run: (session) => session.settings.set("canvas.minimap", session.settings.get("canvas.minimap") !== true) },
+    { id: "view.lock", title: "Lock or unlock the graph", group: "View", run: (session) => session.settings.set("canvas.locked", session.settings.get("canvas.locked") !== true) },
     { id: "view.links", title: "Show or hide links", group: "View", run: (session) => session.settings.set("canvas.links", session.settings.get("canvas.links") === "hidden" ? "curved" : "hidden") },
   );
 }

@@ -7,6 +7,7 @@ import { refreshBlueprints } from "./blueprints.js";
 import { Crumbs } from "./crumbs.js";
 import { listenToFocus, focusNode } from "./keyboard.js";
 import { Minimap } from "./minimap.js";
+import { SelectionBar } from "./selection_bar.js";
 import { openSearch } from "./search.js";
 import { listenToPointers } from "./pointer.js";
 import { Stage } from "./stage.js";
@@ -25,7 +26,7 @@ import { listenToTransfer } from "./transfer.js";
  * @property {(clientX: number, clientY: number) => [number, number]} toGraph
  * @property {(graph: string, within?: readonly Id[]) => void} enter  a subgraph, by the instances that lead to it or else by some that do; ROOT leads out
  * @property {(name: string, listener: (detail: any) => void) => () => void} on  "search", "view" (pictures to look at), "entered", "camera", "changed"
- * @property {() => Promise<Blob>} picture  the whole graph as PNG
+ * @property {(kind?: "png" | "svg") => Promise<Blob>} picture  the whole graph, with the workflow inside
  * @property {() => void} definitionsChanged
  * @property {import("./stage.js").Stage} stage  for the rooms of the canvas
  */
@@ -39,6 +40,8 @@ const SETTINGS = [
   { key: "canvas.leftDrag", title: "Dragging over the background", group: "Canvas", kind: "choice", default: "pan", choices: [{ value: "pan", title: "Moves the graph" }, { value: "select", title: "Selects" }] },
   { key: "canvas.wheel", title: "The wheel", group: "Canvas", kind: "choice", default: "zoom", choices: [{ value: "zoom", title: "Zooms" }, { value: "pan", title: "Moves the graph" }] },
   { key: "canvas.minimap", title: "Minimap", group: "Canvas", kind: "boolean", default: false },
+  { key: "canvas.locked", title: "Lock the graph", tooltip: "Nothing can be moved or linked by accident; values can be changed", group: "Canvas", kind: "boolean", default: false },
+  { key: "canvas.selectionBar", title: "Bar over selected nodes", tooltip: "When several nodes are selected", group: "Canvas", kind: "boolean", default: true },
   { key: "canvas.modelPictures", title: "Pictures beside models", group: "Canvas", kind: "boolean", default: true },
 ];
 
@@ -52,6 +55,7 @@ export function mountCanvas(host, session) {
   const stage = new Stage(host, session);
   const crumbs = new Crumbs(stage);
   const minimap = new Minimap(stage);
+  const bar = new SelectionBar(stage);
   void refreshBlueprints(session.api);
   const stops = [
     listenToPointers(stage),
@@ -85,12 +89,13 @@ export function mountCanvas(host, session) {
       if (path) stage.enter(path);
     },
     on: (name, listener) => stage.on(name, listener),
-    picture: async () => (await import("./picture.js")).picture(stage),
+    picture: async (kind = "png") => (await import("./picture.js")).picture(stage, kind),
     definitionsChanged: () => stage.definitionsChanged(),
     destroy() {
       for (const stop of stops) stop();
       crumbs.destroy();
       minimap.destroy();
+      bar.destroy();
       stage.destroy();
     },
   };

@@ -11,6 +11,7 @@ import { menus } from "./doors.js";
 import { groupAt } from "./pointer.js";
 import { rename } from "./rename.js";
 import { promote } from "./promote.js";
+import { loadOutput } from "./transfer.js";
 
 /** @typedef {import("./stage.js").Stage} Stage */
 /** @typedef {import("../shell/menu.js").Entry} Entry */
@@ -60,7 +61,7 @@ function entriesAt(stage, x, y, client) {
       ...(widget && name !== "root" && item.face.kind !== "note" && !widget.fed ? [{ label: t("Show {name} on the subgraph", { name: widget.label }), run: () => promote(stage, id, widget) }, null] : []),
       { label: t("Rename"), keys: "F2", run: () => rename(stage, id) },
       ...act("graph.swap", { client }),
-      ...act("graph.enter"), ...act("graph.box"),
+      ...act("graph.enter"), ...act("graph.box"), ...forPictures(stage, id, client),
       null,
       ...act("graph.bypass"), ...act("graph.mute"), ...act("graph.collapse"), ...act("graph.pin"), ...act("run.selected"),
       { label: t("Colour"), run: () => openMenu(colours(stage), client) },
@@ -106,6 +107,24 @@ function entriesAt(stage, x, y, client) {
     ...act("edit.undo"), ...act("edit.redo"),
     null,
     ...act("graph.selectAll"), ...act("view.fit"), ...act("graph.tidy"), ...act("graph.leave"),
+  ];
+}
+
+/** @param {string} url @param {string} name */
+function saveAs(url, name) {
+  const link = document.createElement("a");
+  Object.assign(link, { href: url, download: name });
+  link.click();
+}
+
+/** What can be done with the pictures a node shows. @param {Stage} stage @param {import("../core/records.js").Id} id @param {{x: number, y: number}} client @returns {Entry[]} */
+function forPictures(stage, id, client) {
+  const pictures = stage.run(id).outputs.filter(({ kind }) => kind === "image");
+  if (!pictures.length) return [];
+  return [
+    { label: t("Look at the picture"), run: () => stage.emit("view", { outputs: pictures, at: 0 }) },
+    { label: t("Load it into a new node"), run: () => loadOutput(stage, pictures[0], stage.toGraph(client.x + 40, client.y)) },
+    { label: t("Download the picture"), run: () => saveAs(pictures[0].url, pictures[0].filename) },
   ];
 }
 

@@ -2,6 +2,7 @@
 
 import { duplicate } from "./clipboard.js";
 import { bend, box, drag, pan, pinch, resize, resizeGroup } from "./gestures.js";
+import { knife, lasso } from "./freehand.js";
 import { LinkDrag } from "./linking.js";
 import { openMenuAt } from "./menu.js";
 import { rename } from "./rename.js";
@@ -45,6 +46,11 @@ export function listenToPointers(stage) {
     if (event.button === 1 || (event.button === 0 && space)) return { begin: lookAround, click: null };
     if (event.button !== 0) return { begin: null, click: null };
     const readable = camera.scale > 0.2;
+    if (session.settings.get("canvas.locked") === true) {
+      const hit = scene.nodeAt(x, y);
+      const id = hit && scene.items.has(hit.id) ? hit.id : null;
+      return { begin: lookAround, click: () => (id === null ? selection.clear() : more ? selection.toggle(id) : selection.set([id])) };
+    }
     const socket = readable ? scene.socketAt(x, y, Math.max(9, (touchy(event) ? 18 : 8) * px)) : null;
     if (socket) return { begin: () => linkGesture(stage, socket), click: null };
     const item = scene.nodeAt(x, y);
@@ -86,11 +92,12 @@ export function listenToPointers(stage) {
         return { begin: () => drag(stage, x, y, selection.selected.nodes, selection.selected.groups), click: null };
       }
     }
-    const chooses = (session.settings.get("canvas.leftDrag") === "select") !== more;
     const clear = () => {
       if (!more) selection.clear();
       root.focus({ preventScroll: true });
     };
+    if (event.altKey) return { begin: event.shiftKey ? () => knife(stage, x, y) : () => lasso(stage, x, y, event.ctrlKey || event.metaKey), click: clear };
+    const chooses = (session.settings.get("canvas.leftDrag") === "select") !== more;
     return { begin: chooses && !touchy(event) ? () => box(stage, x, y, more) : lookAround, click: clear };
   };
 

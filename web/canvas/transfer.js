@@ -1,5 +1,6 @@
 // What comes and goes by the clipboard and by dragging: parts of graphs as text, pictures onto nodes that take them.
 
+import { withWidget } from "../core/widgets.js";
 import { addNode } from "../core/commands/nodes.js";
 import { isTextField } from "../shell/actions.js";
 import { copied, paste } from "./clipboard.js";
@@ -68,6 +69,18 @@ export function listenToTransfer(stage) {
     for (const file of event.dataTransfer?.files ?? []) await take(stage, node, file);
   }, { signal });
   return () => stop.abort();
+}
+
+/** A picture that was made, as an input of a new node. @param {Stage} stage @param {{filename: string, subfolder: string, type: string}} output @param {readonly [number, number]} pos */
+export function loadOutput(stage, output, pos) {
+  const { document: graph, definitions, selection } = stage.session;
+  const definition = definitions.get(LOADERS.image);
+  if (!definition) return;
+  graph.edit("Load the picture", () => {
+    const id = addNode(graph, stage.scene.graph, definition.type, definition, { pos, size: [300, 320] });
+    graph.edit("Load the picture", (tx) => tx.put(stage.scene.graph, "nodes", withWidget(graph.graph(stage.scene.graph).node(id), definition, "image", annotated(output))));
+    selection.set([id]);
+  });
 }
 
 /** Where the mouse points, when it is over the canvas. @param {Stage} stage */

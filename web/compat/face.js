@@ -16,7 +16,7 @@ const AROUND = 40;
 export function openDoors(hostOf) {
   faces.add((document, view, record, face) => {
     const node = hostOf(document)?.graph(view.name).byId.get(record.id);
-    if (!node || face.kind === "note" || face.kind === "reroute" || face.kind === "primitive" || face.kind === "subgraph") return face;
+    if (!node || face.kind === "note" || face.kind === "reroute" || face.kind === "primitive" || face.kind === "subgraph" || (face.kind === "ghost" && !node.widgets.length)) return face;
     const width = record.size[0];
     const natives = new Map(face.widgets.map((widget) => [widget.name, widget]));
     const named = new Set(node.widgets.map((/** @type {any} */ widget) => widget.name));

@@ -24,15 +24,15 @@ export class NodeTypes {
     return this.#definitions();
   }
 
-  /** The class of a type the server knows. @param {string} name @param {any} data  of /object_info */
+  /** The class of a type the server knows. @param {string} name @param {any} data  of /object_info; undefined for one it does not know */
   define(name, data) {
     const types = this;
     const Type = class extends PackNode {
       static types = types;
       static nodeData = data;
       static comfyClass = name;
-      static title = data.display_name || name;
-      static category = data.category ?? "";
+      static title = data?.display_name || name;
+      static category = data?.category ?? "";
       static type = name;
     };
     Object.defineProperty(Type, "name", { value: name });
