@@ -6,7 +6,11 @@ import { addGroup, changeGroup, moveGroup, removeGroup } from "../../web/core/co
 import { RefusedLink, addReroute, addSocket, connect, disconnectOutput, moveReroute, removeLinks, removeReroute, removeSocket } from "../../web/core/commands/links.js";
 import { createSubgraph } from "../../web/core/commands/subgraphs.js";
 import * as nodes from "../../web/core/commands/nodes.js";
+import { addBoundarySlot, removeBoundarySlot } from "../../web/core/commands/boundary.js";
+import { dissolveNodes, insertOnLink, swapNode } from "../../web/core/commands/rewire.js";
+import { unpackSubgraph } from "../../web/core/commands/unpack.js";
 import { LinkIndex } from "../../web/core/links.js";
+import { copyPart, pastePart } from "../../web/format/clip.js";
 import { readWorkflow, writeWorkflow } from "../../web/format/workflow.js";
 import { definitions, objectInfo, seeded, withSubgraph } from "./graphs.mjs";
 
@@ -55,6 +59,19 @@ function step(doc, random) {
     () => group !== undefined && moveGroup(doc, graph, group, number(), number(), merge),
     () => group !== undefined && removeGroup(doc, graph, group),
     () => random() < 0.3 && some.length > 0 && createSubgraph(doc, graph, some, `made-${doc.revision}-${number()}`),
+    () => {
+      const instance = [...view.nodes.values()].find((each) => each.type !== "root" && doc.hasGraph(each.type));
+      if (instance && random() < 0.5) unpackSubgraph(doc, graph, instance.id, definitions);
+    },
+    () => random() < 0.4 && dissolveNodes(doc, graph, some.slice(0, 2)),
+    () => node && link !== undefined && insertOnLink(doc, graph, node.id, link),
+    () => node && !doc.hasGraph(node.type) && swapNode(doc, graph, node.id, definitions.get(pick(TYPES)), definitions),
+    () => {
+      const { file, incoming } = copyPart(doc, graph, some.slice(0, 3));
+      if (some.length) pastePart(doc, pick(["root", graph]), file, { dx: number(), dy: number(), incoming });
+    },
+    () => graph !== "root" && addBoundarySlot(doc, graph, pick(["inputs", "outputs"]), `b${number()}`, "IMAGE"),
+    () => graph !== "root" && view.record.inputs?.length && removeBoundarySlot(doc, graph, "inputs", Math.floor(random() * view.record.inputs.length)),
     () => assert.throws(() => doc.edit("fails", () => {
       nodes.removeNodes(doc, graph, some);
       throw new Error("on purpose");
