@@ -11,6 +11,7 @@ from torch import Tensor
 from backend.base.errors import BadInput, NotInstalled
 from backend.diffusion import noise
 from backend.diffusion.guiders import Guidance
+from backend.diffusion.latent import PLAYGROUND
 from backend.diffusion.noise import broadcast
 from backend.engine.context import Context
 from backend.graph.declare import Bool, Choice, Float, Int, node
@@ -47,8 +48,8 @@ def model_sampling_continuous_edm(
     if sampling == "cosmos_rflow":
         return model.with_noise(noise.cosmos_noise(sigma_min, sigma_max))
     if sampling == "edm_playground_v2.5":
-        # these latents are normalised per channel with constants of that model's family
-        raise NotInstalled("The Playground v2.5 latent format is not installed yet.", hint="Choose `edm`.", node=ctx.node, input="sampling")
+        model = replace(model, family=replace(model.family, latent=PLAYGROUND))
+        return model.with_noise(noise.continuous_edm(noise.edm(), sigma_min, sigma_max))
     predictions = {"v_prediction": noise.v, "edm": noise.edm, "eps": noise.eps}
     return model.with_noise(noise.continuous_edm(predictions[sampling](), sigma_min, sigma_max))
 

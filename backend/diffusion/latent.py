@@ -42,6 +42,23 @@ class LatentFormat:
         return latent.unsqueeze(2) if self.dims == 3 and latent.ndim == 4 else latent
 
 
+@dataclass(frozen=True, slots=True)
+class ChannelwiseLatent(LatentFormat):
+    """Latents that are normalised channel by channel: net = (node - mean) * scale / deviation."""
+
+    means: tuple[float, ...] = ()
+    deviations: tuple[float, ...] = ()
+
+    def process_in(self, latent: Tensor) -> Tensor:
+        return (latent - self._along(self.means, latent)) * self.scale / self._along(self.deviations, latent)
+
+    def process_out(self, latent: Tensor) -> Tensor:
+        return latent * self._along(self.deviations, latent) / self.scale + self._along(self.means, latent)
+
+    def _along(self, values: tuple[float, ...], latent: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=latent.dtype, device=latent.device).reshape(-1, *[1] * (latent.ndim - 2))
+
+
 SD1_RGB: tuple[Row, ...] = (
     (0.3512, 0.2297, 0.3227),
     (0.3250, 0.4974, 0.2350),
@@ -57,5 +74,9 @@ SDXL_RGB: tuple[Row, ...] = (
 
 SD1 = LatentFormat(scale=0.18215, rgb=SD1_RGB, tiny="taesd_decoder")
 SDXL = LatentFormat(scale=0.13025, rgb=SDXL_RGB, rgb_bias=(0.1084, -0.0175, -0.0011), tiny="taesdxl_decoder")
+PLAYGROUND = ChannelwiseLatent(
+    scale=0.5, tiny="taesdxl_decoder", means=(-1.6574, 1.886, -1.383, 2.5155), deviations=(8.4927, 5.9022, 6.5498, 5.2299),
+    rgb=((0.3920, 0.4054, 0.4549), (-0.2634, -0.0196, 0.0653), (0.0568, 0.1687, -0.0755), (-0.3112, -0.2359, -0.2076)),
+)  # fmt: skip
 SD3 = LatentFormat(channels=16, scale=1.5305, shift=0.0609, tiny="taesd3_decoder")
 FLUX = LatentFormat(channels=16, scale=0.3611, shift=0.1159, tiny="taef1_decoder")

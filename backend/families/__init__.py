@@ -45,6 +45,8 @@ class Family:
     """What a look at a few weights, by net name, says where nothing else does; in the words that `noise` takes."""
     beside: tuple[str, ...] = ()
     """Keys beside the net in a checkpoint whose values `sizes` reads."""
+    marks: Callable[[Any], Mapping[str, Tensor]] = field(default=lambda sizes: {})
+    """Small tensors beside a net of these sizes, by which a saved checkpoint is known again."""
 
 
 def shelf() -> tuple[Family, ...]:

@@ -34,11 +34,11 @@ from backend.memory.device import DeviceFacts
 from backend.memory.pool import Loadable
 from backend.weights.detect import recognise, sample_of
 from backend.weights.file import Header, Renamed, Views, WeightFile, identity
-from backend.weights.folder import ShardedFile, read_json
+from backend.weights.folder import ShardedFile, Values, read_json
 from backend.weights.open import open_weights
 
 NOT_WEIGHTS = re.compile(
-    r"model_ema\..*|.*position_ids|.*\.logit_scale|logit_scale|depth_model\..*|edm_vpred\..*|(alphas_|betas|log_one_minus|one_minus|posterior_|sqrt_|lvlb_|logvar|scale_factor|denoiser\.sigmas).*"
+    r"model_ema\..*|.*position_ids|.*\.logit_scale|logit_scale|depth_model\..*|edm_vpred\..*|edm_(mean|std)|(alphas_|betas|log_one_minus|one_minus|posterior_|sqrt_|lvlb_|logvar|scale_factor|denoiser\.sigmas).*"
     r"|v_pred|ztsnr|first_stage_model\.loss\..*|model\.(betas|alphas).*|.*num_batches_tracked"
 )
 """Keys that checkpoints carry and no net asks for: averaged copies, schedules, training state, a depth estimator of another make."""
@@ -184,7 +184,7 @@ def load_diffusers_folder(path: Path | str, services: Services) -> Loaded:
     if not (path / "unet").is_dir():
         has = ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir())) if path.is_dir() else "nothing"
         raise MissingFile(f"There is no folder unet in {path.name} (it has {has}).", hint="Only UNet models are installed yet.", file=path)
-    file = _with_normalizer(open_weights(path / "unet"), path / "image_normalizer")
+    file = _with_statistics(open_weights(path / "unet"), path)
     model = _model(file, services, _scheduled(path / "scheduler" / "scheduler_config.json"))
     vae = load_vae(path / "vae", services) if (path / "vae").is_dir() else None
     clips = [
@@ -194,12 +194,23 @@ def load_diffusers_folder(path: Path | str, services: Services) -> Loaded:
     return Loaded(model, clip_spec.joined(clips), vae, _unmatched(file, (model,)), vision)
 
 
-def _with_normalizer(file: WeightFile, folder: Path) -> WeightFile:
-    """The UNet's file, and beside it what unCLIP normalises embeddings by, under the names single files have for it."""
-    if not folder.is_dir():
-        return file
-    values = Renamed(open_weights(folder), {"noise_augmentor.data_mean": "mean", "noise_augmentor.data_std": "std"})
-    return ShardedFile(file.path, {**dict.fromkeys(file, file), **dict.fromkeys(values, values)})
+def _with_statistics(file: WeightFile, folder: Path) -> WeightFile:
+    """The UNet's file, and beside it what embeddings (unCLIP) or latents are normalised by, under the names single files have for it."""
+    if (folder / "image_normalizer").is_dir():
+        names = {"noise_augmentor.data_mean": "mean", "noise_augmentor.data_std": "std"}
+        return _joined(file, Renamed(open_weights(folder / "image_normalizer"), names))
+    config = folder / "vae" / "config.json"
+    said = read_json(config) if config.is_file() else {}
+    mean, deviation = said.get("latents_mean"), said.get("latents_std")
+    if isinstance(mean, list) and isinstance(deviation, list):
+        return _joined(file, Values(config, {"edm_mean": torch.tensor(mean), "edm_std": torch.tensor(deviation)}))
+    return file
+
+
+def _joined(file: WeightFile, more: WeightFile) -> WeightFile:
+    joined = ShardedFile(file.path, {**dict.fromkeys(file, file), **dict.fromkeys(more, more)})
+    joined.metadata = file.metadata
+    return joined
 
 
 def _scheduled(config: Path) -> dict[str, str]:
@@ -253,14 +264,15 @@ def _model(file: WeightFile, services: Services, facts: dict[str, str]) -> Model
 def _under_net_names(file: WeightFile, families: Iterable[Family]) -> WeightFile:
     """The file's diffusion part under the names of our nets, and what stands beside it that a signature asks for."""
     families = tuple(families)
+    asked = (key for family in families for key in (*family.signature.has, *family.signature.lacks, *family.beside))
+    beside = {key: key for key in asked if key in file}
     names = {key[len(PREFIX) :]: key for key in file if key.startswith(PREFIX)}
     if names:
-        asked = (key for family in families for key in (*family.signature.has, *family.signature.lacks, *family.beside))
-        return Renamed(file, {key: key for key in asked if key in file} | names)
+        return Renamed(file, beside | names)
     for spelling in dict.fromkeys(family.from_diffusers for family in families):
         names = spelling(file)
         if any(family.from_diffusers is spelling and all(key in names for key in family.signature.has) for family in families):
-            return Renamed(file, {key: key for family in families for key in family.beside if key in file} | names)
+            return Renamed(file, beside | names)
     return file
 
 

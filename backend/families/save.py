@@ -120,6 +120,7 @@ def _spoken(model: ModelHandle) -> dict[str, str]:
 
 def _marks(out: Tensors, model: ModelHandle) -> None:
     """The small tensors by which programs know a model that predicts velocity, and with which noise."""
+    out.makers.update(model.family.marks(model.sizes))
     noise = model.noise
     if noise.prediction.name != "v":
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,26 @@ class ShardedFile(WeightFile):
 
     def release(self, key: str) -> None:
         self._index[key].release(key)
+
+
+class Values(WeightFile):
+    """A few tensors that stand in no weight file, as one."""
+
+    def __init__(self, path: Path, values: Mapping[str, Tensor]) -> None:
+        self.path, self.metadata, self._values = path, {}, dict(values)
+
+    def __getitem__(self, key: str) -> Entry:
+        value = self._values[key]
+        return Entry(tuple(value.shape), value.dtype, value.nbytes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def tensor(self, key: str) -> Tensor:
+        return self._values[key]
 
 
 def open_folder(folder: Path, open_file: Open) -> WeightFile:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,15 +11,17 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from backend.base.errors import BadInput
+from backend.diffusion.latent import PLAYGROUND
 from backend.encoders.clip.handle import ClipHandle
 from backend.encoders.clip.joint import JointClip
-from backend.families import shelf
+from backend.families import save, shelf
 from backend.families.load import load_checkpoint, load_diffusion_model, load_text_encoders
 from backend.families.x2_upscaler.net import UpscalerSizes
 from backend.memory.pool import Pool
 from backend.weights.file import Entry
 from backend.weights.save import save_safetensors
 from nodes.image_conditioning import latent_upscaler_conditioning
+from nodes.model_advanced import model_sampling_continuous_edm
 from tests.families import kinds, tiny
 from tests.nodes.bench import Bench
 
@@ -93,6 +97,28 @@ def test_folders_say_the_same_as_single_files(kind: str, tmp_path: Path) -> None
             continue
         cond, other = loaded.clip.encode(loaded.clip.tokenize("a red cat"), pool)
         assert (cond - want).abs().max() < 1e-6 and (other - pooled).abs().max() < 1e-6
+
+
+def test_latents_normalised_by_channel(tmp_path: Path) -> None:
+    """Playground 2.5: marked in single files, told by the VAE's configuration in folders, and marked again when saved."""
+    twin, services = kinds.make("sdxl"), tiny.services(tmp_path)
+    marks = {"edm_mean": torch.zeros(1, 4, 1, 1), "edm_std": torch.ones(1, 4, 1, 1)}
+    twin = replace(twin, scheduler={"_class_name": "EDMDPMSolverMultistepScheduler", "sigma_max": 80.0, "prediction_type": "epsilon"})
+    folder = twin.folder(tmp_path / "folder")
+    config = json.loads((folder / "vae" / "config.json").read_text())
+    config |= {"latents_mean": list(PLAYGROUND.means), "latents_std": list(PLAYGROUND.deviations)}
+    (folder / "vae" / "config.json").write_text(json.dumps(config))
+    single = load_checkpoint(twin.single(tmp_path / "m.safetensors", marks), services)
+    assert single.model is not None
+    save.save(tmp_path / "again.safetensors", {}, single.model, single.clip, single.vae)
+    for found in (single, load_checkpoint(folder, services), load_checkpoint(tmp_path / "again.safetensors", services)):
+        assert found.model is not None and found.model.family.name == "Playground 2.5" and found.unmatched == ()
+        assert found.model.noise.prediction.name == "edm" and found.model.noise.sigma_max == pytest.approx(80)
+    plain = model_sampling_continuous_edm(
+        Bench(tmp_path / "home").context(), model=load_checkpoint(twin.single(tmp_path / "p.safetensors"), services).model,
+        sampling="edm_playground_v2.5", sigma_max=80.0, sigma_min=0.002,
+    )  # fmt: skip
+    assert plain.family.latent == PLAYGROUND and plain.noise.prediction.name == "edm"
 
 
 def test_text_encoders_in_two_files(tmp_path: Path) -> None:

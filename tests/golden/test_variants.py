@@ -88,6 +88,23 @@ def test_sdxl(turbo: bool, tmp_path: Path) -> None:
     assert (got - want).abs().max() < CLOSE
 
 
+def test_playground(tmp_path: Path) -> None:
+    """SDXL's net in EDM's frame, on latents that are normalised channel by channel."""
+    twin, noise = kinds.make("sdxl"), noise_like()
+    found = loaded(twin, tmp_path, {"edm_mean": torch.zeros(1, 4, 1, 1), "edm_std": torch.ones(1, 4, 1, 1)})
+    assert found.model is not None
+    scheduler = diffusers.EDMEulerScheduler(sigma_min=0.002, sigma_max=80.0, sigma_data=0.5, sigma_schedule="karras")
+    sizes = {"original_size": (16, 16), "target_size": (16, 16)}
+    want = xl(diffusers.StableDiffusionXLPipeline, twin, scheduler)(
+        **prompt(found, xl=True), **sizes, latents=noise, guidance_scale=CFG, **WHOLE
+    ).images
+    latent = found.model.family.latent
+    sigmas = schedule("karras", found.model.noise, STEPS)
+    guider = CfgGuider(found.model, *(with_(c, height=16, width=16) for c in texts(found)), CFG)
+    got = sample(guider, noise, torch.zeros_like(noise), solver("euler"), sigmas, pool=Pool("cpu"))
+    assert (latent.process_in(got) - want).abs().max() < CLOSE
+
+
 def test_sdxl_refiner_goes_on_where_the_base_stopped(tmp_path: Path) -> None:
     """The second half of a schedule, by a net with an aesthetic score."""
     twin = kinds.make("refiner")

@@ -12,14 +12,18 @@ from backend.weights.save import save_safetensors
 from tests.families import kinds, vaes
 from tests.tools import adapter_twins
 
-MARKS = {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}
+MARKS = {
+    "cosxl_edit.safetensors": {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)},
+    "playground-v2.5-1024px-aesthetic.fp16.safetensors": {"edm_mean": torch.zeros(1, 4, 1, 1), "edm_std": torch.ones(1, 4, 1, 1)},
+}
 CHECKPOINTS: dict[str, tuple[str, int]] = {
     "v1-5-pruned-emaonly.safetensors": ("sd1", 4), "sd-v1-5-inpainting.ckpt": ("sd1", 9),
     "instruct-pix2pix-00-22000.safetensors": ("sd1", 8), "LCM_Dreamshaper_v7_4k.safetensors": ("lcm", 4),
     "v2-1_768-ema-pruned.safetensors": ("sd2", 4), "512-inpainting-ema.safetensors": ("sd2", 9), "512-depth-ema.ckpt": ("sd2", 5),
     "sd21-unclip-h.ckpt": ("unclip", 4), "x4-upscaler-ema.safetensors": ("x4", 7), "sd_xl_base_1.0.safetensors": ("sdxl", 4),
     "sd_xl_refiner_1.0.safetensors": ("refiner", 4), "sd_xl_inpainting_0.1.safetensors": ("sdxl", 9),
-    "sd_xl_turbo_1.0_fp16.safetensors": ("sdxl", 4), "cosxl_edit.safetensors": ("sdxl", 8), "marigold-depth.safetensors": ("sd2", 8),
+    "sd_xl_turbo_1.0_fp16.safetensors": ("sdxl", 4), "cosxl_edit.safetensors": ("sdxl", 8), "playground-v2.5-1024px-aesthetic.fp16.safetensors": ("sdxl", 4),
+    "marigold-depth.safetensors": ("sd2", 8),
     "marigold-normals.safetensors": ("sd2", 8),
 }  # fmt: skip
 
@@ -83,4 +87,4 @@ def place(models: Path, name: str, folder: str) -> None:
     if name in MAKERS:
         MAKERS[name](path)
     else:
-        kinds.make(*CHECKPOINTS[name]).single(path, MARKS if name.startswith("cosxl") else None)
+        kinds.make(*CHECKPOINTS[name]).single(path, MARKS.get(name))

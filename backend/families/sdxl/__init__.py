@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: base, refiner, inpainting, instruct-pix2pix, consistency, CosXL; pruned ones (SSD-1B, Vega, KOALA) differ in sizes.
+"""Stable Diffusion XL: base, refiner, inpainting, instruct-pix2pix, consistency, CosXL, Playground 2.5; pruned ones differ in sizes.
 
 Podell et al. 2023, arXiv:2307.01952.
 """
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from backend.base.errors import BadInput
-from backend.diffusion.latent import SDXL
-from backend.diffusion.noise import DistilledNoise, NoiseModel, continuous_edm, v
+from backend.diffusion.latent import PLAYGROUND, SDXL
+from backend.diffusion.noise import DistilledNoise, NoiseModel, Prediction, continuous_edm, edm, v
 from backend.families.sd import DISTILLED, LABELLED, SD1_FAMILY, UNET, noise, shown
 from backend.families.sd.conditions import Cond, numbers_embedding, told
 from backend.families.sd.sizes import attends_first, attends_last, projected, sizes_by_head, still, takes
@@ -22,6 +22,8 @@ from backend.weights.detect import Signature
 from backend.weights.file import Header
 
 PIXELS = 8
+NORMALISED = ("edm_mean", "edm_std")
+"""What marks a file whose latents are normalised channel by channel."""
 ASCORE, ASCORE_NEGATIVE = 6.0, 2.5
 """Aesthetic scores that the refiner is told where the conditioning does not say."""
 
@@ -36,9 +38,11 @@ def sdxl(channels: int, base: bool = True) -> Callable[[Header], bool]:
 
 def xl_noise(facts: Mapping[str, str]) -> NoiseModel:
     """The Stable Diffusion schedule, or CosXL's continuous one where the file names its largest sigma."""
-    if "edm_sigma_max" in facts:
-        return continuous_edm(v(), float(facts.get("edm_sigma_min", 0.002)), float(facts["edm_sigma_max"]))
-    return noise(facts)
+    return continuous(v(), facts) if "edm_sigma_max" in facts else noise(facts)
+
+
+def continuous(prediction: Prediction, facts: Mapping[str, str], most: float = 120.0) -> NoiseModel:
+    return continuous_edm(prediction, float(facts.get("edm_sigma_min", 0.002)), float(facts.get("edm_sigma_max", most)))
 
 
 def xl_consistency(facts: Mapping[str, str]) -> NoiseModel:
@@ -89,7 +93,7 @@ def _vector(name: str, cond: Cond, sizes: UNetSizes, numbers: Sequence[float]) -
 BASE = replace(
     SD1_FAMILY,
     name="Stable Diffusion XL",
-    signature=Signature(has=(*UNET, LABELLED), lacks=(DISTILLED, "encoder_hid_proj.weight"), where=sdxl(4)),
+    signature=Signature(has=(*UNET, LABELLED), lacks=(DISTILLED, "encoder_hid_proj.weight", *NORMALISED), where=sdxl(4)),
     latent=SDXL,
     sizes=sizes_by_head,
     noise=xl_noise,
@@ -119,6 +123,15 @@ COSXL_EDITING = replace(
     signature=replace(EDITING.signature, has=(*BASE.signature.has, "edm_vpred.sigma_max"), lacks=BASE.signature.lacks),
     inputs=told("CosXL editing", shown.edited(SDXL), base_vector),
 )
+PLAYGROUND_FAMILY = replace(
+    BASE,
+    name="Playground 2.5",
+    signature=replace(BASE.signature, has=(*BASE.signature.has, *NORMALISED), lacks=(DISTILLED, "encoder_hid_proj.weight")),
+    latent=PLAYGROUND,
+    noise=lambda facts: continuous(edm(), facts, 80.0),
+    inputs=told("Playground 2.5", vector=base_vector),
+    marks=lambda sizes: dict(zip(NORMALISED, map(torch.tensor, (PLAYGROUND.means, PLAYGROUND.deviations)), strict=True)),
+)
 LCM = replace(
     BASE,
     name="Stable Diffusion XL LCM",
@@ -127,4 +140,4 @@ LCM = replace(
     inputs=told("Stable Diffusion XL LCM", vector=base_vector),
 )
 
-FAMILIES = (BASE, REFINER, INPAINTING, EDITING, COSXL_EDITING, LCM)
+FAMILIES = (BASE, REFINER, INPAINTING, EDITING, COSXL_EDITING, PLAYGROUND_FAMILY, LCM)

@@ -47,6 +47,11 @@ def sizes_of(header: Header) -> UnclipSizes:
     return UnclipSizes(**{**{f: getattr(sizes, f) for f in UNetSizes.__dataclass_fields__}, **values})
 
 
+def marks(sizes: UnclipSizes) -> dict[str, Tensor]:
+    """The statistics under the names of published files."""
+    return {MEAN: torch.tensor(sizes.mean), DEVIATION: torch.tensor(sizes.deviation)} if sizes.mean else {}
+
+
 def vector(cond: Cond, sizes: UNetSizes, shape: Sequence[int]) -> Tensor:
     """[1, adm]: the noised embeddings of all pictures, weighted and summed, and the embedded noise level; zeros without a picture."""
     assert isinstance(sizes, UnclipSizes) and sizes.adm is not None
@@ -93,5 +98,6 @@ FAMILIES = (
         sizes=sizes_of,
         inputs=told("Stable Diffusion 2 unCLIP", vector=vector),
         beside=(MEAN, DEVIATION),
+        marks=marks,
     ),
 )

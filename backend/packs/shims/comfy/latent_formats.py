@@ -53,10 +53,10 @@ SDXL = _named("SDXL", of(ours.SDXL))
 SD3 = _named("SD3", of(ours.SD3))
 Flux = _named("Flux", of(ours.FLUX))
 SD_X4 = _named("SD_X4", LatentFormat, scale_factor=0.08333)
-SDXL_Playground_2_5 = _named("SDXL_Playground_2_5", SDXL, scale_factor=0.5)
+SDXL_Playground_2_5 = _named("SDXL_Playground_2_5", of(ours.PLAYGROUND))
 SC_Prior = _named("SC_Prior", LatentFormat, latent_channels=16)
 SC_B = _named("SC_B", LatentFormat, scale_factor=1.0 / 0.43)
-_KNOWN = {ours.SD1: SD15, ours.SDXL: SDXL, ours.SD3: SD3, ours.FLUX: Flux}
+_KNOWN = {ours.SD1: SD15, ours.SDXL: SDXL, ours.SD3: SD3, ours.PLAYGROUND: SDXL_Playground_2_5, ours.FLUX: Flux}
 
 
 def dress(fmt: Any) -> LatentFormat:
