@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from backend.base.config import VERSION, Settings, parse
 from backend.base.errors import Problem
-from backend.base.events import Event, NodeLog, NodeStarted, Progress, to_json
+from backend.base.events import Event, NodeFinished, NodeLog, NodePart, NodeStarted, Progress, to_json
 from backend.workers.beacon import Beacon
 from backend.workers.protocol import Outbox, binary_frame, read_frame_blocking, take_stdio
 
@@ -202,6 +202,9 @@ class Worker:
             self._node = event.display or event.node
             if self._beacon is not None:
                 self._beacon.set(self._job, self._node)
+        elif event.__class__ is NodeFinished:
+            for what, first, seconds in self.pool.brought():
+                self.pipe.outbox.event(self._job, NodePart(self._node, "load", what, int(first * 1000), seconds))
         self.pipe.outbox.event(self._job, event)
 
     def work(self) -> None:
@@ -253,6 +256,9 @@ class Worker:
     def _moved(self, move: Move) -> None:
         if not 0 < move.nbytes < _WORTH_TELLING:
             self.pipe.outbox.event(self._job, NodeLog(self._node, move.sentence()))
+        if move.seconds:
+            began = int((move.at - move.seconds) * 1000)
+            self.pipe.outbox.event(self._job, NodePart(self._node, "transfer", move.key, began, move.seconds))
 
     def _tighten(self) -> str:
         limit = self.pool.tighten()

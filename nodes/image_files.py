@@ -65,7 +65,8 @@ def save_pictures(ctx: Context, images: Image, prefix: str, type: str, compress_
     for number, image in enumerate(picture.to_pictures(images)):
         ctx.check()
         path = place.folder / f"{place.name.replace('%batch_num%', str(number))}_{place.counter + number:05}_.png"
-        write_png(path, image, texts, compress_level)
+        with ctx.part("save", path.name):
+            write_png(path, image, texts, compress_level)
         items.append(saved(path, place.subfolder, type))
     return items
 

@@ -70,7 +70,8 @@ def save_image_advanced(
         ctx.check()
         ending = format.split()[0].replace("jpeg", "jpg")
         path = place.folder / f"{place.name.replace('%batch_num%', str(number))}_{place.counter + number:05}_.{ending}"
-        write_bytes(path, _encoded(image, format, given, texts))
+        with ctx.part("save", path.name):
+            write_bytes(path, _encoded(image, format, given, texts))
         items.append(saved(path, place.subfolder, "output"))
     ctx.show("images", items)
     return images

@@ -139,6 +139,18 @@ class NodeLog(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NodePart(Event):
+    """Something that took part of a node's time, for timelines: `name` "load" | "transfer" | "save", `what` says of which file."""
+
+    code: ClassVar[str] = "part"
+    node: str
+    name: str
+    what: str
+    time: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class PackEvent(Event):
     """A message of a node pack to its own code in the browser; `client` None means all."""
 
@@ -200,6 +212,7 @@ KINDS: Mapping[str, type[Event]] = {
         NodeBlocked,
         NodeText,
         NodeLog,
+        NodePart,
         PackEvent,
         RunSucceeded,
         RunFailed,

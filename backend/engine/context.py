@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 from backend.base.errors import Interrupted
-from backend.base.events import Emit, NodeLog, NodeText, Preview, Progress
+from backend.base.events import Emit, NodeLog, NodePart, NodeText, Preview, Progress
 
 __all__ = ["Blocker", "Context", "Expand", "Interrupted", "Preview", "Services", "Ui"]
 
@@ -68,6 +70,13 @@ class Context:
     def show(self, key: str, items: Iterable[Any]) -> None:
         """Show something on the node, e.g. `ctx.show("images", [{"filename": ..., "subfolder": ..., "type": ...}])`."""
         self.shown.setdefault(key, []).extend(items)
+
+    @contextmanager
+    def part(self, name: str, what: str = "") -> Iterator[None]:
+        """What happens inside is shown as a part of the node's time in timelines."""
+        began, at = time.perf_counter(), time.time()
+        yield
+        self.emit(NodePart(self.node, name, what, int(at * 1000), time.perf_counter() - began))
 
     def text(self, text: str) -> None:
         """Show a line of text on the node while it runs."""

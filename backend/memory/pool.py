@@ -120,6 +120,7 @@ class Pool:
         self._lock = threading.RLock()
         self._tier = 0
         self._reading = ""
+        self._brought: dict[str, tuple[float, float]] = {}
         self.upcoming: Callable[[], Iterable[Loadable]] = tuple
         self.on_move: Callable[[Move], None] = lambda move: None
         self.served = 0
@@ -200,6 +201,12 @@ class Pool:
     def relax(self) -> None:
         """Plan with the whole budget again."""
         self._tier = 0
+
+    def brought(self) -> list[tuple[str, float, float]]:
+        """The nets whose weights were read since this was last asked: title, since when (seconds since the epoch), and seconds together."""
+        found = [(title(key), first, seconds) for key, (first, seconds) in self._brought.items()]
+        self._brought.clear()
+        return found
 
     def lowered(self, key: str, how: str) -> None:
         """Tell that a net is used in a way that needs less memory, `how`, because memory ran out."""
@@ -353,12 +360,26 @@ class Pool:
         if packed is not None:
             layer.slots[own] = Compact(functools.partial(packed.to, self.device), packed.nbytes, loadable.dtype, pack)
             return
-        make = functools.partial(_bring, loadable, name, self.device, ahead)
+        make = functools.partial(self._bring, loadable, name, ahead)
         layer.slots.pop(own, None)
         if deltas:
             layer.slots[own] = Resident(make(), pack)
         else:
             layer.slots[own] = Resident.later(make, live.counts[name] * loadable.dtype.itemsize, pack)
+
+    def _bring(self, loadable: Loadable, name: str, ahead: str | None) -> Tensor:
+        """One weight of a net on the device, patched, and its pages of the file given back."""
+        began = time.perf_counter()
+        file = loadable.source.file if isinstance(loadable.source, Views) else None
+        if file is not None and ahead is not None:
+            file.prefetch(ahead)
+        weight = materialise(loadable.source[name], loadable.deltas.get(name, ()), self.device, loadable.dtype)
+        if file is not None:
+            file.release(name)
+        seconds = time.perf_counter() - began
+        first, before = self._brought.get(loadable.key, (time.time() - seconds, 0.0))
+        self._brought[loadable.key] = first, before + seconds
+        return weight
 
 
 def _kind(stays: bool, is_compact: bool) -> type:
@@ -376,17 +397,6 @@ def _packed(loadable: Loadable, names: list[str]) -> dict[str, Packed]:
     file = loadable.source.file
     found = {name: file.packed(name) for name in names if not loadable.deltas.get(name)}
     return {name: packed for name, packed in found.items() if packed is not None}
-
-
-def _bring(loadable: Loadable, name: str, device: torch.device, ahead: str | None) -> Tensor:
-    """One weight of a net on the device, patched, and its pages of the file given back."""
-    file = loadable.source.file if isinstance(loadable.source, Views) else None
-    if file is not None and ahead is not None:
-        file.prefetch(ahead)
-    weight = materialise(loadable.source[name], loadable.deltas.get(name, ()), device, loadable.dtype)
-    if file is not None:
-        file.release(name)
-    return weight
 
 
 def _prefetch(source: Views) -> None:

@@ -19,7 +19,7 @@ from backend.storage.events import EventLog
 from backend.storage.history import Ending, History
 from backend.storage.queue import MOST_ATTEMPTS, Queue, QueuedJob
 
-_UNKEPT = frozenset({ev.Progress.code, ev.NodeText.code, ev.NodeLog.code, ev.PackEvent.code})
+_UNKEPT = frozenset({ev.Progress.code, ev.NodeText.code, ev.PackEvent.code})
 _END = "end"
 _FLUSH_S = 0.25
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_LANES = {1: "queue", 2: "run", 3: "nodes"}
+_LANES = {1: "queue", 2: "run", 3: "nodes", 4: "parts"}
 
 
 def trace(about: Mapping[str, Any], story: Iterable[Mapping[str, Any]], types: Mapping[str, str]) -> dict[str, Any]:
@@ -27,6 +27,10 @@ def trace(about: Mapping[str, Any], story: Iterable[Mapping[str, Any]], types: M
             node = str(event["node"])
             made.append(_span(f"{types.get(node.split('.')[0], '')} {node}".strip(), 3, at, length, node=node))
             at += length
+        elif kind == "NodePart":
+            made.append(
+                _span(f"{event['name']} {event['what']}".strip(), 4, event["time"] * 1e3, event["seconds"] * 1e6, node=event["node"])
+            )
         elif kind in ("RunSucceeded", "RunFailed", "RunInterrupted"):
             ended = event["time"] * 1e3
     if started is not None:

@@ -22,6 +22,7 @@ EXAMPLES = [
     ev.NodeBlocked("1", "T", "Execution Blocked: x", ("0",), {}, ()),
     ev.NodeText("1", "t"),
     ev.NodeLog("1", "t"),
+    ev.NodePart("5", "load", "a.safetensors (model)", 1700000000000, 0.5),
     ev.PackEvent("my.event", {"a": 1}, "client"),
     ev.RunSucceeded(7),
     ev.RunFailed("1", "T", "ValueError", "no", "hint", ("line",), {"a": [1]}, ("0",), ("0", "1"), 9),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.wiretap import Server
+from tests.e2e.wiretap import Server, node
 from tests.faults.ask import SEEDS, ended, quick, still_works
 
 pytestmark = pytest.mark.slow
@@ -74,6 +74,13 @@ def test_figures_and_timeline(server: Server) -> None:
         assert re.fullmatch(r'emulsion_[a-z_]+(\{\w+="[^"]*"(,\w+="[^"]*")*\})?', name)
     timeline = json.loads(server.ask(f"/jobs/{id}/trace").body)["traceEvents"]
     assert {"waiting", "run", "TestShow 1"} <= {e["name"] for e in timeline}
+    image = node("EmptyImage", width=8, height=8, batch_size=1, color=next(SEEDS) % 0xFFFFFF)
+    id = server.submit({"1": image, "2": node("SaveImage", images=["1", 0], filename_prefix="timed")})
+    ended(server, id)
+    timeline = json.loads(server.ask(f"/jobs/{id}/trace").body)["traceEvents"]
+    (save,) = [e for e in timeline if e["name"] == "save timed_00001_.png"]
+    (run,) = [e for e in timeline if e["name"] == "run"]
+    assert run["ts"] - 1e3 <= save["ts"] and save["ts"] + save["dur"] <= run["ts"] + run["dur"] + 2e3
     assert server.ask(f"/jobs/nothing{next(SEEDS)}/trace").status == 404
 
 
