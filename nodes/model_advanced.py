@@ -48,7 +48,7 @@ def model_sampling_continuous_edm(
     if sampling == "cosmos_rflow":
         return model.with_noise(noise.cosmos_noise(sigma_min, sigma_max))
     if sampling == "edm_playground_v2.5":
-        model = replace(model, family=replace(model.family, latent=PLAYGROUND))
+        model = replace(model, family=model.family.with_latent(PLAYGROUND))
         return model.with_noise(noise.continuous_edm(noise.edm(), sigma_min, sigma_max))
     predictions = {"v_prediction": noise.v, "edm": noise.edm, "eps": noise.eps}
     return model.with_noise(noise.continuous_edm(predictions[sampling](), sigma_min, sigma_max))

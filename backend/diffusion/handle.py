@@ -38,6 +38,14 @@ class FamilyLike(Protocol):
         """
         ...
 
+    def with_latent(self, latent: LatentFormat) -> FamilyLike:
+        """The same family for nets that were trained on latents of another format."""
+        ...
+
+    def marks(self, sizes: Any) -> Mapping[str, Tensor]:
+        """Small tensors beside a net of these sizes, by which a saved checkpoint is known again."""
+        ...
+
     def to_diffusers(self, sizes: Any, keys: Iterable[str]) -> dict[str, str]:
         """Net parameter name -> its name in diffusers, for those of `keys` that have one; adapter files use either."""
         ...

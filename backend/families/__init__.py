@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -47,6 +47,10 @@ class Family:
     """Keys beside the net in a checkpoint whose values `sizes` reads."""
     marks: Callable[[Any], Mapping[str, Tensor]] = field(default=lambda sizes: {})
     """Small tensors beside a net of these sizes, by which a saved checkpoint is known again."""
+
+    def with_latent(self, latent: LatentFormat) -> Family:
+        """The same family for nets that were trained on latents of another format."""
+        return replace(self, latent=latent)
 
 
 def shelf() -> tuple[Family, ...]:

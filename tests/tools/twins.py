@@ -22,7 +22,8 @@ CHECKPOINTS: dict[str, tuple[str, int]] = {
     "v2-1_768-ema-pruned.safetensors": ("sd2", 4), "512-inpainting-ema.safetensors": ("sd2", 9), "512-depth-ema.ckpt": ("sd2", 5),
     "sd21-unclip-h.ckpt": ("unclip", 4), "x4-upscaler-ema.safetensors": ("x4", 7), "sd_xl_base_1.0.safetensors": ("sdxl", 4),
     "sd_xl_refiner_1.0.safetensors": ("refiner", 4), "sd_xl_inpainting_0.1.safetensors": ("sdxl", 9),
-    "sd_xl_turbo_1.0_fp16.safetensors": ("sdxl", 4), "cosxl_edit.safetensors": ("sdxl", 8), "playground-v2.5-1024px-aesthetic.fp16.safetensors": ("sdxl", 4),
+    "sd_xl_turbo_1.0_fp16.safetensors": ("sdxl", 4), "cosxl_edit.safetensors": ("sdxl", 8),
+    "playground-v2.5-1024px-aesthetic.fp16.safetensors": ("sdxl", 4),
     "marigold-depth.safetensors": ("sd2", 8),
     "marigold-normals.safetensors": ("sd2", 8),
 }  # fmt: skip
