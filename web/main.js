@@ -148,8 +148,8 @@ async function start() {
   };
   workspace.addEventListener("active", show);
 
-  const { recovered } = await workspace.restore(await openJournal(), await claimWindow());
   side.start(app);
+  const { recovered } = await workspace.restore(await openJournal(), await claimWindow());
   api.connect();
   settings.load().catch(() => {});
   const info = await reading;

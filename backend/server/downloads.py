@@ -140,7 +140,7 @@ class Downloads:
                 async for piece in reply.content.iter_chunked(_PIECE):
                     data += piece
                     if len(data) > most:
-                        raise BadFile(f"The file behind this address has more than {most >> 20} MB.", hint="Download it and open it from there.")
+                        raise BadFile(f"There is more than {most >> 20} MB behind this address.", hint="Download the file and open that.")
                 return bytes(data)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise BadFile(f"{urlsplit(url).hostname} could not be reached: {error or type(error).__name__}.", hint="Try again.") from error

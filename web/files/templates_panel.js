@@ -41,6 +41,14 @@ export async function readTemplates({ api }) {
   ];
 }
 
+/** Which models a template needs, and whether they are here. @param {App} app @param {{name: string, kind: string}[]} models */
+function needs(app, models) {
+  const { definitions } = app.shared;
+  const lacking = models.filter(({ name }) => !definitions.types.some((type) => definitions.get(type)?.inputs.some(({ choices }) => choices?.includes(name))));
+  const names = models.map(({ name, kind }) => (kind ? `${name} (${kind})` : name)).join(", ");
+  return lacking.length ? t("Needs {names}", { names }) : t("Its models are here: {names}", { names });
+}
+
 /** @param {App} app @param {Template} template */
 function drawTemplate(app, { title, description, thumbnail, models = [], url, group }) {
   return el(
@@ -59,6 +67,6 @@ function drawTemplate(app, { title, description, thumbnail, models = [], url, gr
       },
     },
     el("span", { class: "shot" }, thumbnail ? el("img", { attributes: { src: app.api.url(`${ROOT}${thumbnail}`).href, alt: "", loading: "lazy" } }) : icon("graph", 32)),
-    el("span", { class: "text" }, el("strong", {}, title), description && el("span", { class: "soft" }, description), el("span", { class: "soft" }, models.length ? t("Needs {names}", { names: models.map(({ name }) => name).join(", ") }) : group)),
+    el("span", { class: "text" }, el("strong", {}, title), description && el("span", { class: "soft" }, description), el("span", { class: "soft" }, models.length ? needs(app, models) : group)),
   );
 }

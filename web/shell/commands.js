@@ -7,6 +7,7 @@ import { importFile, importUrl } from "../files/import.js";
 import { Conflict, nameProblem } from "../files/store.js";
 import { ask, choose } from "./dialog.js";
 import { t } from "./i18n.js";
+import { openPalette } from "./palette.js"; // not fetched when it is asked for: what is typed meanwhile would be keys of the graph
 import { tellError, toast } from "./toast.js";
 
 /** @typedef {import("./app.js").App} App */
@@ -84,7 +85,7 @@ export function addCommands(app) {
       await side.open("outline");
       /** @type {HTMLElement | null} */ (document.querySelector(".side [type=search]"))?.focus();
     } }, // prettier-ignore
-    { id: "view.palette", group: "View", title: "All commands", keys: ["ctrl+k"], inText: true, run: async () => (await import("./palette.js")).openPalette(app) },
+    { id: "view.palette", group: "View", title: "All commands", keys: ["ctrl+k"], inText: true, run: () => openPalette(app) },
     { id: "view.keys", group: "View", title: "Keys", keys: ["?"], run: async () => (await import("./keys_dialog.js")).openKeys(app) },
     { id: "view.settings", group: "View", title: "Settings", keys: ["ctrl+,"], inText: true, run: async () => (await import("./settings_dialog.js")).openSettings(app) },
     { id: "view.form", group: "View", title: "Form view", keys: ["alt+f"], run: async () => (await import("../form/view.js")).toggleForm(app) },

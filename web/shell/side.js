@@ -94,10 +94,13 @@ export class Side {
     this.#open?.panel?.destroy?.();
     const opening = { id, panel: /** @type {Panel | null} */ (null) };
     this.#open = opening;
+    const title = `side-${id}`;
+    if (this.#place.hidden) this.#place.replaceChildren(el("div", { class: "side-head" }, el("h2", { id: title }, t(kind.title)))); // its room at once: the graph is fitted into what is left
+    this.#place.hidden = false;
+    this.#place.style.width = `${Math.min(WIDEST, Math.max(NARROWEST, app.settings.get("side.width")))}px`;
     const { create } = await kind.load();
     if (this.#open !== opening) return;
     opening.panel = create(app);
-    const title = `side-${id}`;
     const grip = el("div", { class: "side-grip", on: { pointerdown: (event) => this.#resize(event) } });
     this.#place.replaceChildren(
       el(
@@ -111,8 +114,6 @@ export class Side {
       grip,
     );
     this.#place.setAttribute("aria-labelledby", title);
-    this.#place.hidden = false;
-    this.#place.style.width = `${Math.min(WIDEST, Math.max(NARROWEST, app.settings.get("side.width")))}px`;
     for (const [each, button] of this.#buttons) button.setAttribute("aria-pressed", String(each === id));
     app.settings.set("side.open", id);
   }
