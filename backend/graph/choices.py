@@ -84,10 +84,11 @@ class FolderChoices:
     def _top_level(self, files: Files) -> list[str]:
         try:
             with os.scandir(self._folders.directory(files.kind)) as entries:
-                names = sorted(e.name for e in entries if e.is_file())
+                wanted = os.DirEntry.is_dir if files.content == ("folder",) else os.DirEntry.is_file
+                names = sorted(e.name for e in entries if wanted(e))
         except OSError:  # the directory does not exist yet: nothing to offer
             return []
-        return [n for n in names if medium(n) in files.content] if files.content else names
+        return [n for n in names if medium(n) in files.content] if files.content and files.content != ("folder",) else names
 
     def _coders(self, files: Files) -> list[str]:
         """Small autoencoders whose encoder and decoder files are both there."""

@@ -27,7 +27,7 @@ class Files:
     """Choices that are the files of a folder kind ("checkpoints", "loras", ...), or of "input", "output", "temp"; listed when asked.
 
     `extra` are choices offered besides; `coders` are small autoencoders offered when both their files lie in vae_approx; `content` keeps
-    only files of those media ("image", "video", "audio", "model"); `first` puts `extra` before the files.
+    only files of those media ("image", "video", "audio", "model"; ("folder",) lists folders instead); `first` puts `extra` before them.
     """
 
     kind: str

@@ -13,7 +13,7 @@ from backend.weights.adapters.kinds import Adapter, on
 def cayley(blocks: Tensor, constraint: float) -> Tensor:
     """(I + Q)(I - Q)⁻¹ per block [..., b, b], with Q = blocks - blocksᵀ shortened to the norm `constraint` where that is above 0."""
     q = blocks - blocks.transpose(-1, -2)
-    norm = float(q.norm())
+    norm = float(q.detach().norm())
     if 0 < constraint < norm:
         q = q * (constraint / norm)
     one = torch.eye(q.shape[-1], device=q.device)
