@@ -23,7 +23,7 @@ def test_the_page_keeps_its_words_and_the_sections_of_other_scripts(tmp_path: Pa
     page.write_text("before\n<!-- measured: begin -->\n<!-- measured: end -->\nafter\n")
     monkeypatch.setattr(run, "PAGE", page)
     for name, value in (("load", "1 \\g<0>"), ("front", "2"), ("load", "3 \\g<0>")):
-        run.write(name, run.section(name, [Row("a", value, "9")]))
+        run.write(name, run.section(name, [Row("a", value, "9")], 0.5))
     text = page.read_text()
     assert text.startswith("before\n<!-- measured: begin -->\n### `front`, ")
     assert text.endswith("| a | 3 \\g<0> | 9 |\n\n<!-- measured: end -->\nafter\n")
