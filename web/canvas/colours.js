@@ -74,7 +74,7 @@ function atLightness([r, g, b], dark, part) {
   const own = (low + high) / 2;
   const sector = high === r ? (g - b) / span : high === g ? 2 + (b - r) / span : 4 + (r - g) / span;
   const saturation = span === 0 ? 0 : span / (1 - Math.abs(2 * own - 1));
-  const lightness = dark ? Math.min(own, part === "head" ? 0.32 : 0.25) : part === "head" ? 0.82 : 0.92;
+  const lightness = dark ? (part === "head" ? Math.min(0.32, Math.max(0.19, own)) : Math.min(0.25, Math.max(0.14, own))) : part === "head" ? 0.82 : 0.92;
   return `hsl(${span === 0 ? 0 : Math.round(60 * ((sector + 6) % 6))} ${Math.round(100 * Math.min(saturation, dark ? 1 : 0.6))}% ${Math.round(100 * lightness)}%)`;
 }
 

@@ -34,6 +34,9 @@ export const FAR = 0.3;
 /** Below this scale widgets are bars without words; while zooming they are longer, since letters of every size are dear. */
 const READABLE = 0.42;
 const READABLE_MOVING = 0.9;
+/** So wide on the screen that a node from afar bears its name; while zooming only where there are few, since letters of every size are dear. */
+const NAMED = 64;
+const FEW = 80;
 const FONT = 'system-ui, "Segoe UI", Roboto, sans-serif';
 
 /**
@@ -187,6 +190,7 @@ function paintNodes(ctx, camera, items, look) {
     for (let i = 0; i < list.length; i += 4) ctx.rect(list[i], list[i + 1], list[i + 2], list[i + 3]);
     ctx.fill();
   }
+  if (!look.moving || items.length < FEW) paintNames(ctx, camera.scale, items, look);
   for (const { id, node, shape } of pictures) {
     const { y, height } = /** @type {import("./layout.js").Row} */ (shape.media);
     paintPicture(ctx, [node.pos[0] + 6, node.pos[1] + y, shape.width - 12, height], look.picture(id), look.theme);
@@ -198,6 +202,24 @@ function paintNodes(ctx, camera, items, look) {
     for (let i = 0; i < rings.length; i += 4) ctx.rect(rings[i], rings[i + 1], rings[i + 2], rings[i + 3]);
     ctx.stroke();
   }
+}
+
+/** Names of nodes from afar, where they are wide enough for some letters of the size one reads. @param {CanvasRenderingContext2D} ctx @param {number} scale @param {readonly Item[]} items @param {Look} look */
+function paintNames(ctx, scale, items, look) {
+  const size = 11 / scale;
+  /** @type {[string, number, number][]} */
+  const names = [];
+  ctx.font = `600 11px ${FONT}`; // measured at one size, whatever the zoom
+  for (const { id, face, shape, bounds: [left, top, right, bottom] } of items) {
+    const width = (right - left) * scale;
+    if (width < NAMED || (bottom - top - shape.title) * scale < 16 || shape.media || look.mounted(id)) continue;
+    names.push([cut(ctx, face.title, width - 11), left + size / 2, top + shape.title + size * 0.9]);
+  }
+  ctx.fillStyle = look.theme.soft;
+  ctx.font = `600 ${size}px ${FONT}`;
+  ctx.textBaseline = "middle";
+  ctx.textAlign = "left";
+  for (const [name, x, y] of names) ctx.fillText(name, x, y);
 }
 
 /** @param {import("../core/records.js").NodeRecord} node @param {Theme} theme */
@@ -350,7 +372,7 @@ const cuts = new Map();
 
 /** A text that fits, with an ellipsis where it was cut. Measuring is dear, so results are kept. @param {CanvasRenderingContext2D} ctx @param {string} text @param {number} width */
 export function cut(ctx, text, width) {
-  if (text.length * 4 < width) return text;
+  if (text.length * 13 < width) return text;
   const key = `${ctx.font}\n${Math.round(width)}\n${text}`;
   let kept = cuts.get(key);
   if (kept === undefined) {
