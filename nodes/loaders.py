@@ -7,7 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import torch
+
 from backend.base.errors import NotInstalled, Problem
+from backend.codecs.pixels import pixel_space
 from backend.codecs.tiny.spec import LATENTS
 from backend.encoders.clip.joint import JointClip
 from backend.engine.context import Blocker, Context
@@ -27,6 +30,7 @@ CLIP_TYPES = (
     "chroma", "ace", "omnigen2", "qwen_image", "hunyuan_image",
 )  # fmt: skip
 DUAL_TYPES = ("sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyuan_image")
+FLOAT8 = {"fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e4m3fn_fast": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
 STRENGTH: dict[str, Any] = {"min": -100.0, "max": 100.0, "step": 0.01}
 
 
@@ -127,12 +131,9 @@ def unet_loader(
     unet_name: str = FileChoice("diffusion_models"),
     weight_dtype: str = Choice(["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]),
 ) -> Model:
-    """Load a diffusion model without text encoder and VAE."""
-    if weight_dtype != "default":
-        raise NotInstalled(
-            f"Keeping weights as {weight_dtype} is not installed yet.", hint="Choose `default`.", node=ctx.node, input="weight_dtype"
-        )
-    return open_named(ctx, "unet_name", "diffusion_models", unet_name, lambda path: load.load_diffusion_model(path, ctx.services))
+    """Load a diffusion model without text encoder and VAE. In float8 its weights take half the memory and lose a little precision."""
+    dtype = FLOAT8.get(weight_dtype)
+    return open_named(ctx, "unet_name", "diffusion_models", unet_name, lambda path: load.load_diffusion_model(path, ctx.services, dtype))
 
 
 def _text_encoder(ctx: Context, input: str, name: str, type: str, device: str) -> Clip:
@@ -194,10 +195,9 @@ def vae_loader(
     *,
     vae_name: str = Choice(Files("vae", ("pixel_space",), coders=tuple(LATENTS))),
 ) -> Vae:
-    """Load a VAE, large or tiny (taesd and its kin, whose two files lie in vae_approx)."""
+    """Load a VAE, large or tiny (taesd and its kin, whose two files lie in vae_approx); `pixel_space` for models that need none."""
     if vae_name == "pixel_space":
-        what, hint = "Models that work on pixels", "Choose the VAE that belongs to your model."
-        raise NotInstalled(f"{what}: this model family is not installed yet.", hint=hint, node=ctx.node, input="vae_name")
+        return pixel_space()
     if vae_name in LATENTS:
         try:
             return load.load_tiny_vae(vae_name, ctx.services)

@@ -36,6 +36,7 @@ from backend.weights.detect import recognise, sample_of
 from backend.weights.file import Header, Renamed, Views, WeightFile, identity
 from backend.weights.folder import ShardedFile, Values, read_json
 from backend.weights.open import open_weights
+from backend.weights.quant.cast import Cast
 
 NOT_WEIGHTS = re.compile(
     r"model_ema\..*|.*position_ids|.*\.logit_scale|logit_scale|depth_model\..*|edm_vpred\..*|edm_(mean|std)|(alphas_|betas|log_one_minus|one_minus|posterior_|sqrt_|lvlb_|logvar|scale_factor|denoiser\.sigmas).*"
@@ -91,9 +92,13 @@ def load_checkpoint(path: Path | str, services: Services) -> Loaded:
     return Loaded(model, clip_spec.joined(clips), vae, _unmatched(file, (model, *clips, vae, vision)), vision)
 
 
-def load_diffusion_model(path: Path | str, services: Services) -> ModelHandle:
-    """The diffusion net alone: from a checkpoint, a stand-alone file in either naming, or a folder. Raises as `load_checkpoint`."""
-    return _model(open_weights(path), services, {})
+def load_diffusion_model(path: Path | str, services: Services, float8: torch.dtype | None = None) -> ModelHandle:
+    """The diffusion net alone: from a checkpoint, a stand-alone file in either naming, or a folder; in `float8` where one is given.
+
+    Raises as `load_checkpoint`.
+    """
+    file = open_weights(path)
+    return _model(Cast(file, float8) if float8 else file, services, {})
 
 
 def load_vae(path: Path | str, services: Services) -> VaeHandle:
