@@ -166,8 +166,13 @@ def test_files_are_named_by_their_content_and_kept_for_good(page: Any, server: R
     own = page.evaluate(
         "performance.getEntriesByType('resource').map((r) => new URL(r.name).pathname).filter((p) => /[.](js|css)$/.test(p))"
     )
-    assert [path for path in own if not path.startswith("/assets/")] == []
-    assert len([path for path in own if path.endswith(".js")]) <= 150, "eager modules"
+    assert [path for path in own if not path.startswith(("/assets/", "/extensions/", "/scripts/"))] == []
+    eager = page.evaluate(
+        "performance.getEntriesByType('resource').filter((r) => r.name.endsWith('.js')"
+        " && r.startTime < performance.getEntriesByName('emulsion-ready')[0].startTime).length"
+    )
+    assert 0 < eager <= 150
+    page.wait_for_selector("html[data-scripts]", timeout=30_000)  # those of packs come after the editor is ready
     page.reload()
     page.wait_for_selector("html[data-ready]", timeout=30_000)
     fetched = page.evaluate(

@@ -83,6 +83,11 @@ def test_what_scripts_hold_is_saved_and_opened_again(page: Any, scripted: Runnin
     page.evaluate("app.graph._nodes[0].widgets.find((w) => w.name === 'tint').value = '#445566'")
     saved = page.evaluate("app.graph.serialize()")
     assert saved["nodes"][0]["widgets_values"] == ["one", 2, "first", "hidden", "#445566", "wild"]
+    assert saved["nodes"][0]["scripted"] == {"kept": 1}
+    page.evaluate("document.dispatchEvent(new Event('emulsion-refresh'))")
+    page.wait_for_selector(".toast:has-text('read again')")
+    assert page.locator("[data-widget=tint] input[type=color]").count() == 1, "types and choices of scripts outlast reading again"
+    assert page.evaluate("app.graph._nodes[0].widgets.find((w) => w.name === 'way').options.values.length") == 3
     page.evaluate("data => app.loadGraphData(data)", saved)
     page.wait_for_function("() => document.querySelectorAll('.tab').length === 3")
     values = page.evaluate("app.graph._nodes[0].widgets.map((w) => w.value).slice(0, 7)")
@@ -135,6 +140,18 @@ def test_scripts_wrap_what_is_sent_and_add_to_menus_keys_and_settings(page: Any,
     page.locator(".node .head").click(button="right")
     page.click("[role=menuitem]:has-text('Paint it red')")
     assert page.evaluate("app.graph._nodes[0].bgcolor") == "#533"
+    page.evaluate(
+        """() => {
+            const before = app.queuePrompt;
+            app.queuePrompt = function (...args) {
+                window.scripted.queued = args;
+                return before.apply(this, args);
+            };
+        }"""
+    )
+    page.click("#run")
+    page.wait_for_function("() => window.scripted.executed.length === 2", timeout=60_000)
+    assert seen(page, "queued")[:2] == [0, 1]
     page.keyboard.press("Control+F8")
     page.wait_for_selector(".toast.good:has-text('Shouted')")
     command(page, "Settings")

@@ -51,6 +51,8 @@ export class PackApp {
     this.ui = createUi(this);
     this.extensionManager = createManager(this);
     this.menu = this.ui.menu;
+    /** The editor's own way to run. */
+    this.runPlainly = page.centre.run.bind(page.centre);
     addEventListener("keydown", ({ shiftKey }) => (this.shiftDown = shiftKey));
     addEventListener("keyup", ({ shiftKey }) => (this.shiftDown = shiftKey));
   }
@@ -155,9 +157,38 @@ export class PackApp {
     await this.hook("registerCustomNodes");
   }
 
-  /** The definitions of the editor with what scripts add to them. @param {Record<string, any>} info */
+  /**
+   * The definitions of the editor with what scripts add to them. What scripts changed in the definition of a type stays when it is read again;
+   * only the choices are the new ones.
+   * @param {Record<string, any>} info
+   */
   definitionsOf(info) {
-    return new Definitions({ ...this.types.added, ...info }, Object.keys(this.types.widgets));
+    const all = { ...info };
+    for (const [name, data] of Object.entries(info)) {
+      const known = this.types.byName[name]?.nodeData;
+      if (!known || known === data) continue;
+      for (const section of ["required", "optional"]) {
+        for (const [input, spec] of Object.entries(data.input?.[section] ?? {})) {
+          const its = known.input?.[section]?.[input];
+          if (!Array.isArray(its) || !Array.isArray(spec)) continue;
+          if (Array.isArray(spec[0])) its[0] = spec[0];
+          else if (Array.isArray(spec[1]?.options) && its[1]) its[1].options = spec[1].options;
+        }
+      }
+      all[name] = known;
+    }
+    return new Definitions({ ...this.types.added, ...all }, Object.keys(this.types.widgets));
+  }
+
+  /** Models and nodes were read again. */
+  refreshed() {
+    for (const host of this.#hosts.values()) host.refreshed();
+    this.hook("refreshComboInNodes", Object.fromEntries(Object.entries(this.types.byName).map(([name, Type]) => [name, Type.nodeData])));
+  }
+
+  /** Before a workflow is written. @param {import("../core/document.js").Document} document */
+  keep(document) {
+    this.hostOf(document)?.keep();
   }
 
   /** Everything is there: nodes of open workflows are made, and extensions set up. */
@@ -293,7 +324,7 @@ export class PackApp {
     const { tab } = this;
     if (!tab) return false;
     this.api.dispatchCustomEvent("promptQueueing", { number, batchCount: count });
-    const accepted = await this.page.centre.run(tab.key, { front: number === -1, count, targets });
+    const accepted = await this.runPlainly(tab.key, { front: number === -1, count, targets });
     this.api.dispatchCustomEvent("promptQueued", { number, batchCount: count });
     return accepted;
   }

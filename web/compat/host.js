@@ -1,8 +1,8 @@
 // One open workflow for the scripts of node packs: makes a PackNode of every node, keeps them in step with the document, and calls their hooks.
 
+import { removeLinks } from "../core/commands/links.js";
 import { readWidgets } from "../core/widgets.js";
 import { PackGraph } from "./graph.js";
-import { note } from "./report.js";
 
 /** @typedef {import("../core/document.js").Change} Change */
 /** @typedef {import("../core/records.js").NodeRecord} NodeRecord */
@@ -107,6 +107,7 @@ export class Host {
     }
     graph.ready = graph.ready || brought;
     app.guard(() => node.onAdded?.(graph));
+    app.guard(() => /** @type {any} */ (graph).onNodeAdded?.(node));
     app.hook("nodeCreated", node);
     if (brought) {
       node.readExtras();
@@ -132,7 +133,8 @@ export class Host {
       if (table !== "links") continue;
       const graph = this.graph(name);
       if (before) this.#linked(graph, /** @type {LinkRecord} */ (before), false);
-      if (after) this.#linked(graph, /** @type {LinkRecord} */ (after), true);
+      if (after && !before && !own && change.origin === "edit" && this.#refused(graph, /** @type {LinkRecord} */ (after))) graph.within(() => removeLinks(this.session.document, name, [after.id]));
+      else if (after) this.#linked(graph, /** @type {LinkRecord} */ (after), true);
     }
     this.app.api.dispatchCustomEvent("graphChanged");
   }
@@ -143,7 +145,10 @@ export class Host {
     let node = graph.byId.get(id);
     if (!after) {
       graph.byId.delete(id);
-      if (node) app.guard(() => node.onRemoved?.());
+      if (!node) return;
+      for (const widget of node.widgets) app.guard(() => widget.onRemove?.());
+      app.guard(() => node.onRemoved?.());
+      app.guard(() => /** @type {any} */ (graph).onNodeRemoved?.(node));
       return;
     }
     if (!node || (before && before.type !== after.type)) {
@@ -177,6 +182,14 @@ export class Host {
     app.guard(() => node.readExtras());
   }
 
+  /** Whether a script does not want a link somebody made. @param {PackGraph} graph @param {LinkRecord} link */
+  #refused(graph, link) {
+    const [from, to] = [graph.getNodeById(link.from), graph.getNodeById(link.to)];
+    if (!from || !to) return false;
+    const no = (/** @type {() => unknown} */ ask) => this.app.guard(ask) === false;
+    return no(() => to.onConnectInput?.(link.toSlot, link.type, from.outputs[link.fromSlot], from, link.fromSlot)) || no(() => from.onConnectOutput?.(link.fromSlot, to.inputs[link.toSlot]?.type, to.inputs[link.toSlot], to, link.toSlot));
+  }
+
   /** @param {PackGraph} graph @param {LinkRecord} link @param {boolean} connected */
   #linked(graph, link, connected) {
     const { app } = this;
@@ -188,7 +201,28 @@ export class Host {
 
   /** Put the values of the scripts' widgets into the document, before it is written or run. */
   keep() {
-    for (const graph of this.graphs) for (const node of graph.byId.values()) this.app.guard(() => node.keepExtras());
+    for (const graph of this.graphs) {
+      for (const node of graph.byId.values()) {
+        this.app.guard(() => node.keepExtras());
+        if (node.onSerialize) this.app.guard(() => node.keepSerialized());
+      }
+    }
+  }
+
+  /** The choices of nodes were read again: widgets whose choices no script changed follow. */
+  refreshed() {
+    for (const graph of this.graphs) {
+      for (const node of graph.byId.values()) {
+        const inputs = new Map(node.definition?.inputs.map((/** @type {any} */ input) => [input.name, input]));
+        for (const widget of node.widgets) {
+          const { entry } = widget;
+          const now = inputs.get(entry?.name)?.choices;
+          if (!now || entry.role !== "value" || widget.foreign || JSON.stringify(widget.options.values) !== JSON.stringify(entry.input.choices)) continue;
+          widget.options.values = [...now];
+          widget.entry = { ...entry, input: inputs.get(entry.name) };
+        }
+      }
+    }
   }
 
   /** The node behind an id of a run, such as "12:5". @param {string} id @returns {any} */
@@ -209,4 +243,3 @@ export class Host {
   }
 }
 
-export { note };

@@ -49,7 +49,9 @@ export async function startScripts(page, addresses, info) {
   page.api.addEventListener("executing", (event) => (app.runningNodeId = /** @type {CustomEvent} */ (event).detail?.node ?? null));
   page.api.addEventListener("execution_start", (event) => app.hostOfJob(/** @type {CustomEvent} */ (event).detail.prompt_id)?.each((node) => app.guard(() => node.onExecutionStart?.())));
   page.api.addEventListener("execution_error", (event) => (app.lastExecutionError = /** @type {CustomEvent} */ (event).detail));
-  document.addEventListener("emulsion-refreshed", () => app.hook("refreshComboInNodes", app.types.byName));
+  page.centre.run = async (key, options = {}) => (Object.hasOwn(app, "queuePrompt") && key === app.tab?.key ? Boolean(await app.queuePrompt(options.front ? -1 : 0, options.count ?? 1, options.targets)) : app.runPlainly(key, options));
+  page.workspace.prepare = (document) => app.keep(document);
+  document.addEventListener("emulsion-refreshed", () => app.refreshed());
   await app.begin();
   page.workspace.addEventListener("active", () => app.graph?.setDirtyCanvas());
 }

@@ -13,6 +13,8 @@ const HOME = Symbol("where the node lives");
 const LIVE = Symbol("values handed out");
 const LIST = Symbol("widgets");
 const SLOTS = Symbol("sockets");
+/** Keys of a record that scripts change by other ways than `onSerialize`. */
+const OWN_KEYS = new Set(["id", "type", "pos", "size", "flags", "mode", "order", "inputs", "outputs", "title", "color", "bgcolor"]);
 /** @type {Readonly<NodeRecord>} */
 const EMPTY = Object.freeze({ id: -1, rank$: 0, type: "", pos: /** @type {const} */ ([0, 0]), size: /** @type {const} */ ([210, 60]) });
 
@@ -514,6 +516,14 @@ export class PackNode {
     for (const [side, key] of /** @type {const} */ ([["inputs", "link"], ["outputs", "links"]])) data[side] = this[side].map((/** @type {any} */ slot) => ({ ...plainSlot(slot), [key]: slot[key] }));
     /** @type {any} */ (this).onSerialize?.(data);
     return data;
+  }
+
+  /** What a script adds to the file by `onSerialize` becomes part of the node. */
+  keepSerialized() {
+    const data = this.serialize();
+    const record = /** @type {any} */ (this.record);
+    const added = Object.entries(data).filter(([key, value]) => !OWN_KEYS.has(key) && JSON.stringify(value) !== JSON.stringify(record[key]));
+    if (added.length) this.change("Change", (now) => ({ ...now, ...Object.fromEntries(added) }));
   }
 
   /** @param {any} data */

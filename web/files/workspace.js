@@ -36,6 +36,9 @@ export class Workspace extends EventTarget {
   /** @type {Map<string, ReturnType<typeof setTimeout>>} */
   #due = new Map();
 
+  /** Called before a workflow is written: scripts of node packs put in what they hold. @type {(document: Document) => void} */
+  prepare = () => {};
+
   /** @param {Shared} shared @param {Store} store */
   constructor(shared, store) {
     super();
@@ -164,6 +167,7 @@ export class Workspace extends EventTarget {
   async save(tab, { path = tab.path ?? undefined, overwrite = false } = {}) {
     if (!path) throw new Error("A workflow needs a name before it can be saved.");
     const { document } = tab.session;
+    this.prepare(document);
     const revision = document.revision;
     const expected = overwrite ? undefined : path === tab.path ? tab.version : null;
     tab.version = await this.#store.write(path, writeWorkflow(document), expected);

@@ -1,6 +1,5 @@
 // What the page itself can do, as actions: files, running, panels, dialogs. The canvas adds those on the graph.
 
-import { toPrompt } from "../format/prompt.js";
 import { writeWorkflow } from "../format/workflow.js";
 import { download, downloadJson } from "../files/download.js";
 import { importFile, importUrl } from "../files/import.js";
@@ -35,12 +34,15 @@ export function addCommands(app) {
     { id: "file.close", group: "File", title: "Close", keys: ["alt+w"], run: (_, args) => close(app, tabOf(args)) },
     { id: "file.next", group: "File", title: "Next workflow", keys: ["alt+pagedown"], inText: true, run: () => step(app, 1) },
     { id: "file.previous", group: "File", title: "Previous workflow", keys: ["alt+pageup"], inText: true, run: () => step(app, -1) },
-    { id: "file.export", group: "File", title: "Download the workflow", run: ({ document }) => downloadJson(writeWorkflow(document), `${workspace.active?.name}.json`) },
+    { id: "file.export", group: "File", title: "Download the workflow", run: ({ document }) => {
+      workspace.prepare(document);
+      downloadJson(writeWorkflow(document), `${workspace.active?.name}.json`);
+    } }, // prettier-ignore
     {
       id: "file.exportPrompt",
       group: "File",
       title: "Download for the API",
-      run: ({ document, definitions }) => downloadJson(toPrompt(document, definitions).prompt, `${workspace.active?.name}.api.json`),
+      run: async (session) => downloadJson((await centre.compose(session)).prompt, `${workspace.active?.name}.api.json`),
     },
     ...["png", "svg"].map((kind) => ({
       id: `file.exportPicture.${kind}`,
@@ -94,6 +96,10 @@ export function addCommands(app) {
     { id: "view.about", group: "View", title: "About this server", run: async () => (await import("./about.js")).openAbout(app) },
     { id: "view.help", group: "View", title: "Help for the selected node", keys: ["f1"], when: ({ selection }) => selection.selected.nodes.size > 0, run: async (session, args) => (await import("./help.js")).openHelp(app, session, args?.type) },
     { id: "view.theme", group: "View", title: "Switch between light and dark", run: ({ settings }) => settings.set("theme", document.documentElement.dataset.theme === "light" ? "dark" : "light") },
+    { id: "view.focus", group: "View", title: "Only the graph", keys: ["ctrl+."], run: () => {
+      document.body.classList.toggle("only-graph");
+      /** @type {HTMLElement | null} */ (document.querySelector(".canvas-host .graph"))?.focus({ preventScroll: true });
+    } }, // prettier-ignore
     { id: "view.side", group: "View", title: "Close the panel", when: () => side.shown !== null, run: () => side.close() },
     ...side.kinds.map((kind) => ({ id: `panel.${kind.id}`, group: "View", title: kind.title, keys: kind.key ? [kind.key] : [], run: () => side.toggle(kind.id) })),
     {

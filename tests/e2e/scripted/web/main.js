@@ -81,6 +81,12 @@ app.registerExtension({
       this.shown.value = output.text.join("");
       this.setSize(this.computeSize());
     };
+    nodeType.prototype.onSerialize = function (data) {
+      data.scripted = { kept: this.id };
+    };
+    nodeType.prototype.onConnectInput = function (slot, type, output, from) {
+      return from.title !== "Unwanted";
+    };
     nodeType.prototype.onConnectionsChange = function (type, index, connected, link) {
       seen.links.push([this.id, type, index, connected, link?.origin_id]);
     };
