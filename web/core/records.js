@@ -119,6 +119,9 @@ export const BYPASSED = 4;
 export function freeze(value) {
   if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
   Object.freeze(value);
-  for (const part of Object.values(value)) freeze(part);
+  for (const key in value) {
+    const part = value[key];
+    if (typeof part === "object" && part !== null) freeze(part);
+  }
   return value;
 }

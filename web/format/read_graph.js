@@ -245,7 +245,13 @@ function point(value, fallback) {
  * @returns {T}
  */
 function without(object, key) {
-  const { [key]: _dropped, ...rest } = /** @type {Json} */ (object);
+  if (!(key in object)) return object;
+  /** @type {Json} */
+  const rest = {};
+  for (const name of Object.keys(object)) {
+    if (name === "__proto__") Object.defineProperty(rest, name, { value: /** @type {Json} */ (object)[name], enumerable: true, configurable: true, writable: true }); // a plain key here, as in the file
+    else if (name !== key) rest[name] = /** @type {Json} */ (object)[name];
+  }
   return /** @type {T} */ (rest);
 }
 
