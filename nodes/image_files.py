@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from backend.base.errors import Problem
-from backend.base.paths import next_save
+from backend.base.paths import Save, next_save
 from backend.engine.context import Context
 from backend.graph.declare import Choice, Combo, SavePrefix, Wired, node
 from backend.graph.schema import Files
@@ -57,9 +57,15 @@ def save_pictures(ctx: Context, images: Image, prefix: str, type: str, compress_
     """Write a batch as numbered PNG files into the output or temp directory. Raises Refused for a prefix that leads out of it."""
     if images.ndim == 3:
         images = images.unsqueeze(0)
+    place = next_save(prefix, ctx.services.folders.directory(type), images.shape[2], images.shape[1])
+    return _write(ctx, images, place, type, compress_level)
+
+
+def _write(ctx: Context, images: Image, place: Save, type: str, compress_level: int) -> list[dict[str, Any]]:
+    if images.ndim == 3:
+        images = images.unsqueeze(0)
     if not bool(images.isfinite().all()):
         ctx.log("The image holds values that are no numbers (NaN); they are saved as black. Try a VAE or model in float32.")
-    place = next_save(prefix, ctx.services.folders.directory(type), images.shape[2], images.shape[1])
     texts = embedded(ctx)
     items = []
     for number, image in enumerate(picture.to_pictures(images)):
@@ -72,9 +78,12 @@ def save_pictures(ctx: Context, images: Image, prefix: str, type: str, compress_
 
 
 def save_preview(ctx: Context, images: Image) -> list[dict[str, Any]]:
-    """Write a batch into the temp directory under a name of its own."""
-    name = "ComfyUI_temp_" + "".join(secrets.choice(string.ascii_lowercase) for _ in range(5))
-    return save_pictures(ctx, images, name, "temp", 1)
+    """Write a batch into the temp directory under a name of its own, without a look at the many that may lie there."""
+    folder = ctx.services.folders.directory("temp")
+    while True:
+        name = "ComfyUI_temp_" + "".join(secrets.choice(string.ascii_lowercase) for _ in range(5))
+        if not (folder / f"{name}_00001_.png").exists():
+            return _write(ctx, images, Save(folder, name, 1, "", name), "temp", 1)
 
 
 @picture_node("SaveImage", title="Save Image", category="image", output=True, hidden=METADATA)

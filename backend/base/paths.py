@@ -345,12 +345,14 @@ def next_save(prefix: str, directory: Path, width: int = 0, height: int = 0) -> 
     folder.mkdir(parents=True, exist_ok=True)
     wanted = os.path.normcase(name) + "_"
     highest = 0
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if os.path.normcase(entry.name[: len(wanted)]) != wanted:
-                continue
-            digits = entry.name[len(wanted) :].split("_", 1)[0].split(".", 1)[0]
-            if digits.isascii() and digits.isdigit() and len(digits) < 19:
-                highest = max(highest, int(digits))
+    names = os.listdir(folder)  # there may be very many
+    if os.path.normcase("A") != "A":
+        names = [os.path.normcase(entry) for entry in names]
+    for entry in names:
+        if not entry.startswith(wanted):
+            continue
+        digits = entry[len(wanted) :].split("_", 1)[0].split(".", 1)[0]
+        if digits.isascii() and digits.isdigit() and len(digits) < 19:
+            highest = max(highest, int(digits))
     subfolder = "" if head in ("", ".") else head
     return Save(folder, name, highest + 1, subfolder, expanded)
