@@ -8,7 +8,9 @@ import { test } from "node:test";
 import { Definitions } from "../../web/core/definitions.js";
 import { parseJson } from "../../web/files/json.js";
 import { findMissing, nearest } from "../../web/files/missing.js";
-import { allFields, fields, toggle } from "../../web/form/model.js";
+import { moveNodes, removeNodes, setWidget } from "../../web/core/commands/nodes.js";
+import { differences } from "../../web/files/difference.js";
+import { allFields, allOutputs, fields, showsOutput, toggle, toggleOutput } from "../../web/form/model.js";
 import { fromPrompt } from "../../web/format/from_prompt.js";
 import { caption, tookSeconds } from "../../web/run/queue.js";
 import { advance, next } from "../../web/run/seeds.js";
@@ -161,6 +163,32 @@ test("a job is called by its prompt and took the time between its first and last
 test("files of other programs may say NaN, and what is no JSON is said so", () => {
   assert.deepEqual(parseJson('\ufeff{"a": NaN, "b": "NaN", "c": [-Infinity]}'), { a: null, b: "NaN", c: [null] });
   assert.throws(() => parseJson("{"), /not JSON/);
+});
+
+test("two states of a workflow are told apart in words", () => {
+  const before = open();
+  const after = open();
+  assert.deepEqual(differences(before, after, definitions), []);
+  const [load, words] = [...after.root.nodes.values()];
+  setWidget(after, "root", words.id, definitions.get("Words"), "text", "a blue house");
+  moveNodes(after, "root", [load.id], 50, 0);
+  removeNodes(after, "root", [[...after.root.nodes.values()].find(({ type }) => type === "Sample").id]);
+  const said = differences(before, after, definitions);
+  assert.ok(said.includes("Words #2 · text: a red house → a blue house"), said.join("\n"));
+  assert.ok(said.some((each) => /Sample #\d+ is gone/.test(each)));
+  assert.ok(said.some((each) => each.startsWith("No longer linked: ") && each.includes("Sample")));
+  assert.equal(said.at(-1), "1 nodes lie elsewhere or have another size.");
+});
+
+test("the form shows the results that were chosen", () => {
+  const document = open();
+  const known = new Definitions({ ...info, Sample: { ...info.Sample, output_node: true } });
+  const [{ id }] = allOutputs(document, known);
+  assert.ok(showsOutput(document, String(id)));
+  toggleOutput(document, known, id);
+  assert.ok(fields(document, known).length > 0, "the inputs stay as they are");
+  toggleOutput(document, known, id);
+  assert.ok(showsOutput(document, String(id)));
 });
 
 test("every word of the page has its German", () => {

@@ -41,13 +41,38 @@ export function fields(document, definitions) {
   return USUAL.flatMap((name) => all.filter((field) => field.name === name));
 }
 
+/** Nodes whose results the form can show. @param {Document} document @param {Definitions} definitions @returns {{id: Id, title: string}[]} */
+export function allOutputs(document, definitions) {
+  return ranked(document.root.nodes).flatMap((node) => {
+    const definition = definitions.get(node.type);
+    return definition?.isOutput && node.mode !== 2 && node.mode !== 4 ? [{ id: node.id, title: node.title ?? definition.title }] : [];
+  });
+}
+
+/** Whether the form shows what a node brings: those that were chosen, else all. @param {Document} document @param {string} id  as in a run: "5" */
+export function showsOutput(document, id) {
+  const outputs = chosen(document)?.outputs ?? [];
+  return !outputs.length || outputs.some((each) => String(each) === id);
+}
+
+/** Show the results of a node or leave them out. @param {Document} document @param {Definitions} definitions @param {Id} id */
+export function toggleOutput(document, definitions, id) {
+  const now = allOutputs(document, definitions).map((each) => each.id).filter((each) => showsOutput(document, String(each)));
+  const outputs = now.includes(id) ? now.filter((each) => each !== id) : [...now, id];
+  choose(document, chosen(document)?.inputs ?? fields(document, definitions).map((field) => /** @type {[Id, string]} */ ([field.id, field.name])), outputs);
+}
+
 /** Put a value into the form or take it out. @param {Document} document @param {Definitions} definitions @param {Field} field */
 export function toggle(document, definitions, { id, name }) {
   const now = fields(document, definitions).map((field) => /** @type {[Id, string]} */ ([field.id, field.name]));
   const without = now.filter(([each, input]) => !(String(each) === String(id) && input === name));
   const inputs = without.length === now.length ? [...now, /** @type {[Id, string]} */ ([id, name])] : without;
-  const outputs = chosen(document)?.outputs ?? [];
-  document.edit("Choose inputs of the form", (tx) => {
+  choose(document, inputs, chosen(document)?.outputs ?? []);
+}
+
+/** @param {Document} document @param {readonly [Id, string][]} inputs @param {readonly Id[]} outputs */
+function choose(document, inputs, outputs) {
+  document.edit("Choose what the form shows", (tx) => {
     const { record } = document.root;
     tx.put(ROOT, "graph", { ...record, extra: { ...record.extra, linearData: { inputs, outputs } } });
   });

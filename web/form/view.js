@@ -7,7 +7,7 @@ import { t } from "../shell/i18n.js";
 import { icon } from "../shell/icons.js";
 import { tellError } from "../shell/toast.js";
 import { media, openViewer } from "../run/viewer.js";
-import { allFields, fields, toggle } from "./model.js";
+import { allFields, allOutputs, fields, showsOutput, toggle, toggleOutput } from "./model.js";
 
 /** @typedef {import("../shell/app.js").App} App */
 /** @typedef {import("./model.js").Field} Field */
@@ -32,7 +32,7 @@ function openForm(app) {
   const bar = el("progress", { attributes: { max: 1, "aria-label": t("Progress of the run") } });
   const words = el("p", { class: "soft", attributes: { role: "status" } });
   const run = el("button", { class: "primary form-run", attributes: { type: "button" }, on: { click: () => app.actions.run("run.queue") } }, icon("run", 16), t("Run"));
-  const choose = el("button", { class: "quiet small", attributes: { type: "button", "aria-pressed": "false" }, on: { click: () => ((choosing = !choosing), (drawn = ""), draw()) } }, t("Choose the inputs"));
+  const choose = el("button", { class: "quiet small", attributes: { type: "button", "aria-pressed": "false" }, on: { click: () => ((choosing = !choosing), (drawn = ""), draw()) } }, t("Choose what is shown"));
   const close = el("button", { class: "quiet small", attributes: { type: "button" }, on: { click: () => stop() } }, icon("graph", 16), t("Show the graph"));
   const page = el(
     "section",
@@ -53,12 +53,16 @@ function openForm(app) {
     }
     drawn = shape;
     if (choosing) {
+      /** @param {string} words @param {boolean} checked @param {() => void} change */
+      const row = (words, checked, change) => {
+        const id = freshId("choose");
+        return el("div", { class: "row form-choice" }, el("input", { id, attributes: { type: "checkbox" }, set: { checked }, on: { change } }), el("label", { attributes: { for: id } }, words));
+      };
       list.replaceChildren(
-        ...allFields(graph, definitions).map((field) => {
-          const id = freshId("choose");
-          const box = el("input", { id, attributes: { type: "checkbox" }, set: { checked: now.some((each) => each.id === field.id && each.name === field.name) }, on: { change: () => toggle(graph, definitions, field) } });
-          return el("div", { class: "row form-choice" }, box, el("label", { attributes: { for: id } }, `${field.title} · ${label(field)}`));
-        }),
+        el("h3", {}, t("Inputs")),
+        ...allFields(graph, definitions).map((field) => row(`${field.title} · ${label(field)}`, now.some((each) => each.id === field.id && each.name === field.name), () => toggle(graph, definitions, field))),
+        el("h3", {}, t("Outputs")),
+        ...allOutputs(graph, definitions).map(({ id, title }) => row(title, showsOutput(graph, String(id)), () => toggleOutput(graph, definitions, id))),
       );
       return;
     }
@@ -74,7 +78,7 @@ function openForm(app) {
     words.textContent = share !== null ? centre.saying : problems.map(({ title, message, hint }) => [title && `${title}:`, message, hint].filter(Boolean).join(" ")).join(" ");
     words.className = share === null && problems.length ? "problem-text" : "soft";
     const preview = centre.running?.document === tab?.key ? centre.running?.preview : null;
-    const outputs = tab ? [...tab.session.runs.all].filter(([id]) => !id.includes(":")).flatMap(([, state]) => state.outputs) : [];
+    const outputs = tab ? [...tab.session.runs.all].filter(([id]) => !id.includes(":") && showsOutput(tab.session.document, id)).flatMap(([, state]) => state.outputs) : [];
     if (preview) result.replaceChildren(el("img", { attributes: { src: preview, alt: t("Picture in the making"), "data-preview": true } }));
     else {
       const now = result.dataset.shown;
