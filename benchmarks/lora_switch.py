@@ -21,6 +21,7 @@ from backend.families.sd.unet import UNet, UNetSizes
 from backend.memory.device import probe
 from backend.memory.heap import trim
 from backend.memory.pool import Loadable, Pool
+from backend.nn.layers import Layer
 from backend.weights.file import Views
 from backend.weights.lora import apply
 from backend.weights.open import open_weights
@@ -79,7 +80,10 @@ def measure(unet: Path, lora: Path) -> list[Row]:
     pool = Pool("cpu")
     loadable = Loadable("unet", lambda: UNet(UNetSizes()), Views(open_weights(unet)), dtype=dtype)
     model = ModelHandle(loadable, SD1_FAMILY, UNetSizes(), SD1_FAMILY.noise({}))
-    lease(pool, model.leasable())
+    with pool.lease(model.leasable()) as net:
+        for module in net.modules():
+            for slot in module.slots.values() if isinstance(module, Layer) else ():
+                slot.fetch(pool.device, dtype)  # weights come at their first use
     trim()  # the load leaves holes of its own in the heap; without this the base would count them and flatter what follows
     base = anonymous()
 
@@ -94,15 +98,23 @@ def measure(unet: Path, lora: Path) -> list[Row]:
     add = lease(pool, first.leasable())
     switches = [lease(pool, patched(s).leasable()) for s in (0.5, 1.0, 0.3)]
     held = anonymous() - base
+    ten = model
+    for i in range(10):
+        found, _, _ = apply(ten, None, open_weights(lora), 0.05 * (i + 1))
+        assert found is not None
+        ten = found
+    lease(pool, ten.leasable())
+    held_by_ten = anonymous() - base
     remove = lease(pool, model.leasable())
     print(f"each switch: {', '.join(f'{s:.2f} s' for s in switches)}", file=sys.stderr)
     kind = str(dtype).removeprefix("torch.")
     return [
         Row("LoRA r16 on SD1.5: read and match the file", f"{read * 1000:.0f} ms CPU"),
         Row(f"LoRA r16 on SD1.5 ({kind}, 1 thread): put it on", f"{add:.2f} s CPU", f"≤ {PEER} s"),
-        Row(f"LoRA r16 on SD1.5 ({kind}, 1 thread): change its strength", f"{sorted(switches)[1]:.2f} s CPU", f"≤ {PEER} s"),
+        Row(f"LoRA r16 on SD1.5 ({kind}, 1 thread): change its strength", f"{sorted(switches)[1]:.2f} s CPU", "≤ 0.3 s"),
         Row(f"LoRA r16 on SD1.5 ({kind}, 1 thread): take it off", f"{remove:.2f} s CPU"),
         Row("LoRA r16 on SD1.5: memory held beyond the unpatched model", f"{held / 1e6:.0f} MB", "≤ 50 MB"),
+        Row("ten LoRAs r16 on SD1.5: the same", f"{held_by_ten / 1e6:.0f} MB", "≤ 50 MB"),
     ]
 
 

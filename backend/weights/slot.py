@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -14,6 +14,10 @@ from backend.weights.quant.packed import Packed
 Delta = Callable[[Tensor], Tensor]
 """Original weight -> patched weight. Called with a private float32 copy on its device, which it may edit and give back."""
 
+RowChange = Callable[[Tensor, int], None]
+"""Changes rows [n, columns] of a weight in place, float32 on the CPU; the number is that of the first. A delta that can work so has
+`by_rows() -> RowChange | None`: a piece at a time, a weight never leaves the cache of a core between being read and written."""
+
 
 class Slot(Protocol):
     """Answers with the weight on `device` in `dtype`, patches applied. The result must be treated as read-only."""
@@ -23,6 +27,10 @@ class Slot(Protocol):
 
 def materialise(weight: Tensor, deltas: tuple[Delta, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     """A private copy of `weight` on `device` in `dtype` with `deltas` applied in float32."""
+    if deltas and weight.dim() > 1 and weight.device.type == device.type == "cpu":
+        changes = [change for delta in deltas if (change := _by_rows(delta)) is not None]
+        if len(changes) == len(deltas):
+            return _in_pieces(weight, changes, dtype)
     if deltas:
         patched = weight.to(device, torch.float32, copy=True, memory_format=torch.contiguous_format)
         for delta in deltas:
@@ -31,6 +39,26 @@ def materialise(weight: Tensor, deltas: tuple[Delta, ...], device: torch.device,
     if weight.dtype == torch.float16 and dtype == torch.bfloat16 and weight.device.type == device.type == "cpu" and weight.is_contiguous():
         return _half_to_bfloat(weight)
     return weight.to(device=device, dtype=dtype, memory_format=torch.contiguous_format, copy=not deltas)
+
+
+def _by_rows(delta: Delta) -> RowChange | None:
+    make: Callable[[], RowChange | None] | None = getattr(delta, "by_rows", None)
+    return None if make is None else make()
+
+
+def _in_pieces(weight: Tensor, changes: Sequence[RowChange], dtype: torch.dtype) -> Tensor:
+    """A few rows after the other: to float32, changed, rounded to `dtype`."""
+    result = torch.empty(weight.shape, dtype=dtype)
+    source, target = weight.flatten(1), result.view(weight.shape[0], -1)
+    count = max(1, _PIECE * torch.get_num_threads() // source.shape[1])
+    scratch = torch.empty(min(count, len(source)), source.shape[1])
+    for begin in range(0, len(source), count):
+        piece = scratch[: min(count, len(source) - begin)]
+        piece.copy_(source[begin : begin + count])
+        for change in changes:
+            change(piece, begin)
+        target[begin : begin + count].copy_(piece)
+    return result
 
 
 _PIECE = 1 << 18  # values; their float32 form stays in the cache of a core

@@ -458,6 +458,17 @@ def test_two_files_add_up(tmp_path: Path) -> None:
     assert (run(once.leasable(), Pool("cpu")) - run(twice.leasable(), Pool("cpu"))).abs().max() < 1e-5
 
 
+def test_ten_files_take_the_memory_of_one(tmp_path: Path) -> None:
+    file, pool = file_of_all(tmp_path), Pool("cpu")
+    found, sizes = model(), []
+    for i in range(10):
+        found = apply(found, None, file, 0.1 * (i + 1))[0] or found
+        with pool.lease(found.leasable()) as net:
+            sizes.append(sum(slot.nbytes for module in net.modules() for slot in getattr(module, "slots", {}).values()))
+    assert len(set(sizes)) == 1 and len(pool.table()) == 1
+    assert all(value.data_ptr() == model().loadable.source[name].data_ptr() for name, value in weights().items())
+
+
 def test_strength_zero_is_no_patch(tmp_path: Path) -> None:
     found, text, report = apply(model(), clip(), file_of_all(tmp_path), 0.0, 0.0)
     assert found is not None and text is not None

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import math
 import threading
 
+import pytest
 import torch
 
+from backend.weights.adapters.kinds import Difference, LowRank
 from backend.weights.slot import Resident, materialise
 
 CPU = torch.device("cpu")
@@ -18,6 +21,23 @@ def test_every_half_becomes_the_bfloat_of_a_direct_cast() -> None:
         assert torch.equal(made.nan_to_num(7).view(torch.int16), direct.nan_to_num(7).view(torch.int16))
     long = every.repeat(9)[2:].reshape(-1, 2)
     assert torch.equal(materialise(long, (), CPU, torch.bfloat16).nan_to_num(7), long.to(torch.bfloat16).nan_to_num(7))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(300, 4000), (7, 5, 3, 3), (2, 900_000)])
+def test_what_changes_rows_is_done_in_pieces(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(0)
+    weight, columns = torch.randn(shape, generator=g).half(), math.prod(shape[1:])
+    up, down = torch.randn(shape[0], 3, generator=g), torch.randn(3, columns, generator=g)
+    low, whole = LowRank(up, down, 0.5), Difference(torch.randn(shape, generator=g).half())
+    kept = weight.clone()
+    made = materialise(weight, (low.delta(0.7, "a"), whole.delta(-0.2, "b")), CPU, dtype)
+    want = weight.float() + 0.35 * (up @ down).reshape(shape) - 0.2 * whole.value.float()
+    assert made.shape == weight.shape and made.dtype == dtype and torch.equal(weight, kept)
+    assert (made.float() - want).abs().max() <= (1e-5 if dtype == torch.float32 else 0.04)
+    assert torch.allclose(
+        materialise(weight, (low.delta(0.7, "a"), lambda w: w), CPU, dtype).float(), (want + 0.2 * whole.value.float()), atol=0.04
+    )
 
 
 def test_a_weight_comes_at_its_first_use_and_only_once() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from backend.weights.slot import Delta
+from backend.weights.slot import Delta, RowChange
 
 
 class Adapter(ABC):
@@ -36,6 +36,10 @@ class Adapter(ABC):
         rows, columns = self.size
         return bool(shape) and shape[0] == rows and (columns is None or math.prod(shape[1:]) == columns)
 
+    def by_rows(self, strength: float) -> RowChange | None:
+        """`apply` for some rows at a time, or None where it needs all of them."""
+        return None
+
     def delta(self, strength: float, fingerprint: str) -> Delta:
         """The change as a function of the original weight. Two are equal when strength and fingerprint are."""
         return AdapterDelta(strength, fingerprint, self)
@@ -51,6 +55,9 @@ class AdapterDelta:
 
     def __call__(self, w: Tensor) -> Tensor:
         return self.adapter.apply(w, self.strength)
+
+    def by_rows(self) -> RowChange | None:
+        return self.adapter.by_rows(self.strength)
 
 
 def on(w: Tensor, t: Tensor) -> Tensor:
@@ -95,6 +102,14 @@ class LowRank(Adapter):
         up, down = self.factors(w)
         w.view(w.shape[0], -1).addmm_(up, down, alpha=strength * self.scale)
         return w
+
+    def by_rows(self, strength: float) -> RowChange:
+        up, down = self.factors(torch.empty(0))
+
+        def change(rows: Tensor, start: int) -> None:
+            rows.addmm_(up[start : start + len(rows)], down, alpha=strength * self.scale)
+
+        return change
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,6 +192,14 @@ class Difference(Adapter):
     def change(self, w: Tensor) -> Tensor:
         return on(w, self.value).reshape(w.shape)
 
+    def by_rows(self, strength: float) -> RowChange | None:
+        value = self.value.reshape(len(self.value), -1)
+
+        def change(rows: Tensor, start: int) -> None:
+            rows.add_(value[start : start + len(rows)].float(), alpha=strength)
+
+        return change
+
 
 @dataclass(frozen=True, eq=False)
 class Replacement(Difference):
@@ -187,6 +210,9 @@ class Replacement(Difference):
 
     def apply(self, w: Tensor, strength: float) -> Tensor:
         return super().change(w).clone()
+
+    def by_rows(self, strength: float) -> RowChange | None:
+        return None
 
 
 @dataclass(frozen=True, eq=False)
