@@ -37,6 +37,7 @@ from backend.storage.lock import DirectoryLock
 from backend.storage.queue import Queue
 from backend.storage.settings import SettingsStore, UserStore
 from backend.workers.death import Death
+from backend.workers.left_out import Suspects
 from backend.workers.local import LocalWorker
 from backend.workers.protocol import Frame
 
@@ -130,6 +131,7 @@ class Front:
             silence_s=settings.hang_timeout,
             grace_s=settings.cancel_grace,
         )
+        self._suspects = Suspects(self.worker.env)
         jobs.worker = catalogue.worker = self.worker
         logs.tell = self._tell_logs
         hub.on_audience = self.worker.watch
@@ -184,6 +186,11 @@ class Front:
             self._stop(0)
 
     async def _on_death(self, death: Death) -> None:
+        if death.doing is not None and not death.doing[0]:
+            why = self._suspects.blame(death.doing[1], death)
+            if why is not None:
+                self.logs.write(f"Cannot import {death.doing[1]} module for custom nodes: {why}")
+            death = replace(death, doing=None)
         await self.state.jobs.on_death(death.cause, death.hint, death.kind == "cancel", death.doing)
         if self.settings.quick_test:
             self._stop(1)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from backend.base.config import VERSION, Settings, parse
 from backend.base.errors import Problem
 from backend.base.events import Event, NodeFinished, NodeLog, NodePart, NodeStarted, Progress, to_json
+from backend.workers import left_out
 from backend.workers.beacon import Beacon
 from backend.workers.protocol import Outbox, binary_frame, read_frame_blocking, take_stdio
 
@@ -131,7 +132,8 @@ class Worker:
         HOST.emit = self.pipe.outbox.event
         if any(entries(self.folders, self.settings)):
             importer.install()
-        run_prestartup(self.folders, self.settings)
+        without = left_out.read(os.environ)
+        run_prestartup(self.folders, self.settings, without, self._loading)
         import torch
 
         from backend.engine import cache
@@ -144,14 +146,17 @@ class Worker:
         from backend.memory.pool import Pool
         from backend.memory.tune import tune
         from backend.packs import routes
-        from backend.packs.complete import complete
+        from backend.packs.complete import complete, note_clashes
 
         for sentence in tune(self.settings):
             logging.warning(sentence)
         self.device = probe(self.settings)
         self.pool = Pool(self.device.device, self.device.budget(self.settings), self.device.spare, self.settings.smart_memory)
         services.pool, services.device, services.manifest = self.pool, self.device, Manifest(self._facts())
-        packs = load_packs(self.folders, self.settings)
+        packs = load_packs(self.folders, self.settings, without, self._loading)
+        note_clashes(packs.packs)
+        if self._beacon is not None:
+            self._beacon.clear()
         self.registry = complete(packs.types)
         self.executor = Executor(
             self.registry,
@@ -195,6 +200,11 @@ class Worker:
 
         folder, settings = self.folders.user / ".results", self.settings
         return Persistent(folder, settings.persist_bytes, settings.persist, describe=describe, save=save_value, load=load_value)
+
+    def _loading(self, pack: str) -> None:
+        """The code of a pack runs now: should this process end, the front knows whose fault it was."""
+        if self._beacon is not None:
+            self._beacon.set("", pack)
 
     def _emit(self, event: Event) -> None:
         if event.__class__ is NodeStarted:

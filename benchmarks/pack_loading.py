@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.front_start import answer, start, until
 from benchmarks.server import cpu_seconds
@@ -95,8 +96,17 @@ def own_import(home: Path) -> tuple[float, float]:
     return seconds, cpu
 
 
-def served(home: Path, port: int) -> tuple[float, float, float, list[float]]:
+class Served(NamedTuple):
     """Seconds until the worker is ready and those of its processor, the slowest answer before, and fetches of all descriptions after."""
+
+    ready: float
+    spent: float
+    slowest: float
+    fetched: list[float]
+
+
+def served(home: Path, port: int) -> Served:
+    """Start a server and look at it until it has answered a few times."""
     began = time.perf_counter()
     process = start(str(home), port)
     try:
@@ -121,11 +131,13 @@ def served(home: Path, port: int) -> tuple[float, float, float, list[float]]:
     finally:
         process.terminate()
         process.wait(30)
-    return ready, spent, slowest, fetched
+    return Served(ready, spent, slowest, fetched)
 
 
 def main(repeats: int) -> None:
-    own, empty, full = [], [], []
+    own: list[tuple[float, float]] = []
+    empty: list[Served] = []
+    full: list[Served] = []
     with tempfile.TemporaryDirectory(prefix="emulsion-bench-") as name:
         bare, home = Path(name) / "bare", Path(name) / "packs"
         bare.mkdir()
@@ -135,15 +147,17 @@ def main(repeats: int) -> None:
             empty.append(served(bare, 18_400 + 2 * n))
             full.append(served(home, 18_401 + 2 * n))
     wall, cpu = (statistics.median(row[k] for row in own) for k in (0, 1))
-    more, spent = (statistics.median(row[k] for row in full) - statistics.median(row[k] for row in empty) for k in (0, 1))
-    cached = [t for row in full for t in row[3][1:]]
+    without, with_them = (statistics.median(row.ready for row in rows) for rows in (empty, full))
+    spent = statistics.median(row.spent for row in full) - statistics.median(row.spent for row in empty)
+    ratio = f"{(with_them - without) / wall:.2f} × ({spent / cpu:.2f} of the processor)"
+    cached = [t for row in full for t in row.fetched[1:]]
     report(
         [
             Row(f"{PACKS} packs with {NODES} nodes: their own import", f"{wall:.2f} s ({cpu:.2f} of the processor)"),
-            Row("worker is ready, without them", f"{statistics.median(row[0] for row in empty):.2f} s"),
-            Row("worker is ready, with them", f"{statistics.median(row[0] for row in full):.2f} s"),
-            Row("what they add, beside their own import", f"{more / wall:.2f} × ({spent / cpu:.2f} of the processor)", "≤ 1.5 ×"),
-            Row("slowest answer of the front meanwhile", f"{max(row[2] for row in full) * 1000:.0f} ms"),
+            Row("worker is ready, without them", f"{without:.2f} s"),
+            Row("worker is ready, with them", f"{with_them:.2f} s"),
+            Row("what they add, beside their own import", ratio, "≤ 1.5 ×"),
+            Row("slowest answer of the front meanwhile", f"{max(row.slowest for row in full) * 1000:.0f} ms"),
             Row("`/object_info`, cached", f"{statistics.median(cached) * 1000:.1f} ms (slowest {max(cached) * 1000:.1f})", "≤ 100 ms"),
         ]
     )

@@ -144,6 +144,7 @@ def told(report: dict[str, Any]) -> str:
     lines += [f"  {id} is left out. {fault}" for id, fault in report["faults"].items()]
     lines += [f"  route {route}" for route in report["routes"]]
     lines += [f"  script {script}" for script in report["scripts"]]
+    lines += [f"  replaces {name}, which is put back" for name in report["replaced"]]
     for name in report["wanted"]:
         places = report["places"].get(name, [])
         lines.append(f"  wants {name}, which is not there" + (f": {', '.join(places[:3])}" if places else ""))

@@ -14,6 +14,7 @@ from backend.graph.registry import Registry
 from backend.graph.schema import Input, NodeType
 from backend.packs.core_nodes import builtin_types
 from backend.packs.host import HOST
+from backend.packs.pack import Pack
 
 
 def complete(types: Iterable[NodeType]) -> Registry:
@@ -22,6 +23,17 @@ def complete(types: Iterable[NodeType]) -> Registry:
     registry = Registry(_grown(core)).with_types(types, replace=False)
     HOST.types = lambda: registry
     return registry
+
+
+def note_clashes(packs: Iterable[Pack]) -> None:
+    """Say of every node whose name is taken that it is left out, and for whom: the application, or the pack that was loaded last."""
+    used: dict[str, Pack] = {t.id: pack for pack in packs for t in pack.types}
+    for pack in packs:
+        for t in pack.types:
+            if t.id in builtin_types():
+                pack.faults[t.id] = "The application has a node of that name, which is used."
+            elif used[t.id] is not pack:
+                pack.faults[t.id] = f"The pack {used[t.id].name} has a node of that name, which is used."
 
 
 def _grown(core: Mapping[str, NodeType]) -> list[NodeType]:

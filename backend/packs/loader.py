@@ -8,14 +8,15 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 
 from backend.base.config import Settings
 from backend.base.paths import Folders
 from backend.graph.schema import NodeType
+from backend.packs.guard import Guard
 from backend.packs.host import HOST
 from backend.packs.importer import is_foreign
 from backend.packs.pack import Pack
@@ -51,9 +52,18 @@ def entries(folders: Folders, settings: Settings) -> Iterator[Path]:
                 yield path.absolute()
 
 
-def run_prestartup(folders: Folders, settings: Settings) -> list[Pack]:
-    """Execute every pack's prestartup_script.py, before torch is imported. Returns the packs whose script failed."""
-    ran = [prestart(path) for path in entries(folders, settings)]
+def run_prestartup(
+    folders: Folders, settings: Settings, without: Container[str] = (), tell: Callable[[str], None] = lambda name: None
+) -> list[Pack]:
+    """Execute every pack's prestartup_script.py, before torch is imported. Returns the packs whose script failed.
+
+    `without`: names of packs to leave out. `tell` hears the name of each pack before its code runs.
+    """
+    ran = []
+    for path in entries(folders, settings):
+        if name_of(path) not in without:
+            tell(name_of(path))
+            ran.append(prestart(path))
     return [pack for pack in ran if pack is not None]
 
 
@@ -72,9 +82,22 @@ def prestart(path: Path) -> Pack | None:
     return None
 
 
-def load_packs(folders: Folders, settings: Settings) -> Loaded:
-    """Import all packs. Never raises for a pack's fault: it is in the pack's `error`, and logged with a timing list at the end."""
-    packs = [load_pack(path) for path in entries(folders, settings)]
+def load_packs(
+    folders: Folders, settings: Settings, without: Mapping[str, str] = MappingProxyType({}), tell: Callable[[str], None] = lambda name: None
+) -> Loaded:
+    """Import all packs. Never raises for a pack's fault: it is in the pack's `error`, and logged with a timing list at the end.
+
+    `without`: packs to leave out, and why. `tell` hears the name of each pack before its code runs.
+    """
+    packs = []
+    guard = Guard()
+    for path in entries(folders, settings):
+        name = name_of(path)
+        if name in without:
+            packs.append(Pack(name, path, error=without[name]))
+            continue
+        tell(name)
+        packs.append(load_pack(path, guard))
     if packs:
         rows = sorted(packs, key=lambda p: p.seconds)
         shown = "\n".join(f"{p.seconds:6.1f} seconds{' (IMPORT FAILED)' if p.error else ''}: {p.path}" for p in rows)
@@ -82,23 +105,34 @@ def load_packs(folders: Folders, settings: Settings) -> Loaded:
     return Loaded(packs)
 
 
+def name_of(path: Path) -> str:
+    """The name of a pack: that of its folder, or of its file without .py."""
+    return path.stem if path.is_file() else path.name
+
+
 def module_name(path: Path) -> str:
     """The name under which a pack is imported: its path, in which dots would mean packages."""
     return str(path).replace(".", "_x_") if path.is_dir() else str(path.with_suffix(""))
 
 
-def load_pack(path: Path) -> Pack:
-    """Import one pack. Never raises for its fault."""
-    pack = Pack(path.stem if path.is_file() else path.name, path)
+def load_pack(path: Path, guard: Guard | None = None) -> Pack:
+    """Import one pack. Never raises for its fault. `guard`: what it replaces in our modules is put back."""
+    pack = Pack(name_of(path), path)
     began = time.perf_counter()
     HOST.loading = pack.name
     try:
         file = path / "__init__.py" if path.is_dir() else path
-        pack.take(_execute(module_name(path), file, [str(path)] if path.is_dir() else None))
+        try:
+            module = _execute(module_name(path), file, [str(path)] if path.is_dir() else None)
+        finally:
+            pack.replaced = guard.mend() if guard is not None else []
+        pack.take(module)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything; the other packs load
         pack.types = []
         _note(pack, error)
         log.error("%s\nCannot import %s module for custom nodes: %s", pack.traceback, path, error)
+    if pack.replaced:
+        log.warning("The pack %s replaced %s; it was put back.", pack.name, ", ".join(pack.replaced))
     for id, fault in pack.faults.items():
         log.warning("%s of the pack %s is left out: %s", id, pack.name, fault)
     HOST.loading = None

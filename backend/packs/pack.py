@@ -34,6 +34,8 @@ class Pack:
     """The module that the pack wanted and that is not installed."""
     wanted: list[str] = field(default_factory=list)
     """Names of the application's published modules that were asked for and are not there."""
+    replaced: list[str] = field(default_factory=list)
+    """What it replaced in the application's own modules, and was put back."""
     web: Path | None = None
     web_name: str = ""
 
@@ -47,6 +49,7 @@ class Pack:
             "traceback": self.traceback,
             "missing": self.missing,
             "wanted": self.wanted,
+            "replaced": self.replaced,
             "nodes": [t.id for t in self.types],
             "faults": self.faults,
             "web": None if self.web is None else str(self.web),

@@ -16,6 +16,7 @@ def trial(path: Path) -> dict[str, Any]:
     """Load the pack at `path` (a folder or a .py file), look at every node, and read its source for names that are not there."""
     from backend.engine.context import Services
     from backend.packs import importer
+    from backend.packs.guard import Guard
     from backend.packs.host import HOST
     from backend.packs.loader import load_pack, prestart
 
@@ -35,7 +36,7 @@ def trial(path: Path) -> dict[str, Any]:
         from backend.packs.scan import lacking
 
         services.device, services.pool = probe(settings), Pool(torch.device("cpu"))
-        pack = load_pack(path)
+        pack = load_pack(path, Guard())
         complete(pack.types)
         lacks = lacking(path)
         routes = sys.modules["server"].PromptServer.instance.routes if "server" in sys.modules else ()

@@ -19,6 +19,7 @@ from typing import Any
 from backend.base.errors import NotInstalled, Problem
 from backend.workers.beacon import VARIABLE, Beacon
 from backend.workers.death import Death, explain, hang, not_cancelled
+from backend.workers.flood import Flood
 from backend.workers.protocol import Frame, job_frame, message_frame, read_frame
 
 _PIPE_LIMIT = 1 << 20
@@ -47,7 +48,8 @@ class LocalWorker:
         grace_s: float = 5.0,
     ) -> None:
         self._command = list(command)
-        self._env = dict(env) if env is not None else None
+        self.env = dict(os.environ if env is None else env)
+        """Of the next child."""
         self._on_frame, self._on_death, self._on_log = on_frame, on_death, on_log
         self._silence, self._start_limit, self._grace = silence_s, start_s, grace_s
         self._process: asyncio.subprocess.Process | None = None
@@ -167,7 +169,7 @@ class LocalWorker:
         """One life of the child, from spawn to its death."""
         self._killed_for = None
         self._beacon.clear()
-        env = {**(os.environ if self._env is None else self._env), VARIABLE: str(self._beacon.path)}
+        env = {**self.env, VARIABLE: str(self._beacon.path)}
         try:
             self._process = process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -233,16 +235,10 @@ class LocalWorker:
 
     async def _read_log(self, stream: asyncio.StreamReader) -> None:
         """Lines of stderr; a line without an end is cut."""
-        rest = b""
+        lines = Flood(self._on_log, _MOST_LINE)
         while chunk := await stream.read(1 << 16):
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                self._on_log(line.decode("utf-8", "replace").rstrip("\r"))
-            if len(rest) > _MOST_LINE:
-                self._on_log(rest.decode("utf-8", "replace"))
-                rest = b""
-        if rest:
-            self._on_log(rest.decode("utf-8", "replace"))
+            lines.take(chunk)
+        lines.end()
 
     async def _watch(self) -> None:
         """Kill a child that is silent for too long; starting (imports of packs) may take longer."""

@@ -268,10 +268,11 @@ CASES = (
     ),
     _case(
         63,
-        "pack raises, exits, sleeps, recurses at import",
-        "server starts, pack named",
+        "pack raises, exits, ends or crashes the process, sleeps, recurses, floods the log, replaces our functions, takes names",
+        "server starts, pack named, what it replaced put back, others unharmed",
         "tests/faults/packs/test_packs.py::test_packs_that_misbehave_at_import_are_named_and_the_server_runs",
         "tests/packs/test_loader.py::test_no_fault_of_a_pack_harms_another",
+        "tests/faults/packs/test_packs.py::test_a_flood_of_lines_is_cut_and_counted",
     ),
     _case(64, "very many jobs", "memory and handles stay", "tests/faults/soak/test_soak.py::test_jobs_leave_nothing_behind"),
 )

@@ -16,7 +16,7 @@ from backend.graph.choices import FolderChoices
 from backend.graph.document import Prompt
 from backend.graph.validate import validate
 from backend.packs import importer
-from backend.packs.complete import complete
+from backend.packs.complete import complete, note_clashes
 from backend.packs.host import HOST
 from backend.packs.loader import load_packs
 from tests.nodes.bench import Bench
@@ -52,6 +52,7 @@ class Home:
     def start(self) -> None:
         importer.install()
         self.loaded = load_packs(self.bench.folders, self.bench.services.settings)
+        note_clashes(self.loaded.packs)
         self.registry = complete(self.loaded.types)
         self.executor = Executor(self.registry, self.bench.events.append, services=self.bench.services, around=torch.inference_mode)
 

@@ -74,11 +74,13 @@ def test_a_bad_pack_is_named_and_this_process_lives(tmp_path: Path, capsys: pyte
     pack.mkdir()
     (pack / "prestartup_script.py").write_text("raise OSError('no disk')")
     (pack / "__init__.py").write_text(
-        "print('x' * 5000000)\nclass A:\n  INPUT_TYPES = 5\nNODE_CLASS_MAPPINGS = {'A': A}\nfrom comfy.utils import nothing_like_it\n"
+        "print('x' * 5000000); import json; json.dumps = None\nclass A:\n  INPUT_TYPES = 5\nNODE_CLASS_MAPPINGS = {'A': A}\n"
+        "from comfy.utils import nothing_like_it\n"
     )
     assert command.main(["test", str(pack), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert "nothing_like_it" in report["error"] and "no disk" in report["prestartup"]
+    assert report["replaced"] == ["json.dumps"] and "replaces json.dumps" in command.told(report)
     assert report["wanted"] == ["comfy.utils.nothing_like_it"]
     assert report["places"] == {"comfy.utils.nothing_like_it": ["__init__.py:5"]}
     assert "cannot be imported" in command.told(report) and "__init__.py:5" in command.told(report)

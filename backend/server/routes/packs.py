@@ -20,7 +20,7 @@ from backend.storage.packs.folder import PackFolder
 from backend.storage.packs.sources import Source, named
 
 routes = web.RouteTableDef()
-_SHOWN = ("name", "error", "missing", "wanted", "nodes", "faults", "seconds", "web_name", "traceback")
+_SHOWN = ("name", "error", "missing", "wanted", "replaced", "nodes", "faults", "seconds", "web_name", "traceback")
 _ACTIONS: Mapping[str, Callable[[PackFolder, str], None]] = {
     "rollback": PackFolder.roll_back,
     "disable": lambda packs, name: packs.switch(name, False),
@@ -32,7 +32,7 @@ _ACTIONS: Mapping[str, Callable[[PackFolder, str], None]] = {
 
 @routes.get("/packs")
 async def packs(request: web.Request) -> web.Response:
-    """[{name, error | null, missing | null, wanted, nodes, faults, seconds, web_name, traceback}]; empty until the worker is ready."""
+    """[{name, error | null, missing | null, wanted, replaced, nodes, faults, seconds, web_name, traceback}]; [] while the worker starts."""
     return json_reply([{key: pack.get(key) for key in _SHOWN} for pack in state_of(request).packs()])
 
 

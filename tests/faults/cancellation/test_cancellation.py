@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from backend.base import events as ev
+from backend.engine.job import Job
+from backend.graph.document import Prompt
 from tests.e2e.wiretap import Server
 from tests.faults.ask import ended, eventually, long, quick, state, still_works
+from tests.faults.soak.oom_points import Machine, graph
 
 pytestmark = pytest.mark.slow
 
@@ -30,3 +36,18 @@ def test_a_cancel_between_two_jobs_hits_neither(server: Server) -> None:
         server.ask("/interrupt", {"prompt_id": first})
         assert ended(server, second)["status"]["completed"]
     still_works(server)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "heun", "uni_pc"])
+def test_a_cancel_works_within_one_step(tmp_path: Path, sampler: str) -> None:
+    machine = Machine(tmp_path)
+    document = graph()
+    document["5"]["inputs"] |= {"steps": 12, "sampler_name": sampler}
+
+    def steps() -> int:
+        return sum(isinstance(e, ev.Progress) for e in machine.bench.events)
+
+    outcome = machine.executor.run(Job("job", Prompt.parse(document), ("7",), {}), lambda: steps() >= 3)
+    assert outcome.status == "interrupted"
+    assert steps() <= 4
+    assert machine.executor.run(Job("next", Prompt.parse(graph()), ("7",), {})).status == "success"
