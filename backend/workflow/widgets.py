@@ -21,7 +21,7 @@ _BUTTONS = frozenset({"IMAGEUPLOAD", "AUDIOUPLOAD", "AUDIO_UI", "FILEUPLOAD"})
 _SPECIAL = frozenset({"COLOR", "MARKDOWN", "TEXTAREA", "WEBCAM", "AUDIO_RECORD", "LOAD_3D", "LOAD_3D_ANIMATION"})
 BRANCHES = "COMFY_DYNAMICCOMBO_V3"
 """A choice each of whose values brings inputs of its own, called `<choice>.<name>`; they follow it in their places."""
-WIDGET_KINDS = _BUTTONS | _SPECIAL | {BRANCHES, "BOUNDING_BOX", "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+WIDGET_KINDS = _BUTTONS | _SPECIAL | {BRANCHES, "BOUNDING_BOX", "CURVE", "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 
 @dataclass(frozen=True)

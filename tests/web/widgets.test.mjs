@@ -4,6 +4,7 @@ import { test } from "node:test";
 
 import { calculate } from "../../web/widgets/arithmetic.js";
 import { fittedBox } from "../../web/widgets/box_editor.js";
+import { heightAt, moved, pointsOf, withPoints } from "../../web/widgets/curve_points.js";
 import { fileOf } from "../../web/widgets/file.js";
 import { feather, flood } from "../../web/widgets/mask_pixels.js";
 import { weighed } from "../../web/widgets/weights.js";
@@ -61,4 +62,17 @@ test("a box stays within its picture, in whole steps", () => {
   assert.deepEqual(fittedBox({ x: 13, y: -5, width: 3, height: 900 }, [512, 256], 8, [64, 64]), { x: 16, y: 0, width: 64, height: 256 });
   assert.deepEqual(fittedBox({ x: 500, y: 90, width: 100, height: 99.6 }, [512, 256], 1, [1, 1]), { x: 412, y: 90, width: 100, height: 100 });
   assert.deepEqual(fittedBox({ x: 0.333, y: 0.5, width: 0.9, height: 0.25 }, [1, 1], 0.01, [0, 0]), { x: 0.1, y: 0.5, width: 0.9, height: 0.25 });
+});
+
+test("a curve goes through its points, never over them, and keeps the form it has", () => {
+  const points = [[0, 0], [0.25, 0.9], [0.5, 0.9], [1, 0.2]];
+  for (const [x, y] of points) assert.ok(Math.abs(heightAt(points, x) - y) < 1e-9);
+  for (let x = 0; x <= 1; x += 0.01) assert.ok(heightAt(points, x) <= 0.9 + 1e-9 && heightAt(points, x) >= 0);
+  assert.ok(Math.abs(heightAt(points, 0.75, true) - 0.55) < 1e-9);
+  assert.deepEqual(pointsOf({ points: [[1, 2], ["x", 0], [0.5, 0.25]] }), [[0.5, 0.25], [1, 1]]);
+  assert.deepEqual(pointsOf("nonsense"), [[0, 0], [1, 1]]);
+  assert.deepEqual(withPoints([[0, 0], [1, 1]], points), points);
+  assert.deepEqual(withPoints({ interpolation: "linear", more: 1 }, [[0, 0], [1, 0.33333333]]), { interpolation: "linear", more: 1, points: [[0, 0], [1, 0.3333]] });
+  assert.deepEqual(moved(points, 1, 0.9, 2)[1], [0.499, 1]);
+  assert.deepEqual(moved(points, 0, 0.5, 0.4)[0], [0, 0.4]);
 });

@@ -35,7 +35,7 @@ import { widgetLayout } from "./widgets.js";
 
 const VALUE_TYPES = new Set([
   "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", "MARKDOWN", "TEXTAREA", "WEBCAM", "AUDIO_RECORD", "LOAD_3D", "LOAD_3D_ANIMATION",
-  "IMAGEUPLOAD", "AUDIOUPLOAD", "FILEUPLOAD", "BOUNDING_BOX",
+  "IMAGEUPLOAD", "AUDIOUPLOAD", "FILEUPLOAD", "BOUNDING_BOX", "CURVE",
 ]);
 /** A choice each of whose values brings inputs of its own. */
 export const BRANCHES = "COMFY_DYNAMICCOMBO_V3";

@@ -60,6 +60,8 @@ export function defaultValue({ role, input }) {
       return 0;
     case "BOOLEAN":
       return false;
+    case "CURVE":
+      return [[0, 0], [1, 1]];
     case "COMBO":
       return input.choices?.[0] ?? "";
     default:

@@ -9,4 +9,5 @@ import "./upload.js";
 import "./colour.js";
 import "./markdown.js";
 import "./box.js";
+import "./curve.js";
 import "./capture.js";
