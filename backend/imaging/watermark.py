@@ -61,7 +61,8 @@ def mark(images: Tensor, bits: list[int]) -> Tensor:
     target = torch.where(target < second + 2, target + SCALE, target)  # it has to stay the largest, or another one is read
     sign = torch.where(blocks[..., 1:].gather(-1, place) < 0, -1.0, 1.0)
     change = torch.zeros_like(blocks).scatter_(-1, place + 1, sign * (target - largest).unsqueeze(-1))
-    steps = change.unflatten(-1, (_BLOCK, _BLOCK)).transpose(2, 3).reshape(len(images), rows * _BLOCK, columns * _BLOCK) / 2
+    cells = change.reshape(-1, rows, columns, _BLOCK, _BLOCK).transpose(2, 3)
+    steps = cells.reshape(-1, rows * _BLOCK, columns * _BLOCK) / 2
     pixels = steps.repeat_interleave(2, 1).repeat_interleave(2, 2) / 255
     made = images.clone()
     part = made[:, : pixels.shape[1], : pixels.shape[2]]
@@ -77,6 +78,6 @@ def read(images: Tensor, count: int) -> Tensor:
         raise BadInput(f"A picture of this size holds no mark of {count} bits.", hint="Ask for a shorter one.", input="length")
     largest = blocks[..., 1:].abs().amax(-1)
     votes = ((largest % SCALE) > SCALE / 2).float().flatten(1)
-    order = _order(*blocks.shape[1:3], count).flatten()
+    order = _order(blocks.shape[1], blocks.shape[2], count).flatten()
     found = torch.zeros(len(images), count).index_add_(1, order, votes)
     return (found / torch.bincount(order, minlength=count) > 127 / 255).float()
