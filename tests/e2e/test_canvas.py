@@ -260,6 +260,23 @@ def test_a_subgraph_is_made_entered_shown_outside_and_unpacked(editor: Any) -> N
     page.keyboard.press("Enter")
     assert by_type(sent(page), "KSampler")["steps"] == 7
     node(page, "Subgraph").locator(".title").click(button="right")
+    page.get_by_role("menuitem", name="Publish the subgraph").click()
+    page.wait_for_selector("dialog[open] input").fill("tests/Words and steps")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open]", state="detached")
+    page.wait_for_function("() => document.querySelector('.graph .unseen').textContent.includes('any workflow')")
+    page.keyboard.press("Alt+n")
+    page.wait_for_function("() => !document.querySelector('.node')")
+    page.keyboard.press("a")
+    choose(page, "words and steps")
+    inserted = page.wait_for_selector(".node[data-kind=subgraph] [data-widget=steps] input")
+    assert inserted.input_value() == "7"
+    page.keyboard.press("Alt+ArrowDown")
+    page.wait_for_selector(".node[aria-label^='Sampler'] [data-widget=steps]")
+    assert titles(page) == ["Prompt", "Sampler"]
+    page.keyboard.press("Alt+w")
+    page.get_by_role("button", name="Close without saving").click()
+    node(page, "Subgraph").locator(".title").click(button="right")
     page.get_by_role("menuitem", name="Unpack the subgraph").click()
     page.wait_for_function("() => document.querySelectorAll('.node').length === 7")
     after = by_type(sent(page), "KSampler")
