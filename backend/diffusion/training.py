@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -99,6 +99,7 @@ def _train(
     on_step: Callable[[int, float], None], begin: Mapping[str, Tensor] | None,
 ) -> Trained:  # fmt: skip
     random = torch.Generator().manual_seed(plan.seed % (1 << 64))
+    model = replace(model, loadable=replace(model.loadable, dtype=plan.dtype))
     net = model.loadable.build()
     state = started(net, plan, random, device)
     if begin is not None:

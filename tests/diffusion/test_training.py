@@ -71,6 +71,10 @@ def test_one_text_for_all_and_what_does_not_fit(model: ModelHandle) -> None:
     latents, texts = data(3)
     plan = Plan(steps=1, batch=3, accumulate=2, optimizer="SGD", loss="Huber")
     assert len(train(model, latents, texts[:1], plan, CPU).losses) == 1
+    half = replace(plan, batch=1, accumulate=1, dtype=torch.bfloat16)
+    assert train(model, latents, texts, half, CPU).losses == pytest.approx(
+        train(model, latents, texts, replace(half, dtype=torch.float32), CPU).losses, rel=0.05
+    )
     longer = [texts[0], [torch.randn(1, 154, 64), {}], texts[2]]
     assert len(train(model, latents, longer, plan, CPU).losses) == 1
     with pytest.raises(BadInput, match="3 latents and 2 texts"):
