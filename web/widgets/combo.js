@@ -16,22 +16,34 @@ function create(host, context) {
   row.append(make("span", "", context.label), button);
   host.append(row);
   const choices = () => context.input.choices ?? [];
-  button.addEventListener("click", () => {
+  const several = context.input.options.multiselect === true || Boolean(context.input.options.multi_select);
+  const taken = () => (Array.isArray(context.value) ? context.value : context.value === "" || context.value === null || context.value === undefined ? [] : [context.value]);
+  /** @param {unknown} item */
+  const toggled = (item) => (taken().includes(item) ? taken().filter((each) => each !== item) : choices().filter((each) => each === item || taken().includes(each)));
+  const open = () => {
     const box = row.getBoundingClientRect();
     openPalette({
       label: t("Choose {name}", { name: context.label }),
       at: { x: box.left, y: box.bottom + 2 },
-      current: context.value,
-      note: choices().includes(context.value) ? undefined : t("{value} is not among the choices.", { value: String(context.value) }),
+      current: several ? last : context.value,
+      note: several || choices().includes(context.value) ? undefined : t("{value} is not among the choices.", { value: String(context.value) }),
       find: (query) =>
         query === ""
-          ? choices().map((item) => ({ item, label: String(item), picture: pictureOf(context, item) }))
-          : rank(query, choices(), (item) => [String(item)], 200).map(({ item, at }) => ({ item, label: String(item), at, picture: pictureOf(context, item) })),
-      take: (value) => context.set(value),
+          ? choices().map((item) => ({ item, label: String(item), picture: pictureOf(context, item), detail: several && taken().includes(item) ? "✓" : undefined }))
+          : rank(query, choices(), (item) => [String(item)], 200).map(({ item, at }) => ({ item, label: String(item), at, picture: pictureOf(context, item), detail: several && taken().includes(item) ? "✓" : undefined })),
+      take: (value) => {
+        if (!several) return context.set(value);
+        last = value;
+        context.set(toggled(value));
+        open(); // another one may follow
+      },
     });
-  });
+  };
+  /** @type {unknown} */
+  let last;
+  button.addEventListener("click", open);
   button.addEventListener("keydown", (event) => {
-    if (event.key !== "ArrowUp" && event.key !== "ArrowDown") return;
+    if ((event.key !== "ArrowUp" && event.key !== "ArrowDown") || several) return;
     const all = choices();
     const next = all[all.indexOf(context.value) + (event.key === "ArrowUp" ? -1 : 1)];
     if (next !== undefined) context.set(next, { merge: true });
@@ -41,12 +53,12 @@ function create(host, context) {
   return {
     update() {
       // a file that was uploaded a moment ago is newer than the list; the picture below tells whether it is there
-      const known = choices().includes(context.value) || context.input.options.image_upload === true;
-      button.textContent = String(context.value ?? "");
+      const known = (several ? taken().every((each) => choices().includes(each)) : choices().includes(context.value)) || context.input.options.image_upload === true;
+      button.textContent = several ? taken().join(", ") || t("None") : String(context.value ?? "");
       button.classList.toggle("bad", !known && !context.fed);
       button.disabled = context.fed;
-      button.title = known ? String(context.value ?? "") : t("{value} is not among the choices.", { value: String(context.value) });
-      button.setAttribute("aria-label", `${context.label}: ${context.value}`);
+      button.title = known ? button.textContent : t("{value} is not among the choices.", { value: String(context.value) });
+      button.setAttribute("aria-label", `${context.label}: ${button.textContent}`);
     },
     destroy() {},
   };
