@@ -13,6 +13,9 @@ from typing import Any
 from backend.base.errors import BadInput
 from backend.storage.db import Database
 
+MOST = 16 << 20
+"""Characters that the settings of one user may have together."""
+
 
 class SettingsStore:
     """Per-user key → JSON value."""
@@ -39,6 +42,11 @@ class SettingsStore:
 
         def work(connection: sqlite3.Connection) -> None:
             connection.executemany("INSERT OR REPLACE INTO settings(user, id, value) VALUES(?,?,?)", rows)
+            (size,) = connection.execute("SELECT sum(length(id) + length(value)) FROM settings WHERE user=?", (user,)).fetchone()
+            if (size or 0) > MOST:
+                raise BadInput(
+                    f"The settings would take {size / 2**20:,.1f} MB.", hint=f"They may take {MOST >> 20} MB; use files instead."
+                )
 
         return self._database.write(work)
 

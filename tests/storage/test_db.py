@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from backend.base.errors import BadFile
+from backend.base.errors import BadFile, BadInput
+from backend.storage import settings
 from backend.storage.db import Database
 
 
@@ -123,3 +124,15 @@ def test_only_who_needs_it_waits_for_the_disk(tmp_path: Path) -> None:
     assert [f.result(5) for f in both] == [2, 2]
     assert sum("synchronous=" in s for s in statements) == 4
     db.close()
+
+
+def test_settings_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "MOST", 1000)
+    database = Database(tmp_path / "s.db")
+    store = settings.SettingsStore(database)
+    store.merge("a", {"x": "y" * 900}).result(5)
+    with pytest.raises(BadInput, match="settings would take"):
+        store.merge("a", {"z": "y" * 900}).result(5)
+    store.merge("b", {"z": "y" * 900}).result(5)
+    assert list(store.all("a")) == ["x"]
+    database.close()
