@@ -44,9 +44,7 @@ class SettingsStore:
             connection.executemany("INSERT OR REPLACE INTO settings(user, id, value) VALUES(?,?,?)", rows)
             (size,) = connection.execute("SELECT sum(length(id) + length(value)) FROM settings WHERE user=?", (user,)).fetchone()
             if (size or 0) > MOST:
-                raise BadInput(
-                    f"The settings would take {size / 2**20:,.1f} MB.", hint=f"They may take {MOST >> 20} MB; use files."
-                )
+                raise BadInput(f"The settings would take {size / 2**20:,.1f} MB.", hint=f"They may take {MOST >> 20} MB; use files.")
 
         return self._database.write(work)
 
