@@ -45,6 +45,16 @@ METHODS: Mapping[str, str] = {
     "ModelSamplingFlux": "patch", "ModelSamplingAuraFlow": "patch_aura", "ModelSamplingDiscrete": "patch", "RescaleCFG": "patch",
     "DifferentialDiffusion": "apply", "SetClipHooks": "apply_hooks", "CreateHookLora": "create_hook",
     "SetHookKeyframes": "set_hook_keyframes",
+    "SolidMask": "solid", "InvertMask": "invert", "CropMask": "crop", "MaskComposite": "combine", "FeatherMask": "feather",
+    "ThresholdMask": "image_to_mask", "ImageBlend": "blend_images", "ImageBlur": "blur", "ImageQuantize": "quantize",
+    "ImageSharpen": "sharpen", "ImageScaleToTotalPixels": "upscale", "LatentAdd": "op", "LatentSubtract": "op", "LatentMultiply": "op",
+    "LatentInterpolate": "op", "LatentBatchSeedBehavior": "op", "ImageCrop": "crop", "RepeatImageBatch": "repeat",
+    "ImageFromBatch": "frombatch", "CLIPTextEncodeSDXL": "encode", "CLIPTextEncodeSDXLRefiner": "encode", "CLIPTextEncodeFlux": "encode",
+    "PerturbedAttentionGuidance": "patch", "SelfAttentionGuidance": "patch", "FreeU": "patch", "FreeU_V2": "patch", "HyperTile": "patch",
+    "PatchModelAddDownscale": "patch", "TomePatchModel": "patch", "ModelSamplingContinuousEDM": "patch", "ModelMergeSimple": "merge",
+    "CLIPMergeSimple": "merge", "ImageColorToMask": "image_to_mask", "SplitSigmas": "get_sigmas", "FlipSigmas": "get_sigmas",
+    "KarrasScheduler": "get_sigmas", "ExponentialScheduler": "get_sigmas", "SDTurboScheduler": "get_sigmas",
+    "DualCFGGuider": "get_guider", "Canny": "detect_edge", "PorterDuffImageComposite": "composite",
 }  # fmt: skip
 """The method packs call on core classes; every class answers to `execute` too."""
 POSITIONS: Mapping[str, tuple[str, ...]] = {
@@ -54,6 +64,7 @@ POSITIONS: Mapping[str, tuple[str, ...]] = {
     "VAEEncode": ("vae", "pixels"),
     "VAEEncodeTiled": ("vae", "pixels"),
     "VAEEncodeForInpaint": ("vae", "pixels"),
+    "InpaintModelConditioning": ("positive", "negative", "pixels", "vae", "mask"),
 }
 """Leading arguments of methods whose order is not that of the published inputs."""
 
@@ -89,9 +100,10 @@ class CoreNode:
             group: {name: spec if group == "hidden" else tuple(spec) for name, spec in entries.items()} for group, entries in info.items()
         }
 
-    def execute(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the node on foreign values; the outputs as a tuple of them, or what is shown as a dict."""
-        t = self.CORE
+    @classmethod
+    def execute(cls, *args: Any, **kwargs: Any) -> Any:
+        """Run the node on foreign values; the outputs as a tuple of them, or what is shown as a dict. Packs call it on instances too."""
+        t = cls.CORE
         names = [*POSITIONS.get(t.id, ()), *(i.name for i in t.inputs if i.hidden is None), *t.hidden]
         names = list(dict.fromkeys(names))
         given = {**dict(zip(names, args)), **kwargs}
@@ -124,6 +136,20 @@ def _inner(ctx: Context, given: Mapping[str, Any]) -> Context:
     return made
 
 
+class Outputs(tuple[Any, ...]):
+    """The outputs of a node; those of schema-form nodes are also asked for as an attribute."""
+
+    __slots__ = ()
+
+    @property
+    def result(self) -> tuple[Any, ...]:
+        return self
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        return self
+
+
 def to_foreign(result: Any, t: NodeType, ctx: Context) -> Any:
     """What one of our nodes returned, as a class-form node returns it."""
     if isinstance(result, Expand):
@@ -137,7 +163,7 @@ def to_foreign(result: Any, t: NodeType, ctx: Context) -> Any:
         values = tuple(result) if isinstance(result, (tuple, list)) else ()
     else:
         values = (result,) if t.outputs else ()
-    dressed = tuple(dress(v) for v in values)
+    dressed = Outputs(dress(v) for v in values)
     return {"ui": shown, "result": dressed} if t.is_output or shown else dressed
 
 
@@ -167,7 +193,7 @@ def _class_of(id: str) -> type:
         "RELATIVE_PYTHON_MODULE": t.module,
     }
     if method != "execute":
-        space[method] = CoreNode.execute
+        space[method] = vars(CoreNode)["execute"]
     bases: tuple[type, ...] = (CoreNode,)
     if id in ("SaveImage", "PreviewImage"):
         from backend.packs.savers import SAVERS
@@ -242,6 +268,10 @@ def _functions(id: str) -> dict[str, Any]:
     return dict(extras.OF.get(id, dict)())
 
 
+_FORMER = {"Blend": "ImageBlend", "Blur": "ImageBlur", "Quantize": "ImageQuantize", "Sharpen": "ImageSharpen"}
+"""Class names that differ from the ids."""
+
+
 class Shelf:
     """Looks up the classes that one published module name holds. A pack may know a class under another name than its id's."""
 
@@ -253,7 +283,7 @@ class Shelf:
         module.__dict__["__all__"] = ids
 
     def __call__(self, name: str) -> Any:
-        found = self.module.__dict__["NODE_CLASS_MAPPINGS"].get(name)
+        found = self.module.__dict__["NODE_CLASS_MAPPINGS"].get(_FORMER.get(name, name))
         if found is not None:
             return found
         if not name.startswith("__"):

@@ -32,9 +32,10 @@ class SaveImage:
         ctx = HOST.context()
         place = next_save(filename_prefix + self.prefix_append, Path(self.output_dir), images.shape[2], images.shape[1])
         texts: dict[str, str] = {}
-        if HOST.services.settings.metadata:
-            if prompt is not None:
-                texts["prompt"] = json.dumps(prompt)
+        kept = HOST.services.settings.metadata
+        if kept != "none" and prompt is not None:
+            texts["prompt"] = json.dumps(prompt)
+        if kept == "full":
             texts |= {key: json.dumps(value) for key, value in (extra_pnginfo or {}).items()}
         items = []
         for number, image in enumerate(to_pictures(images)):
