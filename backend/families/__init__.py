@@ -45,6 +45,10 @@ class Family:
     """What a look at a few weights, by net name, says where nothing else does; in the words that `noise` takes."""
     beside: tuple[str, ...] = ()
     """Keys beside the net in a checkpoint whose values `sizes` reads."""
+    latent_of: Callable[[Any], LatentFormat] | None = None
+    """The latent of a net of these sizes, where it is not the same for all."""
+    taps: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Around the net of every model of this family (see diffusion.handle)."""
     marks: Callable[[Any], Mapping[str, Tensor]] = field(default=lambda sizes: {})
     """Small tensors beside a net of these sizes, by which a saved checkpoint is known again."""
 

@@ -263,7 +263,9 @@ def _model(file: WeightFile, services: Services, facts: dict[str, str]) -> Model
         raise _incomplete(file, family, error) from error
     dtype = services.device.compute_dtype("unet", services.settings)
     loadable = Loadable(f"{identity(file)}#unet", functools.partial(family.build, sizes), Views(named), dtype=dtype)
-    return ModelHandle(loadable, family, sizes, family.noise({**family.probe(loadable.source), **_said(file), **facts}))
+    noise = family.noise({**family.probe(loadable.source), **_said(file), **facts})
+    fitted = family if family.latent_of is None else family.with_latent(family.latent_of(sizes))
+    return ModelHandle(loadable, fitted, sizes, noise, taps=family.taps)
 
 
 def _under_net_names(file: WeightFile, families: Iterable[Family]) -> WeightFile:

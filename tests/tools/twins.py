@@ -10,6 +10,7 @@ import torch
 
 from backend.weights.save import save_safetensors
 from tests.families import kinds, vaes
+from tests.families.priors import EMBED, twin
 from tests.tools import adapter_twins
 
 MARKS = {
@@ -20,7 +21,8 @@ CHECKPOINTS: dict[str, tuple[str, int]] = {
     "v1-5-pruned-emaonly.safetensors": ("sd1", 4), "sd-v1-5-inpainting.ckpt": ("sd1", 9),
     "instruct-pix2pix-00-22000.safetensors": ("sd1", 8), "LCM_Dreamshaper_v7_4k.safetensors": ("lcm", 4),
     "v2-1_768-ema-pruned.safetensors": ("sd2", 4), "512-inpainting-ema.safetensors": ("sd2", 9), "512-depth-ema.ckpt": ("sd2", 5),
-    "sd21-unclip-h.ckpt": ("unclip", 4), "x4-upscaler-ema.safetensors": ("x4", 7), "sd_xl_base_1.0.safetensors": ("sdxl", 4),
+    "sd21-unclip-h.ckpt": ("unclip", 4), "sd21-unclip-l.ckpt": ("unclip", 4), "x4-upscaler-ema.safetensors": ("x4", 7),
+    "sd_xl_base_1.0.safetensors": ("sdxl", 4),
     "sd_xl_refiner_1.0.safetensors": ("refiner", 4), "sd_xl_inpainting_0.1.safetensors": ("sdxl", 9),
     "sd_xl_turbo_1.0_fp16.safetensors": ("sdxl", 4), "cosxl_edit.safetensors": ("sdxl", 8),
     "playground-v2.5-1024px-aesthetic.fp16.safetensors": ("sdxl", 4),
@@ -71,6 +73,8 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "ldm3d-sr.safetensors": rgbd(4, 8),
     "clip_vision_vit_l.safetensors": vision,
     "vae-ft-mse-840000-ema-pruned.safetensors": part("sd1", "first_stage_model."),
+    "karlo_prior.safetensors": saved(twin),
+    "clip_l_projected.safetensors": saved(lambda: kinds.text(64, projection=EMBED)),
     "sd-x2-latent-upscaler": x2,
     "asymmetric-autoencoder-kl-x-1-5.safetensors": saved(vaes.asymmetric),
     "consistency-decoder.safetensors": saved(vaes.consistency),

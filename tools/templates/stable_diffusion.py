@@ -116,6 +116,20 @@ def unclip() -> Graph:
     return graph
 
 
+def from_prior() -> Graph:
+    graph = text_to_image("sd21-unclip-l.ckpt", 768, CAT)
+    prior = {
+        "pm": node("UNETLoader", "Prior", unet_name="karlo_prior.safetensors", weight_dtype="default"),
+        "pt": node("CLIPLoader", "Text encoder of the prior", clip_name="clip_l_projected.safetensors", type="stable_diffusion"),
+        "pc": node("PriorConditioning", clip=["pt", 0], text=CAT, negative="", batch_size=1),
+        "pk": sampled(["pc", 2], ["pc", 0], ["pc", 1], model=["pm", 0], cfg=4.0, sampler_name="ddpm", scheduler="simple"),
+        "pe": node("PriorEmbedding", samples=["pk", 0]),
+        "c": node("unCLIPConditioning", conditioning=["2", 0], clip_vision_output=["pe", 0], strength=1.0, noise_augmentation=0.0),
+    }
+    graph["k"]["inputs"]["positive"] = ["c", 0]
+    return {**prior, **graph}
+
+
 def upscaled() -> Graph:
     shown = node("SD_4XUpscale_Conditioning", images=["i", 0], positive=["2", 0], negative=["3", 0], scale_ratio=4.0,
                  noise_augmentation=0.06)  # fmt: skip
@@ -234,6 +248,10 @@ TEMPLATES = (
              (Model("512-depth-ema.ckpt", "Stable Diffusion 2 depth"),), depth_guided()),
     Template("sd2_unclip", "unCLIP", "A picture like another picture, and like a prompt.",
              (Model("sd21-unclip-h.ckpt", "Stable Diffusion 2.1 unCLIP"),), unclip()),
+    Template("unclip_prior", "unCLIP from a prompt", "A prior imagines what a picture means, unCLIP paints it.",
+             (Model("karlo_prior.safetensors", "prior of Karlo", "diffusion_models"),
+              Model("clip_l_projected.safetensors", "CLIP-L with its projection", "text_encoders"),
+              Model("sd21-unclip-l.ckpt", "Stable Diffusion 2.1 unCLIP on CLIP-L")), from_prior()),
     Template("x4_upscaler", "Upscaler ×4", "Four times the pixels, with invented detail.",
              (Model("x4-upscaler-ema.safetensors", "Stable Diffusion x4 upscaler"),), upscaled()),
     Template("x2_upscaler", "Latent upscaler ×2", "Twice the size, before anything is decoded.",
