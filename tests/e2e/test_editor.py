@@ -103,64 +103,6 @@ def test_one_click_runs_the_default_graph(page: Any, server: Running) -> None:
     page.keyboard.press("Escape")
 
 
-def choose(page: Any, words: str) -> None:
-    """Type into the list that is open and take the first that fits."""
-    page.wait_for_selector("[role=combobox]")
-    page.keyboard.type(words)
-    page.wait_for_function("w => document.querySelector('[role=option][aria-selected=true]')?.textContent.includes(w)", arg=words)
-    page.keyboard.press("Enter")
-    page.wait_for_function("w => !document.activeElement.matches('[role=combobox]') || document.activeElement.value !== w", arg=words)
-
-
-def add(page: Any, name: str, **inputs: str) -> None:
-    """A node from the palette, its inputs linked to outputs of others, all by keys."""
-    there = page.locator(".node").count()
-    page.keyboard.press("a")
-    choose(page, name)
-    page.wait_for_function("n => document.querySelectorAll('.node').length === n", arg=there + 1)
-    for input, output in inputs.items():
-        page.keyboard.press("c")
-        choose(page, f"input {input}")
-        choose(page, output)
-
-
-def test_a_graph_is_built_and_run_without_a_mouse(page: Any, server: Running) -> None:
-    ready(page, server.url)
-    page.keyboard.press("Alt+n")
-    add(page, "Load Checkpoint")
-    add(page, "CLIP Text Encode", clip="Load Checkpoint: output CLIP")
-    page.keyboard.press("F2")
-    page.keyboard.press("Control+a")
-    page.keyboard.type("Wish")
-    page.keyboard.press("Enter")
-    page.keyboard.press("Enter")
-    page.keyboard.type("a large green ring on a white background")
-    page.keyboard.press("Escape")
-    add(page, "CLIP Text Encode", clip="Load Checkpoint: output CLIP")
-    add(page, "Empty Latent Image")
-    page.keyboard.press("Enter")
-    for _ in ("width", "height"):
-        page.keyboard.type("128")
-        page.keyboard.press("Tab")
-    page.keyboard.press("Escape")
-    add(page, "KSampler", model="Load Checkpoint: output MODEL", positive="Wish: output CONDITIONING",
-        negative="CLIP Text Encode (Prompt): output CONDITIONING", latent_image="Empty Latent Image: output LATENT")  # fmt: skip
-    add(page, "VAE Decode", samples="KSampler: output LATENT", vae="Load Checkpoint: output VAE")
-    add(page, "Save Image", images="VAE Decode: output IMAGE")
-    page.keyboard.press("Control+Enter")
-    page.wait_for_selector(".corner img[data-preview]", timeout=60_000)
-    page.wait_for_function(DONE, timeout=120_000)
-    assert page.locator(".toast.bad").count() == 0
-    page.keyboard.press("q")
-    page.wait_for_selector("#history li:has-text('green ring') img")
-    for _ in range(40):
-        page.keyboard.press("Control+z")
-    page.wait_for_function("() => document.querySelectorAll('.node').length === 0")
-    for _ in range(40):
-        page.keyboard.press("Control+y")
-    page.wait_for_function("() => document.querySelectorAll('.node').length === 7")
-
-
 def test_files_are_named_by_their_content_and_kept_for_good(page: Any, server: Running) -> None:
     ready(page, server.url)
     own = page.evaluate(
