@@ -221,6 +221,28 @@ def test_nodes_are_moved_chosen_copied_and_changed(editor: Any) -> None:
     page.keyboard.type("Words")
     page.keyboard.press("Enter")
     assert node(page, "Words").count() == 1
+    # a line by hand: around nodes, and across links; what is locked stays
+    page.mouse.click(700, 700)
+    page.keyboard.down("Alt")
+    sampler = node(page, "Sampler").bounding_box()
+    page.mouse.move(sampler["x"] - 20, sampler["y"] - 20)
+    page.mouse.down()
+    right, low = sampler["x"] + sampler["width"] + 20, sampler["y"] + sampler["height"] + 20
+    for x, y in ((right, sampler["y"] - 20), (right, low), (sampler["x"] - 20, low)):
+        page.mouse.move(x, y, steps=6)
+    page.mouse.up()
+    assert page.locator(".node.selected").count() == 1
+    page.keyboard.down("Shift")
+    drag(page, (right - 8, sampler["y"] - 30), (right - 8, low + 60))
+    page.keyboard.up("Shift")
+    page.keyboard.up("Alt")
+    assert "samples" not in by_type(sent(page), "VAEDecode")
+    for _ in ("the new seed", "the cut"):
+        page.keyboard.press("Control+z")
+    assert "samples" in by_type(sent(page), "VAEDecode")
+    page.keyboard.press("Control+a")
+    page.locator(".selection-bar").get_by_role("button", name="Collapse").click()
+    assert page.locator(".node.collapsed").count() == 7
 
 
 def test_a_link_that_does_not_fit_says_why(editor: Any) -> None:
