@@ -87,7 +87,6 @@ export class Host {
     }
     for (const node of made) app.hook("loadedGraphNode", node);
     app.hook("afterConfigureGraph", []);
-    for (const graph of this.graphs) for (const id of graph.byId.keys()) this.stageOf(graph)?.remeasure(id);
   }
 
   /** @param {PackGraph} graph @param {Readonly<NodeRecord>} record @param {boolean} brought  with values from a file */
@@ -111,7 +110,7 @@ export class Host {
     app.hook("nodeCreated", node);
     if (brought) {
       node.readExtras();
-      app.guard(() => node.onConfigure?.(node.serialize()));
+      if (node.onConfigure) app.guard(() => node.onConfigure(node.serialize()));
     } else node.keepExtras();
     return node;
   }

@@ -34,9 +34,9 @@ export function addCommands(app) {
     { id: "file.close", group: "File", title: "Close", keys: ["alt+w"], run: (_, args) => close(app, tabOf(args)) },
     { id: "file.next", group: "File", title: "Next workflow", keys: ["alt+pagedown"], inText: true, run: () => step(app, 1) },
     { id: "file.previous", group: "File", title: "Previous workflow", keys: ["alt+pageup"], inText: true, run: () => step(app, -1) },
-    { id: "file.export", group: "File", title: "Download the workflow", run: ({ document }) => {
+    { id: "file.export", group: "File", title: "Download the workflow", run: ({ document, definitions }) => {
       workspace.prepare(document);
-      downloadJson(writeWorkflow(document), `${workspace.active?.name}.json`);
+      downloadJson(writeWorkflow(document, definitions), `${workspace.active?.name}.json`);
     } }, // prettier-ignore
     {
       id: "file.exportPrompt",

@@ -7,7 +7,8 @@ import { language, t } from "./i18n.js";
 /** @typedef {import("./app.js").App} App */
 
 /** @param {App} app @param {import("../session.js").Session} session @param {string} [type] */
-export async function openHelp({ api }, session, type) {
+export async function openHelp(app, session, type) {
+  const { api } = app;
   const { graph, nodes } = session.selection.selected;
   const [first] = nodes;
   const wanted = type ?? (first === undefined ? "" : session.document.graph(graph).node(first).type);
@@ -19,13 +20,17 @@ export async function openHelp({ api }, session, type) {
   }
   frame.body.append(el("p", { class: "soft" }, `${definition.category} · ${definition.type}`), el("p", {}, definition.description || t("This node has no description.")));
   for (const [title, rows] of /** @type {[string, {name: string, type: unknown, tip: unknown}[]][]} */ ([
-    [t("Inputs"), definition.inputs.map(({ name, type: kind, options, required }) => ({ name: required ? name : `${name} (${t("optional")})`, type: kind, tip: options.tooltip ?? limits(options) }))],
+    [t("Inputs"), definition.inputs.map(({ name, type: kind, options, required }) => ({ name: required ? name : `${name} (${t("optional")})`, type: kind, tip: [options.tooltip, limits(options)].filter(Boolean).join(" · ") }))],
     [t("Outputs"), definition.outputs.map(({ name, type: kind, tooltip }) => ({ name, type: kind, tip: tooltip }))],
   ])) {
     if (!rows.length) continue;
     frame.body.append(el("h3", {}, title), el("table", { class: "plain" }, ...rows.map(({ name, type: kind, tip }) => el("tr", {}, el("td", {}, name), el("td", { class: "soft" }, String(kind)), el("td", {}, String(tip ?? ""))))));
   }
   const page = await own(api, definition);
+  const users = app.workspace.active ? [...session.document.root.nodes.values()].filter((node) => node.type === definition.type).length : 0;
+  if (definition.deprecated) frame.body.append(el("p", { class: "problem-text" }, t("This node is kept for old workflows; there is a newer one.")));
+  if (definition.experimental) frame.body.append(el("p", { class: "soft" }, t("This node may still change.")));
+  frame.body.append(el("p", { class: "row" }, el("button", { class: "small", attributes: { type: "button" }, on: { click: async () => (frame.close(), (await import("./nodes_panel.js")).addAt(app, definition.type)) } }, t("Add to the graph")), el("span", { class: "soft" }, users ? t("{n} in this workflow", { n: users }) : "")));
   if (page) {
     const { markdown } = await import("./markdown.js");
     frame.body.append(el("hr"), markdown(page));

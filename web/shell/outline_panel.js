@@ -12,6 +12,7 @@ import { fits } from "./match.js";
 /** @typedef {{graph: string, within: Id[], id: Id, title: string, type: string, text: string, off: boolean, status: string, inner: Row[]}} Row */
 
 const MOST = 500;
+const RUNS_EVERY_MS = 400;
 
 /** @param {App} app @returns {import("./side.js").Panel} */
 export function create(app) {
@@ -36,10 +37,17 @@ export function create(app) {
     }
     list.replaceChildren(...(rows.length ? drawRows(app, rows) : [el("p", { class: "note" }, t("This workflow is empty. Press A to add a node."))]));
   });
+  let due = 0;
+  const drawLater = () => {
+    due ||= window.setTimeout(() => {
+      due = 0;
+      draw();
+    }, RUNS_EVERY_MS);
+  };
   const follow = () => {
     for (const stop of stops) stop();
     const session = workspace.active?.session;
-    stops = session ? [session.document.subscribe(draw), session.selection.subscribe(draw), session.runs.subscribe(draw)] : [];
+    stops = session ? [session.document.subscribe(draw), session.selection.subscribe(draw), session.runs.subscribe(drawLater)] : [];
     draw();
   };
   search.addEventListener("input", draw);
