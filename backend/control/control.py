@@ -102,6 +102,15 @@ class Running:
             return earlier
         return merged(earlier, self._made(x, sigmas, inputs, members, told["cond_or_uncond"]))
 
+    def taps(self, sigma: float) -> dict[str, tuple[Any, ...]]:
+        """The taps of controls that work inside the net, at this step."""
+        earlier = getattr(self.previous, "taps", None)
+        found: dict[str, tuple[Any, ...]] = dict(earlier(sigma)) if earlier is not None else {}
+        inside = getattr(self.runner, "taps", None)
+        if inside is None or not self.end <= sigma <= self.start or self.control.strength == 0:
+            return found
+        return {**found, **{name: (*found.get(name, ()), *taps) for name, taps in inside().items()}}
+
     def _made(self, x: Tensor, sigmas: Tensor, inputs: Mapping[str, Any], members: int, roles: Sequence[int]) -> Residuals | None:
         control = self.control
         if not control.guess:

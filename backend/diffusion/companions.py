@@ -37,9 +37,12 @@ class Companions:
     def control(self, entry: Entry) -> Any:
         return self.running.get(id(entry.control), entry.control)
 
-    def taps_for(self, entry: Entry) -> Mapping[str, Sequence[Any]]:
-        """The model's taps and those of the entry, which are called first."""
-        own: Mapping[str, Sequence[Any]] = self.running.get(id(entry.grounding), {})
+    def taps_for(self, entry: Entry, sigma: float) -> Mapping[str, Sequence[Any]]:
+        """The model's taps and, called first, those of the entry: of its grounding, and of a control that works inside the net."""
+        own: dict[str, Sequence[Any]] = dict(self.running.get(id(entry.grounding), {}))
+        inside = getattr(self.control(entry), "taps", None)
+        for name, taps in inside(sigma).items() if inside is not None else ():
+            own[name] = (*own.get(name, ()), *taps)
         return {**self.taps, **{name: (*taps, *self.taps.get(name, ())) for name, taps in own.items()}} if own else self.taps
 
 

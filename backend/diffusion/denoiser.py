@@ -98,7 +98,7 @@ class Denoiser:
         facts = {**self._facts, "cond_or_uncond": roles, "sigmas": sigmas, "uuids": [item.entry.uid for item in members]}
         if control is not None:
             inputs["control"] = control.get_control(many, sigmas, inputs, len(members), facts)
-        taps = joined(self._companions.taps_for(members[0].entry), self._added)
+        taps = joined(self._companions.taps_for(members[0].entry, float(sigma[0])), self._added)
         if taps or self.model.taps.get("forward"):
             inputs["taps"], inputs["facts"] = taps, facts
         run: Apply = self.apply

@@ -13,11 +13,11 @@ from backend.nn.taps import Site
 class ResBlock(nn.Module):
     """Residual block with an added embedding: [B, cin, H, W], emb [B, E] -> [B, cout, H, W]."""
 
-    def __init__(self, cin: int, cout: int, embed: int) -> None:
+    def __init__(self, cin: int, cout: int, embed: int, groups: tuple[int, int] = (32, 32), eps: float = 1e-5) -> None:
         super().__init__()
-        self.in_layers = nn.ModuleList([GroupNorm(32, cin), nn.SiLU(), Conv2d(cin, cout, 3, padding=1)])
+        self.in_layers = nn.ModuleList([GroupNorm(groups[0], cin, eps=eps), nn.SiLU(), Conv2d(cin, cout, 3, padding=1)])
         self.emb_layers = nn.ModuleList([nn.SiLU(), Linear(embed, cout)])
-        self.out_layers = nn.ModuleList([GroupNorm(32, cout), nn.SiLU(), nn.Identity(), Conv2d(cout, cout, 3, padding=1)])
+        self.out_layers = nn.ModuleList([GroupNorm(groups[1], cout, eps=eps), nn.SiLU(), nn.Identity(), Conv2d(cout, cout, 3, padding=1)])
         self.skip_connection = Conv2d(cin, cout, 1) if cin != cout else nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
@@ -138,10 +138,12 @@ class SpatialTransformer(nn.Module):
     `linear` says that the projections are linear layers (SD 2 and later) rather than 1x1 convolutions (SD 1).
     """
 
-    def __init__(self, channels: int, context_width: int, heads: int, depth: int, linear: bool, cross_only: bool = False) -> None:
+    def __init__(
+        self, channels: int, context_width: int, heads: int, depth: int, linear: bool, cross_only: bool = False, groups: int = 32
+    ) -> None:
         super().__init__()
         self.linear = linear
-        self.norm = GroupNorm(32, channels, eps=1e-6)
+        self.norm = GroupNorm(groups, channels, eps=1e-6)
         self.proj_in: nn.Module = Linear(channels, channels) if linear else Conv2d(channels, channels, 1)
         self.transformer_blocks = nn.ModuleList(TransformerBlock(channels, context_width, heads, cross_only) for _ in range(depth))
         self.proj_out: nn.Module = Linear(channels, channels) if linear else Conv2d(channels, channels, 1)

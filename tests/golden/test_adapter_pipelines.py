@@ -15,6 +15,7 @@ from torch import Tensor
 from backend.adapters.ip.apply import Embeds, Wish, with_pictures
 from backend.adapters.ip.spec import load_ip_adapter
 from backend.adapters.places import attention_places
+from backend.base.errors import BadInput
 from backend.control.load import load_control
 from backend.diffusion.guiders import CfgGuider
 from backend.diffusion.noise import DistilledNoise
@@ -284,3 +285,50 @@ def test_accelerating_loras(name: str, tmp_path: Path, monkeypatch: pytest.Monke
         torch.tensor([*levels, end]), pool=Pool("cpu"), source=GivenNoise(lambda *where: next(numbers, torch.zeros(()))),
     )  # fmt: skip
     assert gap(model.family.latent.process_in(got) / (1 + end**2) ** 0.5, want) < CLOSE  # TCD stops at the lowest level
+
+
+def xs_for(family: str, path: Path, mix: float = 0.9) -> tuple[Any, Any]:
+    """A ControlNet-XS beside the twin's UNet, as diffusers runs both, saved in its layout."""
+    torch.manual_seed(0)
+    config = {**(kinds.SDXL if family == "sdxl" else kinds.SD1), "layers_per_block": 2, "sample_size": 8}
+    unet = diffusers.UNet2DConditionModel(**config).eval()
+    options = {"block_out_channels": (8, 16), "num_attention_heads": (2, 4), "conditioning_embedding_out_channels": (16, 32)}
+    net = seeded(lambda: diffusers.ControlNetXSAdapter.from_unet(unet, **options, learn_time_embedding=True, time_embedding_mix=mix))
+    net.save_pretrained(path)
+    return unet, net
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_controlnet_xs(family: str, tmp_path: Path) -> None:
+    like, noise = kinds.make(family), noise_like()
+    unet, net = xs_for(family, tmp_path / "xs")
+    twin = Kind(unet, like.vae, like.texts, like.prefixes)
+    found, scheduler = loaded(twin, tmp_path), euler()
+    options: dict[str, Any] = {"controlnet": net}
+    if family == "sdxl":
+        pipeline = xl(diffusers.StableDiffusionXLControlNetXSPipeline, twin, scheduler, **options)
+    else:
+        pipeline = classic(diffusers.StableDiffusionControlNetXSPipeline, twin, scheduler, **options)
+    for name, module in pipeline.unet.named_modules():  # diffusers builds the fused net anew with another epsilon than the UNet has
+        if name.endswith(("norm1", "norm2")) and "resnets." in name and "ctrl_" not in name:
+            module.eps = 1e-5
+    shared = {**prompt(found, family == "sdxl"), **(SQUARE if family == "sdxl" else {}), "guidance_scale": CFG, **WHOLE}
+    want = pipeline(
+        **shared, image=picture(1), latents=started(noise, scheduler), controlnet_conditioning_scale=0.7, control_guidance_end=0.5
+    ).images
+    control = load_control(tmp_path / "xs", tiny.services(tmp_path)).applied(picture(1).movedim(1, -1), 0.7, 0.0, 0.49)
+    conds = [with_(c, **TOLD) for c in texts(found)]
+    got = ours(found.model, *steered(conds, control), noise)
+    assert gap(got, want) < CLOSE < gap(ours(found.model, *conds, noise), want)
+
+
+def test_controlnet_xs_of_another_family_or_without_its_configuration(tmp_path: Path) -> None:
+    xs_for("sdxl", tmp_path / "xs")
+    control = load_control(tmp_path / "xs", tiny.services(tmp_path))
+    model = loaded(kinds.make("sd1"), tmp_path).model
+    assert model is not None
+    with pytest.raises(BadInput, match=r"The ControlNet-XS .* is for .*, the model is Stable Diffusion 1"):
+        control.source.loadable(model)
+    (tmp_path / "xs" / "config.json").unlink()
+    with pytest.raises(BadInput, match=r"stands in its config\.json, which is not beside it"):
+        load_control(tmp_path / "xs", tiny.services(tmp_path))

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from backend.families.sd.names import from_diffusers as unet_from_diffusers
 
 MARK = "controlnet_cond_embedding.conv_in.weight"
+OTHER = "control_to_base_for_conv_in.weight"
+"""Only in ControlNet-XS, which has the mark as well."""
 UNION = ("control_add_embedding.", "task_embedding", "transformer_layes.", "spatial_ch_projs.")
 """Parts of union nets, which have one name everywhere."""
 PREFIXES = ("", "control_model.")

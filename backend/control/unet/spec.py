@@ -34,7 +34,7 @@ HINT, ZERO = "input_hint_block.0.weight", "zero_convs.0.0.weight"
 
 def net_names(file: WeightFile) -> WeightFile | None:
     """The file under the net's own names, or None where it holds no ControlNet of this kind."""
-    if names.MARK in file:
+    if names.MARK in file and names.OTHER not in file:
         return Renamed(file, names.from_diffusers(file))
     for prefix in names.PREFIXES:
         if prefix + HINT in file and prefix + ZERO in file:

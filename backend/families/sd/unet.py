@@ -107,9 +107,11 @@ class UNet(nn.Module):
         "output", each list used from its end: input[-1] is added after input_blocks.0, output[-1] to the skip of output_blocks.0.
         `taps` are hook callables by name, `facts` what they are told (see backend.nn.taps).
         """
-        root = Site(taps, {**(facts or {}), "original_shape": list(x.shape)}) if taps else None
+        told = {"original_shape": list(x.shape), "net_input": x, "timesteps": t, "context": context}
+        root = Site(taps, {**(facts or {}), **told}) if taps else None
         residuals = Residuals(control)
         emb = self.embedding(t, y, x, root, guidance)
+        root = root.at(emb=emb) if root else None
         skips: list[Tensor] = []
         transformers = 0
         h = x
