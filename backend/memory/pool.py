@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from backend.memory.heap import trim
+from backend.memory.measured import Measured, watermark
 from backend.memory.plan import Demand, Held, next_to_read, place
 from backend.memory.stream import Stream, Traffic
 from backend.nn.layers import Layer
@@ -125,6 +126,8 @@ class Pool:
         self.on_move: Callable[[Move], None] = lambda move: None
         self.served = 0
         """Leases given so far."""
+        self.measured, self.measures = Measured(), False
+        """What activations took in earlier runs, and whether to go on measuring."""
         self.watch: Callable[[Loadable, nn.Module], AbstractContextManager[None]] | None = None
         """Put around the use of every lease while somebody looks for a fault."""
         self.moves: deque[Move] = deque(maxlen=_REMEMBERED)
@@ -133,21 +136,26 @@ class Pool:
     def lease(self, loadable: Loadable, working: int = 0) -> Iterator[nn.Module]:
         """The net of `loadable`, ready to run on the pool's device for the length of the `with`.
 
-        `working` is an estimate of the bytes its activations need. A net that is leased already with other patches gets a second
-        set of slots for the time of this lease, sharing the weights whose patches are equal.
+        `working` is an estimate of the bytes its activations need, corrected by what earlier runs took. A net that is leased already
+        with other patches gets a second set of slots for the time of this lease, sharing the weights whose patches are equal.
         """
+        about = f"{title(loadable.key)}|{loadable.dtype}"
         with self._lock:
+            alone = not any(live.leases for live in self._live.values())
             live, key = self._claim(loadable)
             try:
-                self._settle(live, key, loadable, working)
+                self._settle(live, key, loadable, self.measured.expect(about, working))
             except BaseException:
                 self._live.pop(key, None)
                 raise
             live.leases += 1
         self.served += 1
+        above = watermark(self.device) if working and alone and self.measures else None
         try:
             with self.watch(loadable, live.net) if self.watch is not None else nullcontext():
                 yield live.net
+            if above is not None:
+                self.measured.learn(about, working, above())
         finally:
             with self._lock:
                 live.leases -= 1
