@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import nodes
+from backend.packs import importer
 from tests.packs.home import Home
 
 
@@ -114,3 +115,23 @@ def test_core_classes_and_functions_called_from_code(home: Home) -> None:
             asks = inspect.isfunction(function) and function.__module__ == memory.__name__ and "interrupt" not in name
             if asks and not any(p.default is p.empty and p.kind in (0, 1) for p in inspect.signature(function).parameters.values()):
                 function()
+
+
+def test_parts_of_nets(home: Home) -> None:
+    home.start()
+    importer.install()
+    flux, layers, wan, qwen = (
+        importlib.import_module(f"comfy.ldm.{name}") for name in ("flux.math", "flux.layers", "wan.model", "qwen_image.model")
+    )
+    q, k, v = torch.randn(3, 1, 2, 5, 8)
+    turns = flux.rope(torch.arange(5)[None], 8, 10_000)[:, None]
+    turned = flux.apply_rope1(q, turns)
+    pairs = torch.view_as_complex(q.unflatten(-1, (-1, 2)))
+    angles = torch.arange(5)[:, None] / 10_000 ** (torch.arange(4) / 4)
+    assert torch.allclose(turned, torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(-2), atol=1e-5)
+    assert torch.equal(qwen.apply_rotary_emb(q, turns), turned)
+    made = flux.attention(q, k, v, turns)
+    plain = torch.nn.functional.scaled_dot_product_attention(*flux.apply_rope(q, k, turns), v)
+    assert torch.allclose(made, plain.transpose(1, 2).flatten(2), atol=1e-5)
+    when = torch.tensor([0.5])
+    assert torch.allclose(layers.timestep_embedding(when, 8), wan.sinusoidal_embedding_1d(8, when * 1000), atol=1e-4)
