@@ -237,3 +237,18 @@ test("a value changed on an instance reaches the inner node", () => {
   doc.undo();
   assert.equal(convert(doc)["5:2"].inputs.text, "a cat");
 });
+
+test("values are saved by name beside their positions, and survive a type that gains an input", () => {
+  const doc = textToImage();
+  setWidget(doc, "root", 4, definitions.get("Sample"), "steps", 33);
+  addNode(doc, "root", "Ghost", null, { widgets_values: [1] });
+  const file = JSON.parse(JSON.stringify(writeWorkflow(doc, definitions)));
+  const sampler = file.nodes.find((node) => node.id === 4);
+  assert.equal(sampler.widgets_values_named.steps, 33);
+  assert.deepEqual(Object.keys(sampler.widgets_values_named), ["seed", "steps", "cfg", "sampler_name"]);
+  assert.equal("widgets_values_named" in file.nodes.find((node) => node.type === "Ghost"), false);
+  assert.equal("widgets_values_named" in writeWorkflow(doc).nodes.find((node) => node.id === 4), false);
+  sampler.widgets_values.unshift("something new");
+  const { prompt } = toPrompt(readWorkflow(file).document, definitions);
+  assert.equal(prompt[4].inputs.steps, 33);
+});

@@ -166,11 +166,11 @@ export class Workspace extends EventTarget {
    */
   async save(tab, { path = tab.path ?? undefined, overwrite = false } = {}) {
     if (!path) throw new Error("A workflow needs a name before it can be saved.");
-    const { document } = tab.session;
+    const { document, definitions } = tab.session;
     this.prepare(document);
     const revision = document.revision;
     const expected = overwrite ? undefined : path === tab.path ? tab.version : null;
-    tab.version = await this.#store.write(path, writeWorkflow(document), expected);
+    tab.version = await this.#store.write(path, writeWorkflow(document, definitions), expected);
     tab.path = path;
     tab.name = titleOf(path);
     if (document.revision === revision) document.markSaved();

@@ -2,9 +2,11 @@
 
 import { Document } from "../core/document.js";
 import { ROOT } from "../core/records.js";
+import { layoutFor, readWidgets } from "../core/widgets.js";
 import { readGraph } from "./read_graph.js";
 import { writeGraph } from "./write_graph.js";
 
+/** @typedef {import("../core/definitions.js").Definitions} Definitions */
 /** @typedef {import("../core/records.js").Patch} Patch */
 /** @typedef {import("../core/records.js").AnyRecord} AnyRecord */
 /** @typedef {import("./read_graph.js").Problem} Problem */
@@ -67,14 +69,29 @@ export function readWorkflow(json, options = {}) {
 /**
  * The file of a document: what the editor saves, and what goes along with a job.
  * @param {Document} document
+ * @param {Definitions} [known]  values of these node types are written by name, too: a type that gains an input does not shift them
  * @returns {Record<string, unknown>} plain JSON
  */
-export function writeWorkflow(document) {
+export function writeWorkflow(document, known) {
   const file = writeGraph(document.root);
   const definitions = document.definitions.map((name) => writeGraph(document.graph(name)));
   const other = isObject(file.definitions) ? file.definitions : undefined;
   if (definitions.length || other) file.definitions = { ...other, subgraphs: definitions };
+  if (known) for (const graph of [file, ...definitions]) nameValues(graph, known, document);
   return file;
+}
+
+/** @param {Json} graph @param {Definitions} known @param {Document} document */
+function nameValues(graph, known, document) {
+  if (!Array.isArray(graph.nodes)) return;
+  graph.nodes = graph.nodes.map((node) => {
+    const definition = isObject(node) && !document.hasGraph(String(node.type)) ? known.get(String(node.type)) : null;
+    const held = definition && Array.isArray(node.widgets_values) ? node.widgets_values.length : 0;
+    // more values than the type has: scripts of packs added some, and which is whose only they know
+    if (!definition || !held || held > layoutFor(/** @type {any} */ (node), definition).length) return node;
+    const values = readWidgets(/** @type {any} */ (node), definition);
+    return { ...node, widgets_values_named: { ...(isObject(node.widgets_values_named) ? node.widgets_values_named : {}), ...Object.fromEntries(values) } };
+  });
 }
 
 /**

@@ -46,7 +46,7 @@ export class RunCentre extends EventTarget {
      * The graph as it is sent and kept; `sent` is called once the server has it. Scripts of node packs put another in its place.
      * @type {(session: Session) => Promise<{prompt: Prompt, workflow: unknown, problems: {message: string, node?: string | number}[], sent?: () => void}>}
      */
-    this.compose = async ({ document, definitions }) => ({ ...toPrompt(document, definitions), workflow: writeWorkflow(document) });
+    this.compose = async ({ document, definitions }) => ({ ...toPrompt(document, definitions), workflow: writeWorkflow(document, definitions) });
     /** @type {(body: any) => Promise<any>} */
     this.send = (body) => api.post("prompt", body);
     /** @type {(type: string, act: (data: any) => void) => void} */
