@@ -104,6 +104,9 @@ def test_core_classes_and_functions_called_from_code(home: Home) -> None:
         assert [type(v).__name__ for v in sd.load_checkpoint_guess_config(file)] == ["ModelPatcher", "CLIP", "VAE", "NoneType"]
         assert len(utils.load_torch_file(file, safe_load=True)) > 300
         memory.load_models_gpu([model])
+        fast = model.clone()
+        importlib.import_module("comfy_api.torch_helpers").set_torch_compile_wrapper(fast, backend="eager")
+        assert "net" in fast.undressed().taps and "net" not in model.undressed().taps
         told: list[Any] = []
         out = sample.sample(
             model, noise, 2, 2.0, "euler", "normal", *pair, noise, noise_mask=mask, callback=lambda *step: told.append(step), seed=1
