@@ -155,7 +155,9 @@ class Pool:
             with self.watch(loadable, live.net) if self.watch is not None else nullcontext():
                 yield live.net
             if above is not None:
-                self.measured.learn(about, working, above())
+                taken = above()
+                if taken > working or self.device.type != "cpu":  # a process keeps some of what it freed, so there it is a lower bound
+                    self.measured.learn(about, working, taken)
         finally:
             with self._lock:
                 live.leases -= 1
