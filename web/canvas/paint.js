@@ -2,6 +2,7 @@
 
 import { colourOf, tone } from "./colours.js";
 import { LINE, TITLE } from "./layout.js";
+import { dotStep, paintDots } from "./ground.js";
 import { moreWords } from "./face.js";
 import { kind, kindOf } from "../widgets/registry.js";
 import { BYPASSED, MUTED } from "../core/records.js";
@@ -27,6 +28,7 @@ import { BYPASSED, MUTED } from "../core/records.js";
  * @property {((item: Item) => boolean) | null} dims  nodes that do not fit what is being connected
  * @property {"curved" | "straight" | "hidden"} links
  * @property {boolean} grid
+ * @property {import("./ground.js").Ground | null} [ground]  keeps the dots, where many frames are painted
  */
 
 /** Below this scale a node is two rectangles. */
@@ -48,31 +50,24 @@ const FONT = 'system-ui, "Segoe UI", Roboto, sans-serif';
  */
 export function paint(ctx, ratio, camera, scene, look) {
   ctx.setTransform(1, 0, 0, 1, 0, 0);
-  ctx.fillStyle = look.theme.ground;
-  ctx.fillRect(0, 0, camera.width * ratio, camera.height * ratio);
+  const kept = look.grid && !look.moving ? look.ground : null; // while zooming every frame has dots of its own
+  if (kept) kept.draw(ctx, ratio, camera, look.theme);
+  else {
+    ctx.fillStyle = look.theme.ground;
+    ctx.fillRect(0, 0, camera.width * ratio, camera.height * ratio);
+  }
   const scale = camera.scale * ratio;
   ctx.setTransform(scale, 0, 0, scale, -camera.x * scale, -camera.y * scale);
   const [x, y, w, h] = camera.visible(20);
   const region = /** @type {const} */ ([x, y, x + w, y + h]);
-  if (look.grid) paintGrid(ctx, camera, look.theme);
+  if (look.grid && !kept) {
+    const step = dotStep(camera.scale);
+    paintDots(ctx, look.theme.dots, Math.floor(x / step) * step, Math.floor(y / step) * step, x + w, y + h, step, 1.4 / camera.scale);
+  }
   paintGroups(ctx, camera, scene, look, region);
   if (look.links !== "hidden") paintWires(ctx, camera, scene.wiresIn(region), scene, look);
   paintNodes(ctx, camera, scene.nodesIn(region), look);
   for (const item of scene.boundary.values()) paintNode(ctx, camera.scale, item, look);
-}
-
-/** Dots, sparser from afar so that their number on the screen stays about the same. @param {CanvasRenderingContext2D} ctx @param {Camera} camera @param {Theme} theme */
-function paintGrid(ctx, camera, theme) {
-  let step = 20;
-  while (step * camera.scale < 18) step *= 2;
-  const [x, y, w, h] = camera.visible();
-  const dot = 1.4 / camera.scale;
-  ctx.fillStyle = theme.dots;
-  ctx.beginPath();
-  for (let gx = Math.floor(x / step) * step; gx < x + w; gx += step) {
-    for (let gy = Math.floor(y / step) * step; gy < y + h; gy += step) ctx.rect(gx - dot / 2, gy - dot / 2, dot, dot);
-  }
-  ctx.fill();
 }
 
 /** @param {CanvasRenderingContext2D} ctx @param {Camera} camera @param {Scene} scene @param {Look} look @param {import("./grid.js").Bounds} region */

@@ -18,7 +18,7 @@ export async function picture(stage, format = "png") {
   camera.width = Math.ceil((extent[2] + 2 * MARGIN) * camera.scale);
   camera.height = Math.ceil((extent[3] + 2 * MARGIN) * camera.scale);
   camera.centre(extent);
-  const look = { ...stage.look(), selected: new Set(), selectedGroups: new Set(), mounted: () => false };
+  const look = { ...stage.look(), selected: new Set(), selectedGroups: new Set(), mounted: () => false, ground: null };
   const canvas = document.createElement("canvas");
   if (format === "svg") {
     const brush = new SvgBrush(/** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d")));

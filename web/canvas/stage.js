@@ -6,6 +6,7 @@ import { Camera } from "./camera.js";
 import { readTheme } from "./colours.js";
 import { make } from "./dom.js";
 import { parts } from "./doors.js";
+import { Ground } from "./ground.js";
 import { whyNot } from "./linking.js";
 import { paint } from "./paint.js";
 import { Pictures } from "./pictures.js";
@@ -40,6 +41,7 @@ export class Stage {
   #lastScale = 0;
   #listeners = /** @type {Map<string, Set<(detail: any) => void>>} */ (new Map());
   #stops = /** @type {(() => void)[]} */ ([]);
+  #ground = new Ground();
   /** Painting waits until this runs out: several changes, one frame. */
   #stale = false;
   /** @type {Set<Id>} links not painted, since they are in a person's hand */
@@ -337,6 +339,7 @@ export class Stage {
       dims: this.dims,
       links: settings.get("canvas.links") ?? "curved",
       grid: settings.get("canvas.grid") ?? true,
+      ground: this.#ground,
     };
   }
 
