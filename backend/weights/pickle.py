@@ -10,6 +10,7 @@ import io
 import math
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -155,9 +156,11 @@ class _ZipLayout:
     def _read(self, info: zipfile.ZipInfo) -> bytes:
         if info.file_size > 1100 * max(info.compress_size, 1):  # deflate cannot do better
             raise BadPickle(f"its entry {info.filename} claims an impossible size")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise BadPickle(f"its entry {info.filename} is compressed in an unusual way", "Save it again with torch.save.")
         try:
             return self._zip.read(info)
-        except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, OSError, ValueError) as error:
+        except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, OSError, ValueError, zlib.error) as error:
             raise BadPickle(f"its entry {info.filename} is damaged ({error})") from error
 
     def nbytes(self, storage: Storage) -> int:
