@@ -27,7 +27,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"PhotoMaker.*", "needs PhotoMaker's encoder"),
     (r"LotusConditioning", "is the encoded empty prompt of Lotus, a table of numbers; Lotus itself is not there either"),
     (r"GITSScheduler", "is a table of numbers that no library we know of carries"),
-    (r"TorchCompileModel", "compiles the net; not built"),
     (r"TextGenerate|TextEncode.*", "needs a language model of a family that is not there"),
     (r"LoadDA3Model|DA3.*", FAMILY.format("Depth Anything 3")),
     (r".*MoGe.*", FAMILY.format("MoGe")),
