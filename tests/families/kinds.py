@@ -43,6 +43,8 @@ X4: dict[str, Any] = {
     **SD2, "down_block_types": (PLAIN, CROSS), "up_block_types": (UP_CROSS, UP_PLAIN), "attention_head_dim": 8, "num_class_embeds": 1000,
     "only_cross_attention": (False, True), "in_channels": 7, "cross_attention_dim": 128,
 }  # fmt: skip
+SSD: dict[str, Any] = {**SDXL, "mid_block_type": "UNetMidBlock2D", "reverse_transformer_layers_per_block": ((3, 1), 1)}
+BK: dict[str, Any] = {**SD1, "down_block_types": (CROSS,) * 2, "up_block_types": (UP_CROSS,) * 2, "mid_block_type": None}
 X2_PIPELINE = "StableDiffusionLatentUpscalePipeline"
 X2: dict[str, Any] = {
     "act_fn": "gelu", "attention_head_dim": 64, "norm_num_groups": None,
@@ -135,11 +137,11 @@ def make(name: str, in_channels: int = 4) -> Kind:
     """A twin of "sd1", "sd2", "sdxl" or "refiner"; the same for the same arguments."""
     torch.manual_seed(0)
     configs = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL, "refiner": REFINER, "lcm": {**SD1, "time_cond_proj_dim": 16}}
-    configs |= {"unclip": UNCLIP, "x4": X4, "x2": X2}
+    configs |= {"ssd-1b": SSD, "bk-sdm": BK, "unclip": UNCLIP, "x4": X4, "x2": X2}
     net = UNet2DConditionModel(**{"sample_size": 8, "in_channels": in_channels, **configs[name]}).eval()
     if name == "x2":
         return Kind(net, vae(), {"text_encoder": text()}, {"text_encoder": "cond_stage_model.transformer."}, X2_PIPELINE)
-    if name in ("sd1", "lcm"):
+    if name in ("sd1", "lcm", "bk-sdm"):
         return Kind(net, vae(), {"text_encoder": text()}, {"text_encoder": "cond_stage_model.transformer."})
     if name == "unclip":
         prefixes = {"text_encoder": "cond_stage_model.model."}

@@ -18,6 +18,7 @@ MARKS = {
     "playground-v2.5-1024px-aesthetic.fp16.safetensors": {"edm_mean": torch.zeros(1, 4, 1, 1), "edm_std": torch.ones(1, 4, 1, 1)},
 }
 CHECKPOINTS: dict[str, tuple[str, int]] = {
+    "bk-sdm-small.safetensors": ("bk-sdm", 4), "SSD-1B.safetensors": ("ssd-1b", 4),
     "v1-5-pruned-emaonly.safetensors": ("sd1", 4), "sd-v1-5-inpainting.ckpt": ("sd1", 9),
     "instruct-pix2pix-00-22000.safetensors": ("sd1", 8), "LCM_Dreamshaper_v7_4k.safetensors": ("lcm", 4),
     "v2-1_768-ema-pruned.safetensors": ("sd2", 4), "512-inpainting-ema.safetensors": ("sd2", 9), "512-depth-ema.ckpt": ("sd2", 5),
@@ -70,6 +71,7 @@ def saved(net: Any) -> Callable[[Path], None]:
 
 MAKERS: dict[str, Callable[[Path], None]] = {
     "ldm3d.safetensors": rgbd(6, 4),
+    "ldm3d-pano.safetensors": rgbd(6, 4),
     "ldm3d-sr.safetensors": rgbd(4, 8),
     "clip_vision_vit_l.safetensors": vision,
     "vae-ft-mse-840000-ema-pruned.safetensors": part("sd1", "first_stage_model."),

@@ -24,6 +24,9 @@ from tools.templates.parts import (
     text_to_image,
 )
 
+LCM = "LCM_Dreamshaper_v7_4k.safetensors"
+LCM_MODEL = Model(LCM, "LCM of SD 1")
+
 
 def editing(file: str, prompt: str, **sigmas: Any) -> Graph:
     """Instruct-pix2pix: guided by text and by picture."""
@@ -157,8 +160,8 @@ def depth_guided() -> Graph:
     return ended({**graph, "k": sampled(["l", 0], ["c", 0], ["c", 1], denoise=0.8)}, "depth_to_image")
 
 
-def rgbd() -> Graph:
-    graph = text_to_image("ldm3d.safetensors", 512, "a lighthouse on a cliff", cfg=5.0)
+def rgbd(file: str, prompt: str) -> Graph:
+    graph = text_to_image(file, 512, prompt, cfg=5.0)
     graph["x"] = node("SplitRGBD", image=["d", 0])
     graph["s"] = node("SaveImage", "Picture", images=["x", 0], filename_prefix="picture")
     graph["z"] = node("SaveImage", "Depth", images=["x", 1], filename_prefix="depth")
@@ -180,9 +183,42 @@ def rgbd_upscaled() -> Graph:
     return {**graph, "t": node("SaveImage", "Depth", images=["x", 1], filename_prefix="depth")}
 
 
-def image_to_image() -> Graph:
-    graph = {**loaded(SD1, CAT), "i": picture(), "l": node("VAEEncode", pixels=["i", 0], vae=["1", 2])}
-    return ended({**graph, "k": sampled(["l", 0], denoise=0.6)}, "image_to_image")
+def image_to_image(file: str = SD1, **settings: Any) -> Graph:
+    graph = {**loaded(file, CAT), "i": picture(), "l": node("VAEEncode", pixels=["i", 0], vae=["1", 2])}
+    return ended({**graph, "k": sampled(["l", 0], **{"denoise": 0.6, **settings})}, "image_to_image")
+
+
+def polished() -> Graph:
+    """A finished latent, gone over once more by the refiner."""
+    graph = text_to_image(XL, 1024, CAT, cfg=5.0)
+    graph["r"] = node("CheckpointLoaderSimple", "Refiner", ckpt_name="sd_xl_refiner_1.0.safetensors")
+    graph["rp"] = node("CLIPTextEncodeSDXLRefiner", ascore=6.0, width=1024, height=1024, text=CAT, clip=["r", 1])
+    graph["rn"] = node("CLIPTextEncodeSDXLRefiner", ascore=2.5, width=1024, height=1024, text="", clip=["r", 1])
+    graph["b"] = sampled(["k", 0], ["rp", 0], ["rn", 0], model=["r", 0], cfg=5.0, denoise=0.25)
+    graph["d"]["inputs"]["samples"] = ["b", 0]
+    return graph
+
+
+def staged() -> Graph:
+    """Small, enlarged, gone over again."""
+    graph = text_to_image(SD1, 512, CAT)
+    graph["u"] = node("LatentUpscaleBy", samples=["k", 0], upscale_method="bislerp", scale_by=1.5)
+    graph["b"] = sampled(["u", 0], denoise=0.5)
+    graph["d"]["inputs"]["samples"] = ["b", 0]
+    return graph
+
+
+def panoramic() -> Graph:
+    graph = rgbd("ldm3d-pano.safetensors", "360 degree view of a beach, equirectangular")
+    graph["l"] = empty(512, 1024)
+    return graph
+
+
+def consistent_again() -> Graph:
+    graph = image_to_image(LCM, steps=4, cfg=1.0, sampler_name="lcm", scheduler="simple")
+    graph["c"] = node("FluxGuidance", "How strongly to follow the prompt", conditioning=["2", 0], guidance=8.5)
+    graph["k"]["inputs"]["positive"] = ["c", 0]
+    return graph
 
 
 def masked() -> Graph:
@@ -213,7 +249,7 @@ def lightning() -> Graph:
 
 
 def consistent() -> Graph:
-    graph = text_to_image("LCM_Dreamshaper_v7_4k.safetensors", 768, CAT, steps=4, cfg=1.0, sampler_name="lcm", scheduler="simple")
+    graph = text_to_image(LCM, 768, CAT, steps=4, cfg=1.0, sampler_name="lcm", scheduler="simple")
     graph["c"] = node("FluxGuidance", "How strongly to follow the prompt", conditioning=["2", 0], guidance=8.5)
     graph["k"]["inputs"]["positive"] = ["c", 0]
     return graph
@@ -230,6 +266,9 @@ def whole_xl() -> Graph:
 TEMPLATES = (
     Template("sd1_text_to_image", "Text to image", "A picture from a prompt.", (SD1_MODEL,), text_to_image(SD1, 512, CAT, "blurry")),
     Template("sd1_image_to_image", "Image to image", "Paint a picture again, guided by a prompt.", (SD1_MODEL,), image_to_image()),
+    Template("sd1_stages", "Small, then larger", "The composition is found at 512 pixels, the detail at 768.", (SD1_MODEL,), staged()),
+    Template("bk_sdm", "BK-SDM", "Stable Diffusion 1 at half its size.", (Model("bk-sdm-small.safetensors", "BK-SDM small"),),
+             text_to_image("bk-sdm-small.safetensors", 512, CAT)),
     Template("sd1_masked", "Inpainting with any model", "Paint anew what a mask selects, with an ordinary model.", (SD1_MODEL,), masked()),
     Template("sd1_inpainting", "Inpainting", "Paint anew what a mask selects, with a model made for it.",
              (Model("sd-v1-5-inpainting.ckpt", "Stable Diffusion 1.5 inpainting"),), inpainting("sd-v1-5-inpainting.ckpt", CAT)),
@@ -260,8 +299,10 @@ TEMPLATES = (
              (Model("sd-image-variations.safetensors", "image variation UNet", "diffusion_models"),
               Model("vae-ft-mse-840000-ema-pruned.safetensors", "VAE of SD 1", "vae"),
               Model("clip_vision_vit_l.safetensors", "CLIP-L image encoder", "clip_vision")), variation()),
-    Template("ldm3d", "Picture with depth", "A picture and how far its things are (also panoramas).",
-             (Model("ldm3d.safetensors", "LDM3D"),), rgbd()),
+    Template("ldm3d", "Picture with depth", "A picture and how far its things are.",
+             (Model("ldm3d.safetensors", "LDM3D"),), rgbd("ldm3d.safetensors", "a lighthouse on a cliff")),
+    Template("ldm3d_panorama", "Panorama with depth", "All around, twice as wide as high, and how far things are.",
+             (Model("ldm3d-pano.safetensors", "LDM3D for panoramas"),), panoramic()),
     Template("ldm3d_upscaler", "Upscaler for pictures with depth", "Four times the pixels, of a picture and of its depth.",
              (Model("ldm3d-sr.safetensors", "LDM3D-SR"),), rgbd_upscaled()),
     Template("instruct_pix2pix", "Edit by instruction", "Say what to change.",
@@ -270,6 +311,12 @@ TEMPLATES = (
     Template("sdxl_text_to_image", "SDXL", "A picture of 1024 pixels, with the sizes and crops SDXL is told.", (XL_MODEL,), whole_xl()),
     Template("sdxl_refiner", "SDXL with refiner", "Two models share one schedule: the base begins, the refiner ends.",
              (XL_MODEL, Model("sd_xl_refiner_1.0.safetensors", "SDXL refiner")), refined()),
+    Template("sdxl_refined_after", "SDXL, gone over by the refiner", "The base finishes the picture, the refiner adds detail.",
+             (XL_MODEL, Model("sd_xl_refiner_1.0.safetensors", "SDXL refiner")), polished()),
+    Template("sdxl_image_to_image", "SDXL from a picture", "Paint a picture again, guided by a prompt.", (XL_MODEL,),
+             image_to_image(XL, cfg=5.0, denoise=0.5)),
+    Template("ssd_1b", "SSD-1B", "SDXL at half its size.", (Model("SSD-1B.safetensors", "SSD-1B"),),
+             text_to_image("SSD-1B.safetensors", 1024, CAT, cfg=9.0)),
     Template("sdxl_inpainting", "SDXL inpainting", "Paint anew what a mask selects.",
              (Model("sd_xl_inpainting_0.1.safetensors", "SDXL inpainting"),),
              inpainting("sd_xl_inpainting_0.1.safetensors", CAT, cfg=5.0)),
@@ -282,7 +329,9 @@ TEMPLATES = (
     Template("cosxl_edit", "CosXL edit", "Say what to change, at 1024 pixels.", (Model("cosxl_edit.safetensors", "CosXL edit"),),
              editing("cosxl_edit.safetensors", "make it winter", scheduler="karras")),
     Template("lcm", "Latent consistency model", "A picture in four steps.",
-             (Model("LCM_Dreamshaper_v7_4k.safetensors", "LCM of SD 1"),), consistent()),
+             (LCM_MODEL,), consistent()),
+    Template("lcm_image_to_image", "Latent consistency model from a picture", "Paint a picture again in four steps.", (LCM_MODEL,),
+             consistent_again()),
     Template("marigold_depth", "Marigold depth", "How far things are, estimated by a diffusion model.",
              (Model("marigold-depth.safetensors", "Marigold depth"),), marigold("depth")),
     Template("marigold_normals", "Marigold normals", "Which way surfaces face, estimated by a diffusion model.",
