@@ -40,10 +40,10 @@ def data(count: int = 2) -> tuple[Tensor, list[Any]]:
 def test_what_is_learnt(model: ModelHandle, algorithm: str) -> None:
     latents, texts = data()
     before = {name: value.clone() for name, value in model.loadable.source.items() if "to_q" in name}
-    plan = Plan(steps=12, batch=2, rate=0.02 if algorithm != "OFT" else 0.05, rank=4, algorithm=algorithm, seed=1)
+    plan = Plan(steps=8, batch=2, rate=0.02 if algorithm != "OFT" else 0.05, rank=4, algorithm=algorithm, seed=1)
     with torch.inference_mode():  # as nodes may run
         made = train(model, latents, texts, plan, CPU)
-    assert len(made.losses) == 12 and sum(made.losses[-4:]) < 0.95 * sum(made.losses[:4])
+    assert len(made.losses) == 8 and sum(made.losses[-3:]) < 0.95 * sum(made.losses[:3])
     changed, _, report = lora.apply(model, None, Held(made.tensors))
     assert changed is not None and report.model > 80 and not report.unmatched
     latent = {"samples": torch.zeros(1, 4, 8, 8)}
@@ -57,9 +57,9 @@ def test_what_is_learnt(model: ModelHandle, algorithm: str) -> None:
 def test_the_first_loss_is_that_of_the_model_and_training_goes_on_where_it_stopped(model: ModelHandle) -> None:
     latents, texts = data()
     plan = Plan(steps=3, rate=0.01, rank=2, seed=5)
-    losses = [train(model, latents, texts, replace(plan, algorithm=name), CPU).losses[0] for name in training.ALGORITHMS]
+    losses = [train(model, latents, texts, replace(plan, algorithm=name, steps=1), CPU).losses[0] for name in training.ALGORITHMS]
     whole = train(model, latents, texts, replace(plan, checkpointed=False), CPU)
-    assert losses[0] == pytest.approx(whole.losses[0], rel=1e-4)
+    assert losses == pytest.approx([whole.losses[0]] * 4, rel=1e-4)
     assert train(model, latents, texts, plan, CPU).losses == pytest.approx(whole.losses, rel=1e-4)
     again = train(model, latents, texts, replace(plan, rate=1e-12), CPU, begin=whole.tensors)
     assert all(torch.allclose(again.tensors[key], value, atol=1e-6) for key, value in whole.tensors.items())
