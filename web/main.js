@@ -18,6 +18,7 @@ import { icon } from "./shell/icons.js";
 import { LANGUAGES, preferred, speak, t } from "./shell/i18n.js";
 import { Settings } from "./shell/settings.js";
 import { PANELS } from "./shell/panels.js";
+import { announceEnds } from "./shell/notify.js";
 import { Side } from "./shell/side.js";
 import { createStatus } from "./shell/status.js";
 import { followTheme } from "./shell/theme.js";
@@ -34,6 +35,7 @@ settings.register(
   { key: "language", title: "Language", group: "Appearance", kind: "choice", choices: LANGUAGES, default: "", tooltip: "Takes effect when the page is loaded again" },
   { key: "run.count", title: "How many runs", kind: "hidden", default: 1 },
   { key: "run.auto", title: "Run by itself", group: "Running", kind: "choice", default: "off", choices: [{ value: "off", title: "Never" }, { value: "change", title: "When something changes" }, { value: "always", title: "Again and again" }] },
+  { key: "run.notify", title: "Tell me when a run ends while I look elsewhere", group: "Running", kind: "boolean", local: true, default: false },
   { key: "keys", title: "Keys", kind: "hidden", default: {} },
   { key: "files.recent", title: "Opened last", kind: "hidden", default: [] },
   { key: "form.open", title: "Form view", kind: "hidden", local: true, default: false },
@@ -103,6 +105,7 @@ async function start() {
   rail.append(gear);
   listenToKeys(actions);
 
+  announceEnds(app);
   workspace.addEventListener("opened", (event) => {
     const { tab } = /** @type {CustomEvent} */ (event).detail;
     centre.opened(tab.key, tab.session);

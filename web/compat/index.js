@@ -37,7 +37,13 @@ export async function startScripts(page, addresses, info) {
   await app.prepare(info);
   page.shared.definitionsOf = (next) => app.definitionsOf(next);
   page.shared.definitions = app.definitionsOf(info);
-  page.centre.compose = (session) => app.compose(session);
+  /** One after the other: scripts keep things between the beginning and the end of a prompt. @type {Promise<unknown>} */
+  let before = Promise.resolve();
+  page.centre.compose = (session) => {
+    const next = before.then(() => app.compose(session));
+    before = next.catch(() => {});
+    return next;
+  };
   page.centre.send = (body) => {
     const { prompt, extra_data: extra, ...rest } = body;
     api.bodyOf = (own) => ({ ...rest, extra_data: { ...extra, extra_pnginfo: own.extra_data.extra_pnginfo } });

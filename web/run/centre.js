@@ -22,6 +22,7 @@ import { ofFailure, ofNodeErrors, ofRefusal, titleIn } from "./sentences.js";
  * @property {Set<string>} finished  nodes
  * @property {string | null} node  the one that runs
  * @property {readonly [number, number] | null} step
+ * @property {{at: number, value: number} | null} pace  when the running node told its first step, and which
  * @property {import("./state.js").Output[]} outputs
  * @property {string | null} preview
  */
@@ -102,6 +103,13 @@ export class RunCentre extends EventTarget {
     return Math.min(1, (job.finished.size + part) / total);
   }
 
+  /** Seconds the running node still needs at its present pace; null while nobody can tell. */
+  get left() {
+    const { step = null, pace = null } = this.running ?? {};
+    if (!step || !pace || step[0] - pace.value < 2 || step[0] >= step[1]) return null;
+    return (((performance.now() - pace.at) / 1000) * (step[1] - step[0])) / (step[0] - pace.value);
+  }
+
   /** What runs, in words. */
   get saying() {
     const job = this.running;
@@ -130,7 +138,7 @@ export class RunCentre extends EventTarget {
       }
       const id = newId();
       /** @type {Job} */
-      const job = { id, document, prompt, state: "waiting", accepted: false, finished: new Set(), node: null, step: null, outputs: [], preview: null };
+      const job = { id, document, prompt, state: "waiting", accepted: false, finished: new Set(), node: null, step: null, pace: null, outputs: [], preview: null };
       this.jobs.set(id, job);
       if (!this.running) session.runs.start(Object.keys(prompt));
       this.#tell();
@@ -222,6 +230,7 @@ export class RunCentre extends EventTarget {
     const id = data.display_node ?? data.node;
     job.node = id;
     job.step = null;
+    job.pace = null;
     this.#of(job)?.session.runs.set(id, { status: "running", progress: null });
   }
 
@@ -232,6 +241,7 @@ export class RunCentre extends EventTarget {
 
   /** @param {Job} job @param {any} data */
   #progress(job, data) {
+    if (job.node !== data.node || !job.pace || data.value < job.pace.value) job.pace = { at: performance.now(), value: data.value };
     job.node = data.node;
     job.step = [data.value, data.max];
     this.#of(job)?.session.runs.set(data.node, { status: "running", progress: [data.value, data.max] });
@@ -313,7 +323,7 @@ export class RunCentre extends EventTarget {
         there.add(id);
         const document = extra?.emulsion?.document;
         if (this.jobs.has(id) || !this.#open.has(document)) continue;
-        this.jobs.set(id, { id, document, prompt, state: "waiting", accepted: true, finished: new Set(), node: null, step: null, outputs: [], preview: null });
+        this.jobs.set(id, { id, document, prompt, state: "waiting", accepted: true, finished: new Set(), node: null, step: null, pace: null, outputs: [], preview: null });
         if (state === "running") this.#begin(/** @type {Job} */ (this.jobs.get(id)));
       }
     }

@@ -1,7 +1,7 @@
 // The line at the bottom: connection, what runs and how far it is, memory; and the same in the tab's title and icon.
 
 import { el, soon } from "./dom.js";
-import { bytes, t } from "./i18n.js";
+import { bytes, duration, t } from "./i18n.js";
 
 /** @typedef {import("./app.js").App} App */
 
@@ -26,7 +26,7 @@ export function createStatus(app) {
     const share = centre.share;
     bar.hidden = share === null;
     bar.value = share ?? 0;
-    doing.textContent = share !== null ? centre.saying || t("Starting …") : queue.remaining ? t("Waiting in the queue") : ended;
+    doing.textContent = share !== null ? saying(centre) : queue.remaining ? t("Waiting in the queue") : ended;
     waiting.textContent = queue.remaining > 1 ? t("{n} in the queue", { n: queue.remaining }) : "";
     const name = workspace.active ? `${workspace.active.session.document.dirty ? "• " : ""}${workspace.active.name} · Emulsion` : "Emulsion";
     document.title = share !== null ? `${Math.round(share * 100)} % · ${name}` : name;
@@ -60,6 +60,12 @@ export function createStatus(app) {
   api.addEventListener("connection", look);
   draw();
   return el("footer", { class: "status", attributes: { "aria-label": t("Status") } }, el("span", {}, dot, words), doing, waiting, bar, memory);
+}
+
+/** What runs, and how long it will take where that can be told. @param {import("../run/centre.js").RunCentre} centre */
+function saying(centre) {
+  const { left } = centre;
+  return (centre.saying || t("Starting …")) + (left !== null && left >= 2 ? ` · ${t("about {time} left", { time: duration(Math.ceil(left)) })}` : "");
 }
 
 let drawn = "";
