@@ -98,10 +98,10 @@ def _train(
     model: ModelHandle, latents: Tensor, positive: Conditioning, plan: Plan, device: torch.device,
     on_step: Callable[[int, float], None], begin: Mapping[str, Tensor] | None,
 ) -> Trained:  # fmt: skip
-    random = torch.Generator().manual_seed(plan.seed % (1 << 64))
+    random, own = (torch.Generator().manual_seed((plan.seed + i) % (1 << 64)) for i in range(2))  # so that every kind sees the same noise
     model = replace(model, loadable=replace(model.loadable, dtype=plan.dtype))
     net = model.loadable.build()
-    state = started(net, plan, random, device)
+    state = started(net, plan, own, device)
     if begin is not None:
         _go_on(state, begin)
     adapters = {name: found for name, (_, found) in lora.Sides.of(model, None, read_adapters(Held(state))).model.items()}
