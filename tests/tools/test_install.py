@@ -100,16 +100,19 @@ def test_every_requirement_is_pinned_exactly() -> None:
         assert [line for line in lines if "==" not in line] == []
 
 
-def test_typescript_is_asked_of_npm_once(installer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tools_of_the_editors_checks_are_asked_of_npm_once(
+    installer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "package.json").write_text('{"devDependencies": {"axe-core": "1", "typescript": "1"}}')
     monkeypatch.setattr(installer.shutil, "which", lambda name: f"/usr/bin/{name}")
-    installer.ensure_typescript()
+    (tmp_path / "node_modules" / "typescript").mkdir(parents=True)
+    installer.ensure_node_tools()
     assert [command[:2] for command in installer.ran] == [["/usr/bin/npm", "install"]]
-    (tmp_path / "node_modules" / ".bin").mkdir(parents=True)
-    (tmp_path / "node_modules" / ".bin" / "tsc").touch()
+    (tmp_path / "node_modules" / "axe-core").mkdir()
     installer.ran.clear()
-    installer.ensure_typescript()
+    installer.ensure_node_tools()
     assert installer.ran == []
     monkeypatch.setattr(installer.shutil, "which", lambda name: None)
-    (tmp_path / "node_modules" / ".bin" / "tsc").unlink()
-    installer.ensure_typescript()
-    assert installer.ran == [], "without npm the type check is left out"
+    (tmp_path / "node_modules" / "axe-core").rmdir()
+    installer.ensure_node_tools()
+    assert installer.ran == [], "without npm those checks are left out"
