@@ -1,7 +1,7 @@
 // What can be done in the graph, by id. Menus, keys and the command palette run these.
 
 import { addGroup, removeGroup } from "../core/commands/groups.js";
-import { addNode, bringToFront, moveNodes, placeNodes, removeNodes, setCollapsed, setColour, setMode, setPinned } from "../core/commands/nodes.js";
+import { addNode, bringToFront, moveNodes, placeNodes, removeNodes, setCollapsed, setColour, setMode, setPinned, setShape } from "../core/commands/nodes.js";
 import { dissolveNodes } from "../core/commands/rewire.js";
 import { createSubgraph } from "../core/commands/subgraphs.js";
 import { unpackSubgraph } from "../core/commands/unpack.js";
@@ -127,6 +127,7 @@ export function registerGraphActions(actions, canvas) {
     { id: "graph.collapse", title: "Collapse", group, keys: ["alt+c"], when: some, run: on((stage) => setCollapsed(stage.session.document, stage.scene.graph, chosen(stage), !all(stage, flagged("collapsed")))) },
     { id: "graph.pin", title: "Pin", group, keys: ["p"], when: some, run: on((stage) => setPinned(stage.session.document, stage.scene.graph, chosen(stage), !all(stage, flagged("pinned")))) },
     { id: "graph.colour", title: "Colour", group, when: some, run: on((stage, args) => setColour(stage.session.document, stage.scene.graph, chosen(stage), args ? { color: args.color, bgcolor: args.bgcolor } : null)) },
+    { id: "graph.shape", title: "Shape", group, when: some, run: on((stage, args) => setShape(stage.session.document, stage.scene.graph, chosen(stage), args?.shape ?? 2)) },
     { id: "graph.front", title: "Bring to front", group, keys: ["ctrl+]"], when: some, run: on((stage) => bringToFront(stage.session.document, stage.scene.graph, chosen(stage))) },
     { id: "graph.swap", title: "Swap for another node", group, keys: ["shift+s"], when: some, run: on((stage, args) => openSwap(stage, chosen(stage)[0], args?.client)) },
     ...["left", "right", "top", "bottom", "rows", "columns"].map((how) => ({

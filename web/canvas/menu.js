@@ -16,6 +16,8 @@ import { loadOutput } from "./transfer.js";
 /** @typedef {import("./stage.js").Stage} Stage */
 /** @typedef {import("../shell/menu.js").Entry} Entry */
 
+const SHAPES = /** @type {const} */ ([["Round", 2], ["Square", 1], ["Round at two corners", 4]]);
+
 /** @param {Stage} stage @param {number} clientX @param {number} clientY */
 export function openMenuAt(stage, clientX, clientY) {
   const [x, y] = stage.toGraph(clientX, clientY);
@@ -65,6 +67,7 @@ function entriesAt(stage, x, y, client) {
       null,
       ...act("graph.bypass"), ...act("graph.mute"), ...act("graph.collapse"), ...act("graph.pin"), ...act("run.selected"),
       { label: t("Colour"), run: () => openMenu(colours(stage), client) },
+      { label: t("Shape"), run: () => openMenu(SHAPES.map(([label, shape]) => ({ label: t(label), run: () => session.actions.run("graph.shape", { shape }) })), client) },
       null,
       ...act("graph.copy"), ...act("graph.duplicate"), ...act("graph.delete"), ...act("graph.dissolve"),
       null,

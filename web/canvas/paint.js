@@ -217,6 +217,11 @@ function paintNames(ctx, scale, items, look) {
   for (const [name, x, y] of names) ctx.fillText(name, x, y);
 }
 
+/** How round the corners of a node are, from the upper left one on. @param {import("../core/records.js").NodeRecord} node @returns {readonly [number, number, number, number]} */
+export function cornersOf({ shape }) {
+  return shape === 1 ? [0, 0, 0, 0] : shape === 4 ? [8, 0, 8, 0] : [8, 8, 8, 8];
+}
+
 /** @param {import("../core/records.js").NodeRecord} node @param {Theme} theme */
 export function bodyColour(node, theme) {
   return (node.bgcolor && tone(node.bgcolor, theme.dark, "body")) || theme.node;
@@ -245,17 +250,18 @@ export function paintNode(ctx, scale, item, look) {
   ctx.globalAlpha = look.dims?.(item) ? 0.35 : off ? 0.5 : 1;
   ctx.fillStyle = bodyColour(node, theme);
   ctx.beginPath();
-  ctx.roundRect(left, top, width, total, 8);
+  const corners = cornersOf(node);
+  ctx.roundRect(left, top, width, total, /** @type {number[]} */ (/** @type {unknown} */ (corners)));
   ctx.fill();
   if (shape.title && shape.height) {
     ctx.fillStyle = headColour(node, theme);
     ctx.beginPath();
-    ctx.roundRect(left, top, width, shape.title, [8, 8, 0, 0]);
+    ctx.roundRect(left, top, width, shape.title, [corners[0], corners[1], 0, 0]);
     ctx.fill();
   }
   const chosen = look.selected.has(id);
   ctx.beginPath();
-  ctx.roundRect(left, top, width, total, 8);
+  ctx.roundRect(left, top, width, total, /** @type {number[]} */ (/** @type {unknown} */ (corners)));
   ctx.lineWidth = chosen ? 2 / Math.min(1, scale) : 1;
   ctx.strokeStyle = run.status === "error" ? theme.bad : run.status === "running" ? theme.busy : chosen ? theme.accent : face.kind === "ghost" ? theme.bad : theme.edge;
   if (face.kind === "ghost") ctx.setLineDash([6, 4]);

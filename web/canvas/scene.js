@@ -278,7 +278,7 @@ function onlyMoved(a, b) {
   return (
     a.type === b.type && a.title === b.title && a.inputs === b.inputs && a.outputs === b.outputs && a.size === b.size && a.flags === b.flags &&
     a.widgets_values === b.widgets_values && a.widgets_values_named === b.widgets_values_named && a.properties === b.properties &&
-    a.mode === b.mode && a.showAdvanced === b.showAdvanced && a.color === b.color && a.bgcolor === b.bgcolor
+    a.mode === b.mode && a.showAdvanced === b.showAdvanced && a.shape === b.shape && a.color === b.color && a.bgcolor === b.bgcolor
   );
 }
 

@@ -6,6 +6,7 @@ import { colourOf, tone } from "./colours.js";
 import { moreWords } from "./face.js";
 import { make, uniqueId } from "./dom.js";
 import { MediaView } from "./media.js";
+import { cornersOf } from "./paint.js";
 import { socketsOf } from "./scene.js";
 
 /** @typedef {import("../core/records.js").Id} Id */
@@ -81,6 +82,7 @@ export class NodeView {
     this.element.classList.toggle("off", node.mode === MUTED || node.mode === BYPASSED);
     this.element.classList.toggle("bypassed", node.mode === BYPASSED);
     this.element.classList.toggle("pinned", node.flags?.pinned === true);
+    style.setProperty("--corners", face.kind === "reroute" ? "" : cornersOf(node).map((radius) => `${radius}px`).join(" "));
     style.setProperty("--body", (node.bgcolor && tone(node.bgcolor, this.stage.theme.dark, "body")) || "");
     style.setProperty("--head", (node.color && tone(node.color, this.stage.theme.dark, "head")) || "");
     const signature = JSON.stringify([

@@ -41,6 +41,7 @@
  * @property {Readonly<Record<string, unknown>>} [widgets_values_named]
  * @property {string} [color]
  * @property {string} [bgcolor]
+ * @property {number} [shape]  1 square, 2 round (as without it), 4 round at two corners
  * @property {boolean} [showAdvanced]  its rarely needed widgets are unfolded
  */
 /**

@@ -173,6 +173,11 @@ export function setColour(document, graph, ids, colours) {
   });
 }
 
+/** @param {Document} document @param {string} graph @param {Iterable<Id>} ids @param {number} shape  1 square, 2 round, 4 round at two corners */
+export function setShape(document, graph, ids, shape) {
+  change(document, graph, ids, "Shape", () => ({ shape }));
+}
+
 /** @param {Document} document @param {string} graph @param {Id} id @param {string} name @param {unknown} value */
 export function setProperty(document, graph, id, name, value) {
   change(document, graph, [id], `Change ${name}`, (node) => ({ properties: { ...node.properties, [name]: value } }));
