@@ -24,7 +24,7 @@ _NO_CACHE = (".js", ".css", ".html", ".mjs")
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _ADMIN_ONLY = ("/internal/", "/audit")
 _ADMIN_CHANGES = ("/free", "/users", "/queue/pause", "/queue/resume", "/downloads", "/packs")
-_HARMLESS = ("/settings", "/workflow/convert")
+_HARMLESS = ("/settings", "/workflow/convert", "/workflow/models")
 GUESSES = 20
 """Wrong tokens an address may send in a minute."""
 IDENTITY = "identity"
