@@ -25,8 +25,8 @@ from nodes.loaders import STRENGTH, ModelAndClip, open_named, with_lora
 from nodes.types import Clip, LoraModel, Model
 
 ours = partial(node, category="loaders/lora", module="emulsion")
-GIVEN = "that was given"
-"""How a LoRA without a file is called in sentences: "The LoRA that was given is for ..."."""
+GIVEN = "(made by a node)"
+"""How a LoRA without a file is called: "The LoRA (made by a node) is for ..."."""
 
 METHOD_TIP = (
     "linear is the plain sum; ties drops small values and settles quarrels about signs; dare drops values at random;"

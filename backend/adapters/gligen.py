@@ -138,13 +138,12 @@ class Grounding:
             raise BadInput(
                 f"The GLIGEN model {gligen.file.path.name} is for {made_for}, the model is {model.family.name}.",
                 hint="Use a GLIGEN model made for this kind of model.",
-                input="gligen_textbox_model",
                 file=gligen.file.path,
             )
         wrong = next((box[0].shape[-1] for box in self.boxes if box[0].shape[-1] != gligen.sizes.text), None)
         if wrong is not None:
             text = f"The text for a box is {wrong} wide, the GLIGEN model {gligen.file.path.name} takes {gligen.sizes.text}."
-            raise BadInput(text, hint="Encode it with the text encoder of the model.", input="clip")
+            raise BadInput(text, hint="Encode it with the text encoder of the model.")
         build = functools.partial(GligenNet, gligen.sizes)
         loadable = Loadable(f"{identity(gligen.file)}#gligen", build, Views(gligen.file), dtype=gligen.dtype)
         with pool.lease(loadable) as net:

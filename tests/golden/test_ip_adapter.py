@@ -179,6 +179,27 @@ def test_the_negative_sees_the_other_embeds_and_layers_can_be_left_out(model: Mo
     assert torch.allclose(predicted(later, x, t, text), predicted(model, x, t, text), atol=1e-6)
 
 
+def test_weights_by_layer(model: ModelHandle, tmp_path: Path) -> None:
+    """As InstantStyle and diffusers' dictionaries of scales have it: what is not named gets none."""
+    weights = state("base", widths(model))
+    save_safetensors(tmp_path / "ip.safetensors", {key: value.contiguous() for key, value in weights.items()})
+    adapter = load_ip_adapter(tmp_path / "ip.safetensors", services(tmp_path))
+    places = [place for place, _ in attention_places(model.sizes)]
+    up = [place for place in places if place[0] == "output"]
+    by_name = {f"up_blocks.1.attentions.{i}.": scale for i, scale in enumerate((0.8, 0.3))}
+    unet = reference([weights], [0.0])
+    for name, processor in unet.attn_processors.items():
+        if hasattr(processor, "scale"):
+            processor.scale = [next((scale for start, scale in by_name.items() if name.startswith(start)), 0.0)]
+    x, t, text, picture = torch.randn(1, 4, 8, 8), torch.tensor([500.0]), torch.randn(1, 77, CONTEXT), inputs("base")[0]
+    with torch.no_grad():
+        expected = unet(x, t, text, added_cond_kwargs={"image_embeds": [picture[:, None]]}, return_dict=False)[0]
+    wish = Wish(layers=dict(zip(up, (0.8, 0.3), strict=True)))
+    patched = with_pictures(model, adapter, Embeds(picture, torch.zeros_like(picture)), wish, Pool("cpu"))
+    assert (predicted(patched, x, t, text) - expected).abs().max() < 1e-5
+    assert (predicted(model, x, t, text) - expected).abs().max() > 1e-4
+
+
 def test_other_models_encoders_and_files_are_named(model: ModelHandle, tmp_path: Path) -> None:
     weights = state("base", [32, 64])
     save_safetensors(tmp_path / "xl.safetensors", {key: value.contiguous() for key, value in weights.items()})

@@ -130,6 +130,6 @@ def test_a_lora_for_another_family_names_both_sides(bench: Bench) -> None:
     loaded = checkpoint(bench)
     file = {"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight": torch.ones(4, 1)}
     file |= {"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": torch.ones(1, 4)}
-    with pytest.raises(BadInput, match="The LoRA that was given is for SDXL, the model is Stable Diffusion 1") as caught:
+    with pytest.raises(BadInput, match=r"The LoRA \(made by a node\) is for SDXL, the model is Stable Diffusion 1") as caught:
         lora.lora_model_loader(bench.context(), model=loaded.model, lora=file)
     assert caught.value.where.node == "7" and caught.value.where.input == "lora"

@@ -92,7 +92,6 @@ class T2IAdapter:
             raise BadInput(
                 f"The T2I-Adapter {self.file.path.name} is for {'SDXL' if self.sizes.xl else 'SD 1.x'}, the model is {model.family.name}.",
                 hint="Use an adapter made for this kind of model, or load the model it was made for.",
-                input="control_net",
                 file=self.file.path,
             )
         key = f"{identity(self.file)}#control"

@@ -86,7 +86,6 @@ class UNetControl:
             raise BadInput(
                 f"The ControlNet {self.file.path.name} is for {made_for}, the model is {model.family.name}.",
                 hint="Use a ControlNet made for this kind of model, or load the model it was made for.",
-                input="control_net",
                 file=self.file.path,
             )
         return self._with(Views(self.file))
@@ -151,7 +150,6 @@ class LowRankControl:
             raise BadInput(
                 f"The Control-LoRA {self.file.path.name} is for {made_for}, the model is {model.family.name}.",
                 hint="Use one made for this kind of model, or load the model it was made for.",
-                input="control_net",
                 file=self.file.path,
             )
         sizes = with_hint(unet, self.file)

@@ -85,7 +85,6 @@ class XSControl:
             raise BadInput(
                 f"The ControlNet-XS {self.file.path.name} is for {self._made_for}, the model is {model.family.name}.",
                 hint="Use a ControlNet-XS made for this kind of model, or load the model it was made for.",
-                input="control_net",
                 file=self.file.path,
             )
         build = functools.partial(ControlNetXS, s)
