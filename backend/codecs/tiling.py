@@ -19,6 +19,13 @@ def starts(size: int, tile: int, overlap: int) -> list[int]:
     return [*range(0, size - tile, step), size - tile]
 
 
+def even(size: int, tile: int, overlap: int) -> int:
+    """The smallest tile that covers `size` in as many pieces as `tile` does: the last tile then repeats no more of the others' work than
+    the overlap asks for."""
+    count = len(starts(size, tile, overlap))
+    return min(tile, -(-(size + (count - 1) * overlap) // count))
+
+
 def feather(size: int, overlap: int, before: bool, after: bool) -> Tensor:
     """Weights along one axis of a tile: 1 inside, falling linearly over `overlap` where there is a neighbour; never 0."""
     weights = torch.ones(size)
@@ -35,15 +42,15 @@ def tiled(
 ) -> Tensor:
     """The weighted mean of `run` over tiles of a map of `height` x `width` cells; the result is `scale` times as large.
 
-    `tile` and `overlap` count cells. `on_tile(done, total)` is told after each tile.
+    `tile` is the most a tile may measure, and `overlap` what two share; both count cells. `on_tile(done, total)` is told after each tile.
     """
     tile, overlap = max(1, tile), max(0, min(overlap, tile - 1))
-    tops, lefts = starts(height, tile, overlap), starts(width, tile, overlap)
+    h, w = even(height, tile, overlap), even(width, tile, overlap)
+    tops, lefts = starts(height, h, overlap), starts(width, w, overlap)
     total: Tensor | None = None
     weight = torch.zeros(1, 1, height * scale, width * scale)
     for i, top in enumerate(tops):
         for j, left in enumerate(lefts):
-            h, w = min(tile, height), min(tile, width)
             part = run(top, left, h, w).float().cpu()
             rows = feather(h * scale, overlap * scale, i > 0, i < len(tops) - 1)
             columns = feather(w * scale, overlap * scale, j > 0, j < len(lefts) - 1)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from backend.codecs.tiling import feather, starts, tiled
+from backend.codecs.tiling import even, feather, starts, tiled
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 63))
@@ -43,3 +43,13 @@ def test_a_pointwise_operation_is_exact(height: int, width: int, tile: int, over
     expected = (x * 2).repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     assert torch.allclose(out, expected, atol=1e-6)
     assert [done for done, _ in seen] == list(range(1, seen[-1][1] + 1))
+
+
+@given(st.integers(1, 300), st.integers(1, 80), st.integers(0, 40))
+def test_tiles_share_the_work_evenly(size: int, tile: int, overlap: int) -> None:
+    overlap = min(overlap, tile - 1)
+    smaller = even(size, tile, overlap)
+    assert 1 <= smaller <= min(tile, size)
+    assert len(starts(size, smaller, overlap)) == len(starts(size, tile, overlap))
+    count = len(starts(size, tile, overlap))
+    assert count * smaller < size + (count - 1) * overlap + count
