@@ -60,10 +60,12 @@ def run_prestartup(
     `without`: names of packs to leave out. `tell` hears the name of each pack before its code runs.
     """
     ran = []
+    guard = Guard()
     for path in entries(folders, settings):
         if name_of(path) not in without:
             tell(name_of(path))
             ran.append(prestart(path))
+            _mend(name_of(path), guard)
     return [pack for pack in ran if pack is not None]
 
 
@@ -105,6 +107,14 @@ def load_packs(
     return Loaded(packs)
 
 
+def _mend(pack: str, guard: Guard) -> list[str]:
+    """Put back what a pack has replaced, and say so."""
+    replaced = guard.mend()
+    if replaced:
+        log.warning("The pack %s replaced %s; it was put back.", pack, ", ".join(replaced))
+    return replaced
+
+
 def name_of(path: Path) -> str:
     """The name of a pack: that of its folder, or of its file without .py."""
     return path.stem if path.is_file() else path.name
@@ -125,14 +135,12 @@ def load_pack(path: Path, guard: Guard | None = None) -> Pack:
         try:
             module = _execute(module_name(path), file, [str(path)] if path.is_dir() else None)
         finally:
-            pack.replaced = guard.mend() if guard is not None else []
+            pack.replaced = _mend(pack.name, guard) if guard is not None else []
         pack.take(module)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything; the other packs load
         pack.types = []
         _note(pack, error)
         log.error("%s\nCannot import %s module for custom nodes: %s", pack.traceback, path, error)
-    if pack.replaced:
-        log.warning("The pack %s replaced %s; it was put back.", pack.name, ", ".join(pack.replaced))
     for id, fault in pack.faults.items():
         log.warning("%s of the pack %s is left out: %s", id, pack.name, fault)
     HOST.loading = None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from textwrap import dedent
@@ -165,8 +166,10 @@ def test_the_last_pack_wins_a_name(place: Place) -> None:
 def test_prestartup_scripts_run_first_and_may_fail(place: Place) -> None:
     place.write("one/prestartup_script.py", "import sys; sys.prestartup_seen = __file__")
     place.write("two/prestartup_script.py", "raise OSError('no')")
+    place.write("three/prestartup_script.py", "import json; json.dumps = None")
     failed = run_prestartup(place.folders, Settings())
     assert [p.name for p in failed] == ["two"] and "no" in (failed[0].error or "")
+    assert json.dumps([1]) == "[1]", "what a script replaces is put back"
     assert sys.prestartup_seen == str(place.at / "one" / "prestartup_script.py")  # type: ignore[attr-defined]
     del sys.prestartup_seen  # type: ignore[attr-defined]
 
