@@ -32,7 +32,7 @@ from backend.families import Family, shelf
 from backend.families.foreign import PREFIX, name_of
 from backend.memory.device import DeviceFacts
 from backend.memory.pool import Loadable
-from backend.weights.detect import recognise, sample_of
+from backend.weights.detect import MALFORMED, recognise, sample_of
 from backend.weights.file import Header, Renamed, Views, WeightFile, identity
 from backend.weights.folder import ShardedFile, Values, read_json
 from backend.weights.open import open_weights
@@ -239,11 +239,11 @@ def recognised(file: WeightFile, families: Iterable[Family] | None = None) -> tu
     family = recognise(named, families)
     try:
         return family, family.sizes(named), named
-    except (KeyError, ValueError) as error:
+    except MALFORMED as error:
         raise _incomplete(file, family, error) from error
 
 
-def _incomplete(file: WeightFile, family: Family, error: KeyError | ValueError) -> BadFile:
+def _incomplete(file: WeightFile, family: Family, error: Exception) -> BadFile:
     """What is wrong with a file that was recognised."""
     what = f"{file.path.name} looks like a {family.name} model, but"
     if isinstance(error, KeyError):
@@ -259,7 +259,7 @@ def _model(file: WeightFile, services: Services, facts: dict[str, str]) -> Model
         raise _unknown(file, "diffusion model") from error
     try:
         _check(family, sizes, named)
-    except (KeyError, ValueError) as error:
+    except MALFORMED as error:
         raise _incomplete(file, family, error) from error
     dtype = services.device.compute_dtype("unet", services.settings)
     loadable = Loadable(f"{identity(file)}#unet", functools.partial(family.build, sizes), Views(named), dtype=dtype)

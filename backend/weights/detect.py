@@ -9,6 +9,9 @@ from typing import Protocol, TypeVar
 from backend.base.errors import UnknownModel
 from backend.weights.file import Header
 
+MALFORMED = (KeyError, IndexError, ValueError, ZeroDivisionError)
+"""What reading sizes off the shapes of a damaged file raises."""
+
 
 def _always(_: Header) -> bool:
     return True

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from backend.base.errors import BadInput
 from backend.codecs.asymmetric.net import AsymmetricAutoencoder, AsymmetricSizes
 from backend.codecs.kl.net import KLSizes
-from backend.codecs.kl.spec import VaeHandle, check, find, incomplete
+from backend.codecs.kl.spec import VaeHandle, check, find, malformed
 from backend.memory.pool import Loadable, Pool
-from backend.weights.detect import count
+from backend.weights.detect import MALFORMED, count
 from backend.weights.file import Header, Views, WeightFile, identity
 from backend.weights.keymap import MappedNames
 
@@ -75,6 +75,6 @@ def from_file(file: WeightFile, dtype: torch.dtype = torch.float32) -> Asymmetri
         sizes = sizes_of(mapped)
         build = functools.partial(AsymmetricAutoencoder, sizes)
         check(build, mapped)
-    except KeyError as error:
-        raise incomplete(file, error) from error
+    except MALFORMED as error:
+        raise malformed(file, error) from error
     return AsymmetricHandle(Loadable(f"{identity(file)}#vae", build, Views(mapped), dtype=dtype), sizes)

@@ -11,9 +11,9 @@ from torch import Tensor
 from backend.codecs.consistency.net import ConsistencyAutoencoder, ConsistencySizes
 from backend.codecs.kl.names import from_diffusers
 from backend.codecs.kl.net import KLSizes
-from backend.codecs.kl.spec import VaeHandle, check, incomplete
+from backend.codecs.kl.spec import VaeHandle, check, malformed
 from backend.memory.pool import Loadable
-from backend.weights.detect import count
+from backend.weights.detect import MALFORMED, count
 from backend.weights.file import Header, Views, WeightFile, identity
 from backend.weights.keymap import MappedNames, Part
 
@@ -81,6 +81,6 @@ def from_file(file: WeightFile, dtype: torch.dtype = torch.float32) -> Consisten
         sizes = sizes_of(mapped)
         build = functools.partial(ConsistencyAutoencoder, sizes, alphas(sizes.steps))
         check(build, mapped)
-    except KeyError as error:
-        raise incomplete(file, error) from error
+    except MALFORMED as error:
+        raise malformed(file, error) from error
     return ConsistencyHandle(Loadable(f"{identity(file)}#vae", build, Views(mapped), dtype=dtype), sizes)

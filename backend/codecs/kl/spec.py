@@ -15,7 +15,7 @@ from backend.codecs.kl.names import from_diffusers
 from backend.codecs.kl.net import AutoencoderKL, KLSizes
 from backend.codecs.tiling import tiled
 from backend.memory.pool import Loadable, Pool
-from backend.weights.detect import count
+from backend.weights.detect import MALFORMED, count
 from backend.weights.file import Header, Views, WeightFile, identity
 from backend.weights.keymap import MappedNames, Part
 
@@ -246,15 +246,18 @@ def from_file(file: WeightFile, dtype: torch.dtype = torch.float32) -> VaeHandle
     try:
         sizes = sizes_of(mapped)
         check(functools.partial(AutoencoderKL, sizes), mapped)
-    except KeyError as error:
-        raise incomplete(file, error) from error
+    except MALFORMED as error:
+        raise malformed(file, error) from error
     return VaeHandle(Loadable(f"{identity(file)}#vae", functools.partial(AutoencoderKL, sizes), Views(mapped), dtype=dtype), sizes)
 
 
-def incomplete(file: WeightFile, error: KeyError) -> BadFile:
-    """A VAE that lacks the weight whose name the error carries."""
-    text = f"{file.path.name} holds a VAE without the weight {error.args[0]}."
-    return BadFile(text, hint="The file is incomplete: fetch it again.", file=file.path)
+def malformed(file: WeightFile, error: Exception) -> BadFile:
+    """A VAE whose sizes could not be read: the error names the missing weight, or says which shapes make no sense."""
+    if isinstance(error, KeyError):
+        text = f"{file.path.name} holds a VAE without the weight {error.args[0]}."
+        return BadFile(text, hint="The file is incomplete: fetch it again.", file=file.path)
+    text = f"{file.path.name} holds a VAE whose shapes contradict each other ({error})."
+    return BadFile(text, hint="The file is damaged: fetch it again.", file=file.path)
 
 
 def check(build: Callable[[], torch.nn.Module], header: WeightFile) -> None:

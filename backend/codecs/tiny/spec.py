@@ -34,7 +34,8 @@ def from_file(file: WeightFile, dtype: torch.dtype = torch.float32) -> VaeHandle
     Its scale is in the file (`vae_scale`, `vae_shift`) or told by its name and channels; weights and shapes cannot tell.
     """
     names = _names(file)
-    if "encoder.0.weight" not in names or "decoder.1.weight" not in names:
+    ends = [file[names[end]].shape for end in ("encoder.0.weight", "decoder.1.weight") if end in names]
+    if len(ends) < 2 or any(len(shape) != 4 for shape in ends):
         return None
     renamed = Renamed(file, names)
     if "vae_scale" in file:

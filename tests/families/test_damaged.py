@@ -1,0 +1,41 @@
+"""Files whose headers lost weights or whose shapes make no sense end in a sentence, whatever they hold."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from backend.base.errors import Problem
+from backend.families.load import load_diffusion_model, load_vae
+from backend.weights.save import save_safetensors
+from tests.families import kinds, priors, tiny, vaes
+
+MAKERS: dict[str, tuple[Callable[[], Any], Callable[..., Any]]] = {
+    "sdxl": (lambda: kinds.make("sdxl"), load_diffusion_model),
+    "x2": (lambda: kinds.make("x2").unet, load_diffusion_model),
+    "prior": (priors.twin, load_diffusion_model),
+    "kl": (kinds.vae, load_vae),
+    "asymmetric": (vaes.asymmetric, load_vae),
+    "consistency": (vaes.consistency, load_vae),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_damaged_files(name: str, tmp_path: Path) -> None:
+    make, load = MAKERS[name]
+    made, services, chance = make(), tiny.services(tmp_path), random.Random(name)
+    whole = made.state() if isinstance(made, kinds.Kind) else made.state_dict()
+    shapes = {key: tuple(value.shape) for key, value in whole.items()}
+    for _ in range(8):
+        state = {key: torch.zeros((), dtype=torch.uint8).expand(shape) for key, shape in shapes.items()}
+        for key in chance.sample(sorted(state), chance.choice([1, 2, 5, 30])):
+            state[key] = chance.choice([None, torch.zeros(()), torch.zeros(3), torch.zeros([side + 1 for side in shapes[key]])])
+        save_safetensors(tmp_path / "m.safetensors", {key: value.contiguous() for key, value in state.items() if value is not None})
+        with contextlib.suppress(Problem):
+            load(tmp_path / "m.safetensors", services)
