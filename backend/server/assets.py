@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+_LARGEST_HELD, _MOST_HELD = 256 << 10, 8 << 20
 _OWN = re.compile(r'(?P<attribute>href|src)="(?P<path>[\w./-]+\.(?:css|js|svg))"')
 
 
@@ -21,6 +22,7 @@ class Assets:
         self._seen: tuple[tuple[str, int, int], ...] = ()
         self._version = ""
         self._looked = -math.inf
+        self._held: dict[str, bytes] = {}
 
     def version(self, fresh_s: float = 0.0) -> str:
         """A digest of names and contents. Files are read again only after one has changed on the disk; with `fresh_s` a look that
@@ -31,15 +33,25 @@ class Assets:
         self._looked = now
         seen = tuple(sorted(_states(self._root)))
         if seen != self._seen or not self._version:
-            digest = hashlib.blake2b(digest_size=8)
+            digest, held, room = hashlib.blake2b(digest_size=8), {}, _MOST_HELD
             for path, _, size in seen:
                 digest.update(f"{path}\0{size}\0".encode())
                 try:
-                    digest.update((self._root / path).read_bytes())
+                    content = (self._root / path).read_bytes()
                 except FileNotFoundError:
                     continue  # gone since the folder was read: the next look finds another state
-            self._seen, self._version = seen, digest.hexdigest()
+                digest.update(content)
+                if len(content) <= min(room, _LARGEST_HELD):
+                    held[path] = content
+                    room -= len(content)
+            self._seen, self._held, self._version = seen, held, digest.hexdigest()
         return self._version
+
+    def held(self, version: str, path: str, fresh_s: float) -> bytes | None:
+        """A small file of this version out of memory; None when it is not held, or the last look is older than `fresh_s`."""
+        if version != self._version or time.monotonic() - self._looked >= fresh_s:
+            return None
+        return self._held.get(path)
 
     def page(self, name: str) -> str:
         """A page with its own scripts, styles and icons under versioned addresses."""

@@ -23,6 +23,19 @@ def test_a_page_names_its_files_by_their_content(tmp_path: Path) -> None:
     assert Assets(tmp_path).version() == version, "the same files, the same version"
 
 
+def test_small_files_are_held_as_they_are_in_that_version(tmp_path: Path) -> None:
+    assets = Assets(folder(tmp_path))
+    version = assets.version()
+    assert assets.held(version, "core/a.js", 60) == b"1"
+    assert assets.held("another", "core/a.js", 60) is None
+    assert assets.held(version, "core/a.js", 0) is None, "nobody has looked just now"
+    assert assets.held(version, "../secret", 60) is None
+    (tmp_path / "core" / "a.js").write_text("22")
+    changed = assets.version()
+    assert assets.held(version, "core/a.js", 60) is None
+    assert assets.held(changed, "core/a.js", 60) == b"22"
+
+
 def test_any_change_is_another_version(tmp_path: Path) -> None:
     assets = Assets(folder(tmp_path))
     before = assets.version()
