@@ -185,7 +185,15 @@ class Front:
         if self.settings.quick_test:
             self._stop(0)
 
+    def forget_routes(self) -> None:
+        """The socket of a worker that is gone goes too: a killed process cannot tidy up."""
+        told = self.state.hello.get("pack_routes")
+        place = Path(told["address"]).parent if told else None
+        if place is not None and place.name.startswith("emulsion-"):
+            shutil.rmtree(place, ignore_errors=True)
+
     async def _on_death(self, death: Death) -> None:
+        self.forget_routes()
         if death.doing is not None and not death.doing[0]:
             why = self._suspects.blame(death.doing[1], death)
             if why is not None:
@@ -246,6 +254,7 @@ async def _shut_down(front: Front | None, runner: web.AppRunner | None, settings
         await front.state.jobs.stop(0.0 if settings.quick_test else DRAIN_S)
         await front.state.downloads.close()
         await front.worker.stop()
+        front.forget_routes()
         await front.state.hub.close()
     if runner is not None:
         with contextlib.suppress(TimeoutError):

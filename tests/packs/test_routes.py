@@ -32,8 +32,15 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     shutil.copytree(MODELLED / "routes_and_widget", home / "base" / "custom_nodes" / "routes_and_widget")
     (home / "base" / "custom_nodes" / "needs_more").mkdir()
     (home / "base" / "custom_nodes" / "needs_more" / "__init__.py").write_text("import no_such_package_here.part\n")
-    with start_server(home, "--cpu", "--base-directory", str(home / "base"), "--allow-pack-changes") as server:
+    sockets = home / "sockets"
+    sockets.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(sockets))
+        server = start_server(home, "--cpu", "--base-directory", str(home / "base"), "--allow-pack-changes")
+    with server:
+        assert [p.name for p in sockets.glob("emulsion-*/packs")] == ["packs"]
         yield server.url
+    assert not list(sockets.glob("emulsion-*/packs")), "what the worker left in the temporary directory is tidied up"
 
 
 def ask(url: str, body: Any = None, method: str | None = None) -> tuple[int, Any]:
