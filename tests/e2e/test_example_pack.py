@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 def test_colours_are_shown_and_chosen_on_the_nodes(page: Any, server: Running) -> None:
     ready(page, server.url)
+    page.wait_for_function("() => window.LiteGraph?.createNode('ExamplePalette')")  # the pack's script has been taken in
     page.keyboard.press("Alt+n")
     page.evaluate(
         """() => {
