@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 
 from backend.base.errors import UnknownModel
-from backend.encoders.depth_anything.spec import SPREAD, load_depth_model, prepared
+from backend.encoders.depth.spec import SPREAD, load_depth_model, prepared
 from backend.memory.pool import Pool
 from backend.weights.save import save_safetensors
 from nodes import depth_map
@@ -86,7 +86,7 @@ def test_equals_transformers(twin: Any, names: Any, size: tuple[int, int], tmp_p
     save_safetensors(file, names(twin))
     model = load_depth_model(file)
     images = torch.rand(1, *size, 3, generator=torch.Generator().manual_seed(1))
-    pixels = prepared(images, 70)
+    pixels = prepared(images, model.sizes, 70)
     with torch.no_grad(), Pool("cpu").lease(model.loadable) as net:
         expected = twin(pixels).predicted_depth
         assert (net(pixels) - expected).abs().max() < 1e-5 * max(1, float(expected.abs().max()))

@@ -1,1 +1,0 @@
-"""Depth of pictures (Depth Anything 1 and 2): a vision transformer and a head that puts its layers together."""
