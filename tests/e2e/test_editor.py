@@ -346,7 +346,7 @@ def test_nothing_stands_in_the_way_of_anyone(page: Any, server: Running, theme: 
         panel(page, name)
         page.wait_for_timeout(250)
         found[name] = violations(page)
-    for words in ("Settings", "Keys", "About this server", "Missing models and nodes", "Node packs", "Save as"):
+    for words in ("Settings", "Keys", "Colour palettes", "About this server", "Missing models and nodes", "Node packs", "Save as"):
         command(page, words)
         page.wait_for_selector("dialog[open]:not(.palette)")
         page.wait_for_timeout(150)
@@ -393,6 +393,32 @@ def test_the_page_speaks_another_language_and_keys_can_be_chosen(page: Any, serv
     page.keyboard.press("Escape")
     page.keyboard.press("Control+F9")
     page.wait_for_selector(".side h2:has-text('Warteschlange')")
+
+
+def test_a_palette_is_made_measured_brought_and_kept(page: Any, server: Running) -> None:
+    ready(page, server.url)
+    command(page, "Colour palettes")
+    page.click("dialog button:text-is('New from what is shown')")
+    page.get_by_label("Text", exact=True).fill("#eeeeee")
+    page.wait_for_selector("dialog .problem-text:has-text('Hard to read')")
+    assert page.locator(".node").first.evaluate("node => getComputedStyle(node).color") == "rgb(238, 238, 238)"
+    page.set_input_files("dialog input[type=file]", {
+        "name": "sea.json",
+        "mimeType": "application/json",
+        "buffer": b'{"name": "Sea", "base": "light", "colors": {"ground": "#d9eef5", "accent": "#00506b"}}',
+    })  # fmt: skip
+    page.wait_for_selector("dialog .soft:has-text('contrast they need')")
+    assert violations(page) == []
+    page.reload()
+    page.wait_for_selector("html[data-ready]", timeout=30_000)
+    shown = page.evaluate("[document.documentElement.dataset.theme, getComputedStyle(document.querySelector('.graph')).backgroundColor]")
+    assert shown == ["light", "rgb(217, 238, 245)"]
+    command(page, "Colour palettes")
+    page.click("dialog button:text-is('Delete')")
+    assert page.locator("dialog option").all_text_contents() == ["None: a theme as it is", "My colours"]
+    page.locator("dialog select").first.select_option(label="My colours")
+    page.click("dialog button:text-is('Delete')")
+    assert page.evaluate("document.documentElement.style.length") == 0
 
 
 def test_nodes_are_found_in_the_library_and_in_the_workflow(page: Any, server: Running) -> None:

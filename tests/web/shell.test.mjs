@@ -17,6 +17,7 @@ import { advance, next } from "../../web/run/seeds.js";
 import { ofFailure, ofNodeErrors, ofRefusal } from "../../web/run/sentences.js";
 import { RunState } from "../../web/run/state.js";
 import { Actions, keyName } from "../../web/shell/actions.js";
+import { ROLES, contrast, readPalette, readPalettes, weakPairs } from "../../web/shell/colour_palettes.js";
 import { fits, ranked } from "../../web/shell/match.js";
 import { Settings } from "../../web/shell/settings.js";
 
@@ -93,6 +94,26 @@ test("settings are kept here and there, and local ones only here", async () => {
   assert.deepEqual(heard, ["light", "blue"]);
   assert.deepEqual(saved, [["Emulsion.theme", "blue"], ["Emulsion.theme", "blue"]]);
   assert.equal(new Settings(null, { getItem: (name) => storage.get(name) ?? null, setItem() {} }).get("open"), true);
+});
+
+test("palettes come from files with care, and colours too much alike are named", () => {
+  assert.deepEqual(readPalette({ name: " Sea ", colors: { "--ground": "#012", ink: "#FFFFFF", accent: "red;}", unheard: "#000000" } }), {
+    name: "Sea", base: "dark", colors: { ground: "#001122", ink: "#ffffff" }, ignored: ["accent", "unheard"],
+  });
+  const foreign = readPalette({ name: "Paper", light_theme: true, colors: { comfy_base: { "input-text": "#111111", "comfy-menu-bg": "#ffffff" }, litegraph_base: { NODE_DEFAULT_BGCOLOR: "#eee" } } });
+  assert.deepEqual([foreign.base, foreign.colors], ["light", { panel: "#ffffff", ink: "#111111", node: "#eeeeee" }]);
+  for (const bad of [null, 3, {}, { colors: [] }, { colors: { ground: "url(x)" } }]) assert.throws(() => readPalette(bad), TypeError);
+  assert.deepEqual(readPalettes([{ colors: {} }, null, { name: "b", colors: { ink: "#000000" } }]).map(({ name }) => name), ["Palette", "b"]);
+  assert.equal(contrast("#000000", "#ffffff"), 21);
+  const css = readFileSync(join(WEB, "shell/themes.css"), "utf8");
+  const dark = {};
+  for (const block of css.split("}").slice(0, 3)) {
+    const colors = Object.assign({ ...dark }, Object.fromEntries([...block.matchAll(/--([\w-]+): (#[\da-f]{6})/g)].map(([, role, colour]) => [role, colour])));
+    if (!Object.keys(dark).length) Object.assign(dark, colors);
+    assert.deepEqual(Object.keys(ROLES).filter((role) => !colors[role]), []);
+    assert.deepEqual(weakPairs(colors), [], block.slice(0, 60));
+  }
+  assert.deepEqual(weakPairs({ ...dark, ink: dark.panel })[0].front, "ink");
 });
 
 test("after a run seeds go on as their control says, as one step", () => {

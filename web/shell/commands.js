@@ -96,6 +96,7 @@ export function addCommands(app) {
     { id: "view.about", group: "View", title: "About this server", run: async () => (await import("./about.js")).openAbout(app) },
     { id: "view.help", group: "View", title: "Help for the selected node", keys: ["f1"], when: ({ selection }) => selection.selected.nodes.size > 0, run: async (session, args) => (await import("./help.js")).openHelp(app, session, args?.type) },
     { id: "view.theme", group: "View", title: "Switch between light and dark", run: ({ settings }) => settings.set("theme", document.documentElement.dataset.theme === "light" ? "dark" : "light") },
+    { id: "view.colours", group: "View", title: "Colour palettes", run: async () => (await import("./colours_dialog.js")).openColours(app) },
     { id: "view.focus", group: "View", title: "Only the graph", keys: ["ctrl+."], run: () => {
       document.body.classList.toggle("only-graph");
       /** @type {HTMLElement | null} */ (document.querySelector(".canvas-host .graph"))?.focus({ preventScroll: true });
