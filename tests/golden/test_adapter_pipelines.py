@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,17 @@ from torch import Tensor
 
 from backend.adapters.ip.apply import Embeds, Wish, with_pictures
 from backend.adapters.ip.spec import load_ip_adapter
-from backend.adapters.places import attention_places
 from backend.base.errors import BadInput
 from backend.control.load import load_control
 from backend.diffusion.guiders import CfgGuider
+from backend.diffusion.handle import ModelHandle
 from backend.diffusion.noise import DistilledNoise
 from backend.diffusion.patches import again
 from backend.diffusion.randomness import GivenNoise
 from backend.diffusion.sample import prepare_noise, sample
 from backend.diffusion.samplers import solver
 from backend.diffusion.schedules import schedule
+from backend.families.sd.unet import UNetSizes
 from backend.memory.pool import Pool
 from backend.weights.lora import apply
 from backend.weights.open import open_weights
@@ -31,8 +33,8 @@ from backend.weights.save import save_safetensors
 from nodes.vae import inpaint_model_conditioning
 from tests.families import kinds, tiny
 from tests.families.kinds import Kind
+from tests.golden import test_ip_adapter as ip
 from tests.golden.test_controlnet import seeded, single
-from tests.golden.test_ip_adapter import CLIP, state
 from tests.golden.test_variants import (
     CFG,
     CLOSE,
@@ -71,6 +73,11 @@ def classic(cls: Any, twin: Kind, scheduler: Any, **more: Any) -> Any:
                      feature_extractor=None, requires_safety_checker=False, **more))  # fmt: skip
 
 
+def private(twin: Kind) -> Kind:
+    """With a UNet of its own, for pipelines that exchange attentions."""
+    return Kind(copy.deepcopy(twin.unet), twin.vae, twin.texts, twin.prefixes)
+
+
 def control_for(family: str, seed: int = 3) -> Any:
     """A ControlNet with the sizes of the twin."""
     config = kinds.make(family).unet.config
@@ -103,6 +110,19 @@ def test_controlnet_of_sdxl_for_a_part_of_sampling(tmp_path: Path) -> None:
     conds = [with_(c, **TOLD) for c in texts(found)]
     got = ours(found.model, *steered(conds, applied), noise)
     assert gap(got, want) < CLOSE < (ours(found.model, *conds, noise) - want).abs().max()
+
+
+def test_controlnet_of_sd2(tmp_path: Path) -> None:
+    """Text 1024 wide in the real ones, heads of 64, linear projections; the model predicts the velocity."""
+    twin, noise, net = kinds.make("sd2"), noise_like(), control_for("sd2")
+    found, scheduler = loaded(twin, tmp_path, {"v_pred": torch.zeros(0)}), euler(prediction_type="v_prediction")
+    pipeline = classic(diffusers.StableDiffusionControlNetPipeline, twin, scheduler, controlnet=net)
+    want = pipeline(
+        **prompt(found), image=picture(1), latents=started(noise, scheduler), guidance_scale=CFG, controlnet_conditioning_scale=0.7, **WHOLE
+    ).images
+    control = load_control(single(net, tmp_path / "net.safetensors"), tiny.services(tmp_path)).applied(picture(1).movedim(1, -1), 0.7)
+    got = ours(found.model, *steered(texts(found), control), noise)
+    assert gap(got, want) < CLOSE < gap(ours(found.model, *texts(found), noise), want)
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
@@ -159,12 +179,11 @@ def test_controlnet_with_perturbed_attention(family: str, tmp_path: Path) -> Non
     twin, noise, net = kinds.make(family), noise_like(), control_for(family)
     found, scheduler = loaded(twin, tmp_path), euler()
     assert found.model is not None
-    private = Kind(copy.deepcopy(twin.unet), twin.vae, twin.texts, twin.prefixes)  # the pipeline exchanges attentions for good
     options: dict[str, Any] = {"controlnet": net, "pag_applied_layers": ["mid"]}
     if family == "sdxl":
-        pipeline = xl(diffusers.StableDiffusionXLControlNetPAGPipeline, private, scheduler, **options)
+        pipeline = xl(diffusers.StableDiffusionXLControlNetPAGPipeline, private(twin), scheduler, **options)
     else:
-        pipeline = classic(diffusers.StableDiffusionControlNetPAGPipeline, private, scheduler, **options)
+        pipeline = classic(diffusers.StableDiffusionControlNetPAGPipeline, private(twin), scheduler, **options)
     want = pipeline(
         **prompt(found, family == "sdxl"), **(SQUARE if family == "sdxl" else {}), image=picture(1), latents=started(noise, scheduler),
         guidance_scale=CFG, controlnet_conditioning_scale=0.7, pag_scale=1.5, **WHOLE,
@@ -179,6 +198,23 @@ def adapter(channels: list[int], path: Path, kind: str = "full_adapter", factor:
     net = seeded(lambda: T2IAdapter(in_channels=3, channels=channels, num_res_blocks=2, downscale_factor=factor, adapter_type=kind), seed)
     save_safetensors(path, {key: value.contiguous() for key, value in net.state_dict().items()})
     return net
+
+
+@pytest.mark.parametrize(
+    ("family", "channels", "kind", "named"),
+    [
+        ("sd1", [32, 64, 64], "full_adapter_xl", "SDXL, the model is Stable Diffusion 1"),  # as wide as the smallest distilled ones are
+        ("sd1", [32, 64, 128, 128], "full_adapter_xl", "SDXL, the model is Stable Diffusion 1"),
+        ("sdxl", [32, 64], "full_adapter", r"SD 1\.x, the model is Stable Diffusion XL"),
+        ("sdxl", [32, 64, 128, 128], "light_adapter", r"SD 1\.x, the model is Stable Diffusion XL"),
+    ],
+)
+def test_t2i_adapter_of_another_family(family: str, channels: list[int], kind: str, named: str, tmp_path: Path) -> None:
+    found = loaded(kinds.make(family), tmp_path)
+    adapter(channels, tmp_path / "a.safetensors", kind, 16 if "xl" in kind else 8)
+    control = load_control(tmp_path / "a.safetensors", tiny.services(tmp_path)).applied(picture(1, 64).movedim(1, -1), 1.0)
+    with pytest.raises(BadInput, match=rf"T2I-Adapter a\.safetensors is for {named}"):
+        ours(found.model, *steered(texts(found), control), noise_like())
 
 
 def test_two_t2i_adapters(tmp_path: Path) -> None:
@@ -222,26 +258,60 @@ def test_full_adapter_of_sdxl_for_the_first_half(tmp_path: Path) -> None:
     assert gap(got, want) < CLOSE < (ours(found.model, *conds, noise) - want).abs().max()
 
 
-def test_ip_adapter(tmp_path: Path) -> None:
-    """The negative sees nothing."""
+Put = Callable[[ModelHandle], ModelHandle]
+Give = Callable[[Any], dict[str, list[Tensor]]]
+
+
+def ip_adapter(model: ModelHandle, path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Put, Give]:
+    """What puts an adapter at 0.6 on a model, and what puts it on a pipeline and returns its inputs. The negative sees nothing."""
+    assert isinstance(model.sizes, UNetSizes)
+    monkeypatch.setattr(ip, "CONTEXT", model.sizes.context)
+    weights = ip.state("base", ip.widths(model))
+    save_safetensors(path, {key: value.contiguous() for key, value in weights.items()})
+    embeds = torch.randn(1, ip.CLIP, generator=torch.Generator().manual_seed(2))
+
+    def give(pipeline: Any) -> dict[str, list[Tensor]]:
+        sides: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
+        for key, value in weights.items():
+            sides[key.partition(".")[0]][key.partition(".")[2]] = value
+        pipeline.unet._load_ip_adapter_weights([sides])
+        pipeline.set_ip_adapter_scale(0.6)  # reaches only what is loaded
+        return {"ip_adapter_image_embeds": [torch.stack([torch.zeros_like(embeds), embeds])]}  # the negative first
+
+    adapter = load_ip_adapter(path, tiny.services(path.parent))
+    return lambda to: with_pictures(to, adapter, Embeds(embeds, torch.zeros_like(embeds)), Wish(0.6), Pool("cpu")), give
+
+
+def test_ip_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     twin, noise = kinds.make("sd1"), noise_like()
     found, scheduler = loaded(twin, tmp_path), euler()
     assert found.model is not None
-    weights = state("base", [width for _, width in attention_places(found.model.sizes)])
-    save_safetensors(tmp_path / "ip.safetensors", {key: value.contiguous() for key, value in weights.items()})
-    embeds = torch.randn(1, CLIP, generator=torch.Generator().manual_seed(2))
-    pipeline = classic(diffusers.StableDiffusionPipeline, Kind(copy.deepcopy(twin.unet), twin.vae, twin.texts, twin.prefixes), scheduler)
-    sides: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
-    for key, value in weights.items():
-        sides[key.partition(".")[0]][key.partition(".")[2]] = value
-    pipeline.unet._load_ip_adapter_weights([sides])
-    pipeline.set_ip_adapter_scale(0.6)
-    both = torch.stack([torch.zeros_like(embeds), embeds])
-    want = pipeline(**prompt(found), ip_adapter_image_embeds=[both], latents=started(noise, scheduler), guidance_scale=CFG, **WHOLE).images
-    adapter = load_ip_adapter(tmp_path / "ip.safetensors", tiny.services(tmp_path))
-    shown = with_pictures(found.model, adapter, Embeds(embeds, torch.zeros_like(embeds)), Wish(0.6), Pool("cpu"))
-    got = ours(shown, *texts(found), noise)
+    put, give = ip_adapter(found.model, tmp_path / "ip.safetensors", monkeypatch)
+    pipeline = classic(diffusers.StableDiffusionPipeline, private(twin), scheduler)
+    want = pipeline(**prompt(found), **give(pipeline), latents=started(noise, scheduler), guidance_scale=CFG, **WHOLE).images
+    got = ours(put(found.model), *texts(found), noise)
     assert gap(got, want) < CLOSE < (ours(found.model, *texts(found), noise) - want).abs().max()
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_ip_adapter_with_perturbed_attention(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The perturbed prediction sees the picture too, whichever of both was put on the model first."""
+    twin, noise = kinds.make(family), noise_like()
+    found, scheduler = loaded(twin, tmp_path), euler()
+    assert found.model is not None
+    put, give = ip_adapter(found.model, tmp_path / "ip.safetensors", monkeypatch)
+    if family == "sdxl":
+        pipeline = xl(diffusers.StableDiffusionXLPAGPipeline, private(twin), scheduler, pag_applied_layers=["mid"])
+    else:
+        pipeline = classic(diffusers.StableDiffusionPAGPipeline, private(twin), scheduler, pag_applied_layers=["mid"])
+    shared = {**prompt(found, family == "sdxl"), **(SQUARE if family == "sdxl" else {}), "guidance_scale": CFG, **WHOLE}
+    want = pipeline(**shared, **give(pipeline), latents=started(noise, scheduler), pag_scale=1.5).images
+    conds = [with_(c, **TOLD) for c in texts(found)]
+    shown, guided = put(found.model), again.perturbed(found.model, 1.5)
+    got = ours(again.perturbed(shown, 1.5), *conds, noise)
+    assert gap(got, want) < CLOSE
+    assert torch.equal(got, ours(put(guided), *conds, noise))
+    assert all(gap(ours(alone, *conds, noise), want) > 0.1 for alone in (shown, guided))
 
 
 @pytest.mark.parametrize("name", ["lcm", "tcd"])

@@ -88,7 +88,7 @@ class T2IAdapter:
 
     def loadable(self, model: ModelHandle) -> Loadable:
         unet = model.sizes
-        if not isinstance(unet, UNetSizes) or self._wanted(unet) != self.sizes.channels:
+        if not isinstance(unet, UNetSizes) or not self._fits(unet):
             raise BadInput(
                 f"The T2I-Adapter {self.file.path.name} is for {'SDXL' if self.sizes.xl else 'SD 1.x'}, the model is {model.family.name}.",
                 hint="Use an adapter made for this kind of model, or load the model it was made for.",
@@ -97,9 +97,10 @@ class T2IAdapter:
         key = f"{identity(self.file)}#control"
         return Loadable(key, functools.partial(Adapter, self.sizes), Views(self.file), dtype=self.setting.dtype)
 
-    def _wanted(self, unet: UNetSizes) -> tuple[int, ...]:
-        """The widths of the maps that this UNet could take."""
-        return (*unet.channels, unet.channels[-1]) if self.sizes.xl else unet.channels
+    def _fits(self, unet: UNetSizes) -> bool:
+        """Whether this UNet could take the maps. SDXL has no attention in its first level, SD 1 and its smaller kin have."""
+        xl = unet.depth_in[0] == 0
+        return self.sizes.xl == xl and self.sizes.channels == ((*unet.channels, unet.channels[-1]) if xl else unet.channels)
 
     def runner(self, net: nn.Module, model: ModelHandle, control: Control) -> Runner:
         assert isinstance(net, Adapter)
