@@ -18,6 +18,7 @@ import { ofFailure, ofNodeErrors, ofRefusal } from "../../web/run/sentences.js";
 import { RunState } from "../../web/run/state.js";
 import { Actions, keyName } from "../../web/shell/actions.js";
 import { ROLES, contrast, readPalette, readPalettes, weakPairs } from "../../web/shell/colour_palettes.js";
+import { PRESETS } from "../../web/shell/key_presets.js";
 import { fits, ranked } from "../../web/shell/match.js";
 import { Settings } from "../../web/shell/settings.js";
 
@@ -94,6 +95,15 @@ test("settings are kept here and there, and local ones only here", async () => {
   assert.deepEqual(heard, ["light", "blue"]);
   assert.deepEqual(saved, [["Emulsion.theme", "blue"], ["Emulsion.theme", "blue"]]);
   assert.equal(new Settings(null, { getItem: (name) => storage.get(name) ?? null, setItem() {} }).get("open"), true);
+});
+
+test("sets of keys name actions there are, and no key twice", () => {
+  const code = ["shell/commands.js", "shell/panels.js", "canvas/actions.js"].map((path) => readFileSync(join(WEB, path), "utf8")).join();
+  for (const { keys } of PRESETS) {
+    for (const id of Object.keys(keys)) assert.ok(code.includes(`id: "${id.replace("panel.", "")}"`), id);
+    const all = Object.values(keys).flat();
+    assert.equal(new Set(all).size, all.length);
+  }
 });
 
 test("palettes come from files with care, and colours too much alike are named", () => {

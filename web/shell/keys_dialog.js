@@ -4,6 +4,7 @@ import { keyName } from "./actions.js";
 import { el } from "./dom.js";
 import { openDialog } from "./dialog.js";
 import { t } from "./i18n.js";
+import { PRESETS } from "./key_presets.js";
 import { shownKey } from "./keys.js";
 import { ranked } from "./match.js";
 
@@ -30,6 +31,14 @@ export function openKeys(app) {
     } else delete all[id];
     settings.set("keys", all);
     actions.keysChanged();
+    draw();
+  };
+  /** @param {Readonly<Record<string, readonly string[]>>} keys @param {string} words */
+  const use = (keys, words) => {
+    const before = settings.get("keys") ?? {};
+    settings.set("keys", keys);
+    actions.keysChanged();
+    said.replaceChildren(`${words} `, el("button", { class: "small quiet", attributes: { type: "button" }, on: { click: () => use(before, t("The keys are as they were.")) } }, t("Undo")));
     draw();
   };
   const draw = () => {
@@ -62,7 +71,8 @@ export function openKeys(app) {
       }),
     );
   };
+  const presets = PRESETS.map(({ title, keys }) => el("button", { class: "small", attributes: { type: "button" }, on: { click: () => use(keys, t("Keys: {name}.", { name: t(title) })) } }, t(title)));
   search.addEventListener("input", draw);
   draw();
-  openDialog(t("Keys"), { class: "wide" }, el("div", { class: "search" }, search), said, list);
+  openDialog(t("Keys"), { class: "wide" }, el("div", { class: "search" }, search), el("div", { class: "row" }, el("span", { class: "soft" }, t("All keys")), ...presets), said, list);
 }
