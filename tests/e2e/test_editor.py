@@ -342,7 +342,7 @@ def test_nothing_stands_in_the_way_of_anyone(page: Any, server: Running, theme: 
     page.emulate_media(color_scheme=theme)
     ready(page, server.url)
     found = {"editor": violations(page)}
-    for name in ("Queue and history", "Results", "Nodes", "Outline", "Workflows", "Models", "Templates", "Problems"):
+    for name in ("Queue and history", "Results", "Nodes", "Outline", "Properties", "Workflows", "Models", "Templates", "Problems"):
         panel(page, name)
         page.wait_for_timeout(250)
         found[name] = violations(page)
@@ -419,6 +419,27 @@ def test_a_palette_is_made_measured_brought_and_kept(page: Any, server: Running)
     page.locator("dialog select").first.select_option(label="My colours")
     page.click("dialog button:text-is('Delete')")
     assert page.evaluate("document.documentElement.style.length") == 0
+
+
+def test_properties_show_all_of_what_is_selected_and_the_starred_else(page: Any, server: Running) -> None:
+    ready(page, server.url)
+    panel(page, "Properties")
+    page.wait_for_selector(".properties [data-widget=ckpt_name]")
+    assert page.locator(".properties [data-widget=scheduler]").count() == 0, "not among what people usually set"
+    page.locator(".node:has([data-widget=steps]) .title").click()
+    steps = page.locator(".properties [data-widget=steps] input")
+    steps.fill("7")
+    steps.press("Enter")
+    page.wait_for_function("() => document.querySelector('.node [data-widget=steps] input').value === '7'")
+    page.get_by_label("scheduler in the form").click()
+    page.wait_for_selector(".properties [aria-label='scheduler in the form'][aria-pressed=true]")
+    page.get_by_label("In a run").select_option("Bypassed")
+    page.wait_for_selector(".node.bypassed:has([data-widget=steps])")
+    page.wait_for_selector(".properties .star", state="hidden")
+    page.get_by_label("In a run").select_option("Runs")
+    page.locator(".graph").focus()
+    command(page, "Select nothing")
+    page.wait_for_selector(".properties [data-widget=scheduler]")
 
 
 def test_nodes_are_found_in_the_library_and_in_the_workflow(page: Any, server: Running) -> None:

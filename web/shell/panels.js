@@ -6,6 +6,7 @@ export const PANELS = Object.freeze([
   { id: "gallery", title: "Results", icon: "gallery", key: "g", load: () => import("../run/gallery_panel.js") },
   { id: "nodes", title: "Nodes", icon: "nodes", key: "n", load: () => import("./nodes_panel.js") },
   { id: "outline", title: "Outline", icon: "outline", key: "o", load: () => import("./outline_panel.js") },
+  { id: "properties", title: "Properties", icon: "edit", key: "i", load: () => import("./properties_panel.js") },
   { id: "files", title: "Workflows", icon: "files", key: "w", load: () => import("../files/files_panel.js") },
   { id: "templates", title: "Templates", icon: "templates", key: "t", load: () => import("../files/templates_panel.js") },
   { id: "models", title: "Models", icon: "models", key: "l", load: () => import("../files/models_panel.js") },
