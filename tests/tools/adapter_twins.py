@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
+from diffusers import ControlNetModel, ControlNetUnionModel, ControlNetXSAdapter, T2IAdapter, UNet2DConditionModel
 from torch import Tensor, nn
 
 from backend.adapters.places import attention_places
@@ -48,9 +50,43 @@ def control(family: str, union: bool = False) -> Make:
     return make
 
 
-def t2i(path: Path) -> None:
-    net = T2IAdapter(in_channels=3, channels=[32, 64], num_res_blocks=2, downscale_factor=8, adapter_type="full_adapter")
-    save(path, net.state_dict())
+def t2i(channels: list[int], factor: int, kind: str) -> Make:
+    def make(path: Path) -> None:
+        net = T2IAdapter(in_channels=3, channels=channels, num_res_blocks=2, downscale_factor=factor, adapter_type=kind)
+        save(path, net.state_dict())
+
+    return make
+
+
+SD2_TWO: dict[str, Any] = {**kinds.SD2, "layers_per_block": 2, "sample_size": 8}
+"""Two blocks a level, as ControlNet-XS has them."""
+XL_THREE: dict[str, Any] = {
+    **kinds.SDXL, "block_out_channels": (32, 64, 64), "down_block_types": (kinds.PLAIN, kinds.CROSS, kinds.CROSS),
+    "up_block_types": (kinds.UP_CROSS, kinds.UP_CROSS, kinds.UP_PLAIN), "transformer_layers_per_block": (1, 1, 1),
+    "attention_head_dim": (1, 1, 1), "layers_per_block": 2, "sample_size": 8,
+}  # fmt: skip
+"""Three levels besides, as the T2I-Adapters of SDXL want them."""
+
+
+def checkpoint(family: str, config: dict[str, Any]) -> Make:
+    """A kind of model with another net."""
+
+    def make(path: Path) -> None:
+        dataclasses.replace(kinds.make(family), unet=UNet2DConditionModel(**config)).single(path)
+
+    return make
+
+
+def xs(config: dict[str, Any]) -> Make:
+    """A ControlNet-XS in its folder."""
+
+    def make(path: Path) -> None:
+        unet, levels = UNet2DConditionModel(**config), len(config["block_out_channels"])
+        options: dict[str, Any] = {"block_out_channels": (8, 16, 16)[:levels], "num_attention_heads": (2, 4, 4)[:levels]}
+        net = ControlNetXSAdapter.from_unet(unet, **options, conditioning_embedding_out_channels=(16, 32))
+        net.save_pretrained(path.parent)
+
+    return make
 
 
 def places(family: str) -> tuple[list[int], int]:
@@ -61,17 +97,21 @@ def places(family: str) -> tuple[list[int], int]:
     return [width for _, width in attention_places(sizes)], sizes.context
 
 
+def resampler(width: int, context: int) -> dict[str, Tensor]:
+    """One layer that asks what an image encoder saw."""
+    made = {"proj_in.weight": rand(width, SEEN), "proj_in.bias": rand(width), "proj_out.weight": rand(context, width)}
+    made |= {"proj_out.bias": rand(context), "norm_out.weight": rand(context), "norm_out.bias": rand(context)}
+    made |= {f"layers.0.0.norm{n}.{leaf}": rand(width) for n in (1, 2) for leaf in ("weight", "bias")}
+    made |= {"layers.0.0.to_q.weight": rand(width, width), "layers.0.0.to_kv.weight": rand(2 * width, width)}
+    made |= {"layers.0.0.to_out.weight": rand(width, width), "layers.0.1.0.weight": rand(width), "layers.0.1.0.bias": rand(width)}
+    return made | {"layers.0.1.1.weight": rand(4 * width, width), "layers.0.1.3.weight": rand(width, 4 * width)}
+
+
 def ip_adapter(family: str, plus: bool = False) -> Make:
     def make(path: Path) -> None:
         widths, context = places(family)
         if plus:
-            proj = {"latents": rand(1, 4, 64), "proj_in.weight": rand(64, SEEN), "proj_in.bias": rand(64)}
-            proj |= {"proj_out.weight": rand(context, 64), "proj_out.bias": rand(context)}
-            proj |= {"norm_out.weight": rand(context), "norm_out.bias": rand(context)}
-            proj |= {f"layers.0.0.norm{n}.{leaf}": rand(64) for n in (1, 2) for leaf in ("weight", "bias")}
-            proj |= {"layers.0.0.to_q.weight": rand(64, 64), "layers.0.0.to_kv.weight": rand(128, 64)}
-            proj |= {"layers.0.0.to_out.weight": rand(64, 64), "layers.0.1.0.weight": rand(64), "layers.0.1.0.bias": rand(64)}
-            proj |= {"layers.0.1.1.weight": rand(256, 64), "layers.0.1.3.weight": rand(64, 256)}
+            proj = {"latents": rand(1, 4, 64), **resampler(64, context)}
         else:
             proj = {"proj.weight": rand(context * 4, SEEN), "proj.bias": rand(context * 4)}
             proj |= {"norm.weight": rand(context), "norm.bias": rand(context)}
@@ -79,6 +119,29 @@ def ip_adapter(family: str, plus: bool = False) -> Make:
         save(path, {**{f"image_proj.{name}": value for name, value in proj.items()}, **keys})
 
     return make
+
+
+def face_id(plus: bool) -> Make:
+    """Of SD 1: tokens from 512 numbers, with the low-rank changes that came with them."""
+
+    def make(path: Path) -> None:
+        widths, context = places("sd1")
+        proj = {"proj.0.weight": rand(64, 512), "proj.0.bias": rand(64), "proj.2.weight": rand(context * 4, 64)}
+        proj |= {"proj.2.bias": rand(context * 4), "norm.weight": rand(context), "norm.bias": rand(context)}
+        if plus:
+            proj |= {f"perceiver_resampler.{name}": value for name, value in resampler(context, context).items()}
+        tensors = {f"image_proj.{name}": value for name, value in proj.items()}
+        for i, width in enumerate(widths):
+            number = f"ip_adapter.{2 * i + 1}"
+            tensors |= {f"{number}.to_{p}_ip.weight": rand(width, context) for p in "kv"}
+            tensors |= {f"{number}.to_q_lora.down.weight": rand(2, width), f"{number}.to_q_lora.up.weight": rand(width, 2)}
+        save(path, tensors)
+
+    return make
+
+
+def word(widths: dict[str, int]) -> Make:
+    return lambda path: save(path, {name: rand(2, width) for name, width in widths.items()})
 
 
 def gligen(path: Path) -> None:
@@ -136,11 +199,21 @@ def second(path: Path) -> None:
 MAKERS: dict[str, Make] = {
     **{f"control_{name}.pth": control("sd1") for name in ("v11p_sd15_canny", "v11f1p_sd15_depth", "v11p_sd15_inpaint")},
     "controlnet-union-sdxl-1.0.safetensors": control("sdxl", union=True),
-    **{f"t2iadapter_{name}_sd14v1.pth": t2i for name in ("sketch", "color")},
+    "controlnet-canny-sdxl-1.0.safetensors": control("sdxl"),
+    "controlnet-xs-sd2.1-canny/diffusion_pytorch_model.safetensors": xs(SD2_TWO),
+    "controlnet-xs-sdxl-canny/diffusion_pytorch_model.safetensors": xs(XL_THREE),
+    "v2-1_512-ema-pruned.safetensors": checkpoint("sd2", SD2_TWO),
+    "sd_xl_base_1.0_0.9vae.safetensors": checkpoint("sdxl", XL_THREE),
+    **{f"t2iadapter_{name}_sd14v1.pth": t2i([32, 64], 8, "full_adapter") for name in ("sketch", "color")},
+    "t2i-adapter-sketch-sdxl-1.0.safetensors": t2i([32, 64, 64, 64], 16, "full_adapter_xl"),
     "t2iadapter_style_sd14v1.pth": style,
     "ip-adapter_sd15.safetensors": ip_adapter("sd1"),
     "ip-adapter-plus_sd15.safetensors": ip_adapter("sd1", plus=True),
     "ip-adapter_sdxl_vit-h.safetensors": ip_adapter("sdxl"),
+    "ip-adapter-faceid_sd15.bin": face_id(plus=False),
+    "ip-adapter-faceid-plusv2_sd15.bin": face_id(plus=True),
+    "easynegative.safetensors": word({"emb_params": 64}),
+    "negativeXL_D.safetensors": word({"clip_l": 64, "clip_g": 64}),
     "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors": vision,
     "gligen_sd14_textbox_pruned.safetensors": gligen,
     **{f"{name}.safetensors": lora("sd1") for name in ("lcm-lora-sdv1-5", "Hyper-SD15-8steps-lora", "look", "mood")},
