@@ -39,16 +39,18 @@ TO_AUTHORS = (  # in order, as patterns
 
 
 def made(**settings: Any) -> Any:
+    """A tiny twin that adds to variances what the published weights were trained with; configurations of transformers leave it out."""
     torch.manual_seed(0)
     config = DPTConfig(
         hidden_size=128, num_hidden_layers=4, num_attention_heads=2, intermediate_size=192, image_size=64, fusion_hidden_size=16,
-        backbone_out_indices=[0, 1, 2, 3], **settings,
+        backbone_out_indices=[0, 1, 2, 3], layer_norm_eps=1e-6, **settings,
     )  # fmt: skip
     twin = DPTForDepthEstimation(config).eval()
     for name, parameter in twin.named_parameters():
         torch.nn.init.normal_(
             parameter, std=0.2 if "position" in name or "token" in name else 0.15 if "head" in name or "neck" in name else 0.08
         )
+    torch.nn.init.normal_(twin.head.head[4].weight, std=0.03)
     torch.nn.init.constant_(twin.head.head[4].bias, 1.0)
     return twin
 
@@ -98,7 +100,7 @@ def test_equals_transformers(
     with torch.no_grad(), Pool("cpu").lease(model.loadable) as net:
         expected = twin(pixels).predicted_depth
         error = (net(pixels) - expected).abs().max()
-    assert error < 1e-5 * max(1, float(expected.abs().max())) and expected.std() > 0.02
+    assert error < 1e-5 and expected.std() > 0.1
 
 
 @pytest.mark.parametrize("kind", ["large", "hybrid"])
