@@ -421,6 +421,26 @@ def test_a_palette_is_made_measured_brought_and_kept(page: Any, server: Running)
     assert page.evaluate("document.documentElement.style.length") == 0
 
 
+def test_a_frozen_node_keeps_its_result_until_it_is_thawed(page: Any, server: Running) -> None:
+    def run_again(prompt: str, status: str) -> None:
+        page.locator(".node [data-widget=text] textarea").first.fill(prompt)
+        page.keyboard.press("Control+Enter")
+        for name in ("steps", "filename_prefix"):
+            page.wait_for_selector(f".node[data-status={status}]:has([data-widget={name}])", timeout=120_000)
+
+    def switch(now: str) -> None:
+        page.locator(".node:has([data-widget=steps]) .title").click()
+        command(page, "Freeze or thaw the result")
+        page.wait_for_selector(f".node{now}:has([data-widget=steps])")
+
+    ready(page, server.url)
+    run_again("a blue moon", "done")
+    switch(".frozen")
+    run_again("a green hill", "cached")  # the seed moved on and the prompt is another, yet nothing had to run
+    switch(":not(.frozen)")
+    run_again("a green hill, again", "done")
+
+
 def test_properties_show_all_of_what_is_selected_and_the_starred_else(page: Any, server: Running) -> None:
     ready(page, server.url)
     panel(page, "Properties")

@@ -5,6 +5,7 @@ import { addNode, renameNode, setMode, setProperty, setValueAt, setWidget } from
 import { addSocket, connect } from "../../web/core/commands/links.js";
 import { Document } from "../../web/core/document.js";
 import { expandText } from "../../web/format/dynamic_text.js";
+import { FROZEN, freeze, ownerOf } from "../../web/format/frozen.js";
 import { fillIn, formatDate } from "../../web/format/filename_text.js";
 import { fromPrompt } from "../../web/format/from_prompt.js";
 import { toPrompt } from "../../web/format/prompt.js";
@@ -27,6 +28,25 @@ test("widgets by name, links by id, titles", () => {
   });
   assert.equal(prompt[1]._meta.title, "Load Model");
   assert.deepEqual(prompt[2].inputs, { text: "a cat", clip: ["1", 1] });
+});
+
+test("a frozen node runs with what fed it then, beside what is there now", () => {
+  const doc = textToImage();
+  setWidget(doc, "root", 2, definitions.get("Encode"), "text", "a cat");
+  const before = convert(doc);
+  setProperty(doc, "root", 4, FROZEN, freeze(before, "4"));
+  setWidget(doc, "root", 2, definitions.get("Encode"), "text", "a dog");
+  setWidget(doc, "root", 4, definitions.get("Sample"), "steps", 1);
+  const prompt = convert(readWorkflow(JSON.parse(JSON.stringify(writeWorkflow(doc)))).document);
+  assert.deepEqual(prompt[4].inputs, { ...before[4].inputs, model: ["4~1", 0], positive: ["4~2", 0], latent_image: ["4~3", 0] });
+  assert.deepEqual(prompt["4~2"], { ...before[2], inputs: { text: "a cat", clip: ["4~1", 1] } });
+  assert.equal(prompt[2].inputs.text, "a dog");
+  assert.deepEqual(prompt[5].inputs.samples, ["4", 0]);
+  assert.equal(ownerOf("4~2"), "4");
+  for (const bad of [3, {}, { node: "9", prompt: before }, { node: "2", prompt: before }, { node: "4", prompt: { 4: null } }]) {
+    setProperty(doc, "root", 4, FROZEN, bad);
+    assert.equal(convert(doc)[4].inputs.steps, 1);
+  }
 });
 
 test("muted nodes and links to them are left out", () => {

@@ -65,7 +65,7 @@ function entriesAt(stage, x, y, client) {
       ...act("graph.swap", { client }),
       ...act("graph.enter"), ...act("graph.box"), ...forPictures(stage, id, client),
       null,
-      ...act("graph.bypass"), ...act("graph.mute"), ...act("graph.collapse"), ...act("graph.pin"), ...act("run.selected"),
+      ...act("graph.bypass"), ...act("graph.mute"), ...act("graph.collapse"), ...act("graph.pin"), ...act("run.freeze"), ...act("run.selected"),
       { label: t("Colour"), run: () => openMenu(colours(stage), client) },
       { label: t("Shape"), run: () => openMenu(SHAPES.map(([label, shape]) => ({ label: t(label), run: () => session.actions.run("graph.shape", { shape }) })), client) },
       null,

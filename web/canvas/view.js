@@ -1,6 +1,8 @@
 // A node as elements of the page: near enough to be read and used. It follows its item; it never changes the document but through it.
 
 import { BYPASSED, MUTED } from "../core/records.js";
+import { frozenIn } from "../format/frozen.js";
+import { t } from "../shell/i18n.js";
 import { kind, kindOf } from "../widgets/registry.js";
 import { colourOf, tone } from "./colours.js";
 import { moreWords } from "./face.js";
@@ -81,6 +83,9 @@ export class NodeView {
     this.element.classList.toggle("collapsed", shape.collapsed);
     this.element.classList.toggle("off", node.mode === MUTED || node.mode === BYPASSED);
     this.element.classList.toggle("bypassed", node.mode === BYPASSED);
+    const frozen = frozenIn(node) !== null;
+    this.element.classList.toggle("frozen", frozen);
+    this.head.dataset.frozen = frozen ? t("frozen") : "";
     this.element.classList.toggle("pinned", node.flags?.pinned === true);
     style.setProperty("--corners", face.kind === "reroute" ? "" : cornersOf(node).map((radius) => `${radius}px`).join(" "));
     style.setProperty("--body", (node.bgcolor && tone(node.bgcolor, this.stage.theme.dark, "body")) || "");
@@ -178,7 +183,7 @@ export class NodeView {
       this.#placeMedia();
     }
     const mode = node.mode === MUTED ? ", muted" : node.mode === BYPASSED ? ", bypassed" : "";
-    const name = `${face.title}${face.kind === "ghost" ? ", not known to the server" : ""}${mode}${STATE_WORDS[run.status] ? `, ${STATE_WORDS[run.status]}` : ""}${selected ? ", selected" : ""}`;
+    const name = `${face.title}${face.kind === "ghost" ? ", not known to the server" : ""}${mode}${frozenIn(node) ? ", frozen" : ""}${STATE_WORDS[run.status] ? `, ${STATE_WORDS[run.status]}` : ""}${selected ? ", selected" : ""}`;
     if (this.element.getAttribute("aria-label") !== name) this.element.setAttribute("aria-label", name);
   }
 

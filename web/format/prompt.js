@@ -4,6 +4,7 @@ import { ranked } from "../core/graphview.js";
 import { BYPASSED, MUTED } from "../core/records.js";
 import { inputsFor, readWidgets } from "../core/widgets.js";
 import { expandText } from "./dynamic_text.js";
+import { frozenIn, thawed } from "./frozen.js";
 import { SAVING_NODES, fillIn } from "./filename_text.js";
 import { EndlessGraph, LinkEnd, Scope, firstWidget, isInstance, isVirtual, promotedValue } from "./scope.js";
 import { namesInFile } from "./unknown_node.js";
@@ -45,7 +46,9 @@ export function toPrompt(document, definitions, { random = Math.random, now = ne
       } else if (/^workflow[/>]/.test(node.type)) {
         note(`${node.type} is a group node of an old kind, which cannot run; replace it by its nodes.`);
       } else if (node.mode !== MUTED && node.mode !== BYPASSED) {
-        emitted.set(scope.path + node.id, emit(scope, node, { definitions, random, now }, note));
+        const frozen = frozenIn(node);
+        if (frozen) for (const [id, held] of thawed(frozen, scope.path + node.id)) emitted.set(id, held);
+        else emitted.set(scope.path + node.id, emit(scope, node, { definitions, random, now }, note));
       }
     }
   }

@@ -1,5 +1,6 @@
 // Runs of all open workflows: sends them, follows them through the server's events, and tells each workflow what its nodes do.
 
+import { ownerOf } from "../format/frozen.js";
 import { toPrompt } from "../format/prompt.js";
 import { writeWorkflow } from "../format/workflow.js";
 import { Refused, newId } from "./api.js";
@@ -351,8 +352,8 @@ export class RunCentre extends EventTarget {
     for (const [id, { error, status }] of runs.all) {
       if (error) runs.set(id, { error: null, ...(status === "error" ? { status: "idle" } : {}) });
     }
-    open.problems = problems;
-    for (const { node, message, hint } of problems) if (node) runs.set(node, { status: "error", progress: null, preview: null, error: { message, hint } });
+    open.problems = problems.map((problem) => ({ ...problem, node: problem.node && ownerOf(problem.node) }));
+    for (const { node, message, hint } of open.problems) if (node) runs.set(node, { status: "error", progress: null, preview: null, error: { message, hint } });
     this.dispatchEvent(new CustomEvent("problems", { detail: { document: open.document } }));
   }
 

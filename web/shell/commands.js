@@ -4,6 +4,7 @@ import { writeWorkflow } from "../format/workflow.js";
 import { download, downloadJson } from "../files/download.js";
 import { importFile, importUrl } from "../files/import.js";
 import { Conflict, nameProblem } from "../files/store.js";
+import { freezable, toggleFrozen } from "../run/freeze.js";
 import { ask, choose } from "./dialog.js";
 import { t } from "./i18n.js";
 import { openPalette } from "./palette.js"; // not fetched when it is asked for: what is typed meanwhile would be keys of the graph
@@ -83,6 +84,7 @@ export function addCommands(app) {
       },
     },
     { id: "run.cancelAll", group: "Run", title: "Cancel all runs", when: busy, run: () => centre.cancelAll() },
+    { id: "run.freeze", group: "Run", title: "Freeze or thaw the result", when: (session) => freezable(session).length > 0, run: (session) => toggleFrozen(app, session) },
     { id: "view.find", group: "View", title: "Find in the workflow", keys: ["ctrl+f"], inText: true, run: async () => {
       await side.open("outline");
       /** @type {HTMLElement | null} */ (document.querySelector(".side [type=search]"))?.focus();
