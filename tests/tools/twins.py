@@ -11,7 +11,7 @@ import torch
 from backend.weights.save import save_safetensors
 from tests.families import kinds, vaes
 from tests.families.priors import EMBED, twin
-from tests.tools import adapter_twins
+from tests.tools import adapter_twins, subject_twins
 
 MARKS = {
     "cosxl_edit.safetensors": {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)},
@@ -82,6 +82,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "consistency-decoder.safetensors": saved(vaes.consistency),
     "sd-image-variations.safetensors": part("sd1", "model.diffusion_model."),
     "sdxl_lightning_4step_unet.safetensors": part("sdxl", "model.diffusion_model."),
+    "blipdiffusion": subject_twins.blip,
     **adapter_twins.MAKERS,
 }
 """Files that are no whole checkpoint of a kind."""
