@@ -4,6 +4,7 @@ import { test } from "node:test";
 
 import { growInputs, connect } from "../../web/core/commands/links.js";
 import { addNode, setWidget } from "../../web/core/commands/nodes.js";
+import { insertOnLink, swapNode } from "../../web/core/commands/rewire.js";
 import { Definitions } from "../../web/core/definitions.js";
 import { Document } from "../../web/core/document.js";
 import { inputNamed, readWidgets } from "../../web/core/widgets.js";
@@ -22,6 +23,7 @@ const INFO = {
   Picture: { input: { required: {} }, output: ["IMAGE"] },
   Resize: { input: { required: { image: ["IMAGE"], way: ["COMFY_DYNAMICCOMBO_V3", { options: WAYS }], method: [["a", "b"]] } }, output: ["IMAGE"] },
   Batch: { input: { required: { images: ["COMFY_AUTOGROW_V3", { template: { input: { required: { image: ["IMAGE", {}] } }, prefix: "image", min: 2, max: 4 } }] } }, output: ["IMAGE"], output_node: true },
+  Stack: { input: { required: { pictures: ["COMFY_AUTOGROW_V3", { template: { input: { required: { p: ["IMAGE", {}] } }, prefix: "p", min: 1, max: 5 } }] } }, output: ["IMAGE"] },
   Sum: { input: { required: { values: ["COMFY_AUTOGROW_V3", { template: { input: { required: { n: ["FLOAT,INT", {}] } }, names: ["a", "b"], min: 1 } }] } }, output: ["INT"] },
 };
 const definitions = new Definitions(INFO);
@@ -82,4 +84,20 @@ test("a row of inputs grows when its last one is linked, up to its end", () => {
   }
   const sum = add("Sum");
   assert.deepEqual(document.root.node(sum).inputs.map(({ name, type }) => [name, type]), [["values.a", "FLOAT,INT"]]);
+});
+
+test("rows grow as well when a node is put on a link or swapped, and take over links", () => {
+  const { document, add } = graph();
+  const [first, second] = [add("Batch"), add("Batch")];
+  const sources = [add("Picture"), add("Picture"), add("Picture")];
+  connect(document, "root", { node: sources[0], slot: 0 }, { node: first, slot: 0 });
+  const [wire] = document.root.linked.into(first);
+  connect(document, "root", { node: sources[1], slot: 0 }, { node: second, slot: 0 });
+  assert.equal(insertOnLink(document, "root", second, wire.id, of("Batch")), true);
+  assert.deepEqual(document.root.node(second).inputs.map(({ name }) => name), ["images.image0", "images.image1", "images.image2"]);
+  connect(document, "root", { node: sources[2], slot: 0 }, { node: second, slot: 2 });
+  swapNode(document, "root", second, of("Stack"), definitions);
+  assert.deepEqual(document.root.node(second).inputs.map(({ name }) => name), ["pictures.p0", "pictures.p1", "pictures.p2", "pictures.p3"]);
+  assert.deepEqual(document.root.linked.into(second).map(({ from }) => from).sort(), [...sources].sort());
+  assert.equal(document.root.linked.input(first, 0).from, second);
 });

@@ -77,7 +77,7 @@ export function box(stage, x0, y0, add) {
  * @returns {Gesture}
  */
 export function drag(stage, x0, y0, ids, groups = []) {
-  const { document: graph, settings } = stage.session;
+  const { document: graph, settings, definitions } = stage.session;
   const name = stage.scene.graph;
   const merge = together();
   const frames = [...groups];
@@ -117,7 +117,7 @@ export function drag(stage, x0, y0, ids, groups = []) {
       stage.held = new Set();
       stage.hotWire = null;
       if (lone !== null && onto !== null) {
-        graph.edit("Insert on link", () => void insertOnLink(graph, name, lone, /** @type {Id} */ (onto)), { merge });
+        graph.edit("Insert on link", () => void insertOnLink(graph, name, lone, /** @type {Id} */ (onto), definitions.get(graph.graph(name).node(lone).type)), { merge });
       }
       graph.seal();
       stage.invalidate();

@@ -68,7 +68,7 @@ export function mountCanvas(host, session) {
       const stop = session.document.subscribe(() => {
         const added = [...stage.scene.items.keys()].find((id) => !before.has(id));
         stop();
-        if (added !== undefined) queueMicrotask(() => insertOnLink(session.document, stage.scene.graph, added, detail.onLink));
+        if (added !== undefined) queueMicrotask(() => insertOnLink(session.document, stage.scene.graph, added, detail.onLink, session.definitions.get(stage.scene.view.node(added).type)));
       });
     }),
     stage.on("view", async (detail) => (await import("./viewer.js")).openViewer(detail.outputs, detail.at)),

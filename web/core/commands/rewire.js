@@ -2,7 +2,7 @@
 
 import { bypass } from "../passing.js";
 import { compatible } from "../types.js";
-import { connect, dropLinks } from "./links.js";
+import { connect, dropLinks, growInputs } from "./links.js";
 import { removeNodes } from "./nodes.js";
 import { newNode } from "../new_node.js";
 import { readWidgets, withWidget } from "../widgets.js";
@@ -38,15 +38,17 @@ export function fitsOnLink(document, graph, node, link) {
  * @param {string} graph
  * @param {Id} node
  * @param {Id} link
+ * @param {NodeDefinition | null} [definition]  of the node, whose row of inputs may grow by it
  * @returns {boolean} whether it fitted
  */
-export function insertOnLink(document, graph, node, link) {
+export function insertOnLink(document, graph, node, link, definition = null) {
   const fit = fitsOnLink(document, graph, node, link);
   const wire = document.graph(graph).links.get(link);
   if (!fit || !wire) return false;
   document.edit("Insert on link", () => {
     connect(document, graph, { node: wire.from, slot: wire.fromSlot }, { node, slot: fit.input });
     connect(document, graph, { node, slot: fit.output }, { node: wire.to, slot: wire.toSlot });
+    if (definition) growInputs(document, graph, node, definition);
   });
   return true;
 }
@@ -104,10 +106,12 @@ export function swapNode(document, graph, id, definition, definitions) {
       const name = old.inputs?.[link.toSlot]?.name;
       const named = definition.inputs.find((input) => input.name === name && compatible(link.type, input.type) && !taken.has(input.name));
       const other = named ?? definition.inputs.find((input) => !input.widget && compatible(link.type, input.type) && !taken.has(input.name));
-      if (!other) continue;
-      taken.add(other.name);
-      const slot = document.graph(graph).inputIndex(id, other.name);
-      connect(document, graph, { node: link.from, slot: link.fromSlot }, { node: id, slot: slot >= 0 ? slot : { name: other.name, type: other.type } });
+      if (other) taken.add(other.name);
+      const now = document.graph(graph);
+      const slot = other ? now.inputIndex(id, other.name) : (now.node(id).inputs ?? []).findIndex((each, i) => inRow(definition, each.name) && compatible(link.type, each.type) && !now.linked.input(id, i));
+      if (slot < 0 && !other) continue;
+      connect(document, graph, { node: link.from, slot: link.fromSlot }, { node: id, slot: slot >= 0 || !other ? slot : { name: other.name, type: other.type } });
+      growInputs(document, graph, id, definition);
     }
     for (const link of outOf) {
       const target = link.to === id ? null : view.nodes.get(link.to)?.inputs?.[link.toSlot]?.type ?? link.type;
@@ -119,4 +123,9 @@ export function swapNode(document, graph, id, definition, definitions) {
       if (slot >= 0) connect(document, graph, { node: id, slot }, { node: link.to, slot: link.toSlot });
     }
   });
+}
+
+/** Whether a socket is one of a row that grows. @param {NodeDefinition} definition @param {string} name */
+function inRow({ inputs }, name) {
+  return inputs.some(({ grows }) => grows?.names.includes(name));
 }
