@@ -35,19 +35,23 @@ TO_ORIGINAL = (  # in order
 TO_PUBLISHED = {"q_proj": "attention.query", "k_proj": "attention.key", "v_proj": "attention.value", "o_proj": "output.dense"}
 
 
-@pytest.fixture(scope="module")
-def twin() -> Any:
+def made() -> Any:
     torch.manual_seed(0)
     backbone = Dinov2Config(
         hidden_size=128, num_hidden_layers=12, num_attention_heads=2, mlp_ratio=2, image_size=70, out_indices=list(SPREAD[12]),
         reshape_hidden_states=False, layerscale_value=0.7,
     )  # fmt: skip
     sizes = {"reassemble_hidden_size": 128, "neck_hidden_sizes": [8, 12, 16, 20], "fusion_hidden_size": 16, "head_hidden_size": 8}
-    made = DepthAnythingForDepthEstimation(DepthAnythingConfig(backbone_config=backbone, **sizes)).eval()
-    for name, parameter in made.named_parameters():
+    twin = DepthAnythingForDepthEstimation(DepthAnythingConfig(backbone_config=backbone, **sizes)).eval()
+    for name, parameter in twin.named_parameters():
         torch.nn.init.normal_(parameter, std=0.2 if "position" in name or "token" in name else 0.08)
-    torch.nn.init.constant_(made.head.conv3.bias, 1.0)
-    return made
+    torch.nn.init.constant_(twin.head.conv3.bias, 1.0)
+    return twin
+
+
+@pytest.fixture(scope="module")
+def twin() -> Any:
+    return made()
 
 
 def published(twin: Any) -> dict[str, Tensor]:

@@ -31,12 +31,17 @@ def twin() -> StableDiffusionSafetyChecker:
     return made
 
 
+def published(checker: StableDiffusionSafetyChecker) -> dict[str, torch.Tensor]:
+    """The names that files have."""
+    state = {key.replace("vision_model.", "vision_model.vision_model.", 1): value for key, value in checker.state_dict().items()}
+    return {key.replace("vision_model." * 3, "vision_model." * 2): value for key, value in state.items()}
+
+
 def test_the_same_pictures_are_flagged(tmp_path: Path) -> None:
     reference, bench = twin(), Bench(tmp_path)
     file = bench.folders.models / "clip_vision" / "checker.safetensors"
     file.parent.mkdir(parents=True)
-    state = {key.replace("vision_model.", "vision_model.vision_model.", 1): value for key, value in reference.state_dict().items()}
-    save_safetensors(file, {key.replace("vision_model." * 3, "vision_model." * 2): value for key, value in state.items()})
+    save_safetensors(file, published(reference))
     ctx = bench.context()
     checker = safety.load_checker(ctx, name="checker.safetensors")
     colours = torch.rand(24, 1, 1, 3, generator=torch.Generator().manual_seed(2))

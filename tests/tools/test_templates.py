@@ -28,6 +28,7 @@ from tools.templates.thumbnail import draw
 
 TEMPLATES, REGISTRY = templates(), Registry(builtin())
 SMALL = {"steps": 2, "width": 64, "height": 64, "target_width": 64, "target_height": 64, "start_at_step": None, "end_at_step": None}
+SMALL |= {"context_length": 16, "context_overlap": 4, "sigmas": "14.6, 1.0, 0"}
 
 
 def shrunk(prompt: dict[str, Any]) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def shrunk(prompt: dict[str, Any]) -> dict[str, Any]:
         inputs = node["inputs"]
         if node["class_type"] == "SDTurboScheduler":
             continue
-        inputs |= {key: value for key, value in SMALL.items() if key in inputs and value is not None}
+        inputs |= {key: value for key, value in SMALL.items() if value is not None and type(inputs.get(key)) is type(value)}
         if "start_at_step" in inputs:
             inputs |= {"start_at_step": 1, "end_at_step": 10000} if inputs["start_at_step"] else {"end_at_step": 1}
     return prompt

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
+from backend.codecs import upscaler
 from backend.weights.save import save_safetensors
 from tests.families import kinds, vaes
 from tests.families.priors import EMBED, twin
+from tests.golden import test_depth_anything, test_safety, test_tiny_vae
 from tests.tools import adapter_twins, subject_twins
 
 MARKS = {
@@ -62,6 +64,21 @@ def x2(folder: Path) -> None:
     kinds.make("x2").folder(folder)
 
 
+def enlarger(path: Path) -> None:
+    upscaler.library()
+    from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact
+
+    save_safetensors(path, SRVGGNetCompact(num_feat=8, num_conv=2, upscale=2).state_dict())
+
+
+def checker(path: Path) -> None:
+    save_safetensors(path, test_safety.published(test_safety.twin()))
+
+
+def measurer(path: Path) -> None:
+    save_safetensors(path, test_depth_anything.published(test_depth_anything.made()))
+
+
 def saved(net: Any) -> Callable[[Path], None]:
     def make(path: Path) -> None:
         save_safetensors(path, net().state_dict())
@@ -81,6 +98,14 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "asymmetric-autoencoder-kl-x-1-5.safetensors": saved(vaes.asymmetric),
     "consistency-decoder.safetensors": saved(vaes.consistency),
     "sd-image-variations.safetensors": part("sd1", "model.diffusion_model."),
+    "sdxl_unet.safetensors": part("sdxl", "model.diffusion_model."),
+    "clip_l.safetensors": part("sdxl", "conditioner.embedders.0.transformer."),
+    "clip_g.safetensors": part("sdxl", "conditioner.embedders.1.model."),
+    "sdxl_vae.safetensors": part("sdxl", "first_stage_model."),
+    "taesd.safetensors": saved(test_tiny_vae.twin),
+    "RealESRGAN_x4plus.pth": enlarger,
+    "safety_checker.safetensors": checker,
+    "depth_anything_v2_vits.safetensors": measurer,
     "sdxl_lightning_4step_unet.safetensors": part("sdxl", "model.diffusion_model."),
     "blipdiffusion": subject_twins.blip,
     **adapter_twins.MAKERS,

@@ -242,6 +242,24 @@ def painted_pixels() -> Graph:
     return graph
 
 
+def quickly_decoded() -> Graph:
+    graph = painted_pixels()
+    graph["v"]["inputs"]["vae_name"] = "taesd.safetensors"
+    return graph
+
+
+def from_parts() -> Graph:
+    """SDXL whose parts lie in files of their own."""
+    graph = text_to_image(XL, 1024, CAT, cfg=5.0)
+    graph["1"] = node("UNETLoader", unet_name="sdxl_unet.safetensors", weight_dtype="default")
+    graph["t"] = node("DualCLIPLoader", clip_name1="clip_l.safetensors", clip_name2="clip_g.safetensors", type="sdxl")
+    graph["v"] = node("VAELoader", vae_name="sdxl_vae.safetensors")
+    for key in ("2", "3"):
+        graph[key]["inputs"]["clip"] = ["t", 0]
+    graph["d"]["inputs"]["vae"] = ["v", 0]
+    return graph
+
+
 def lightning() -> Graph:
     model = node("UNETLoader", unet_name="sdxl_lightning_4step_unet.safetensors", weight_dtype="default")
     graph = text_to_image(XL, 1024, CAT, steps=4, cfg=1.0, sampler_name="euler", scheduler="sgm_uniform")
@@ -277,6 +295,11 @@ TEMPLATES = (
               Model("asymmetric-autoencoder-kl-x-1-5.safetensors", "asymmetric VAE of SD 1", "vae")), kept_around()),
     Template("sd1_consistency_decoder", "Consistency decoder", "Faces and letters come out clearer; decoding takes longer.",
              (SD1_MODEL, Model("consistency-decoder.safetensors", "consistency decoder", "vae")), painted_pixels()),
+    Template("sd1_tiny_vae", "Tiny autoencoder", "Decoding in a blink, with a little less detail.",
+             (SD1_MODEL, Model("taesd.safetensors", "tiny autoencoder of SD 1", "vae")), quickly_decoded()),
+    Template("sd2_base", "Stable Diffusion 2 base", "A picture of 512 pixels from a prompt.",
+             (Model("v2-1_512-ema-pruned.safetensors", "Stable Diffusion 2.1 base"),),
+             text_to_image("v2-1_512-ema-pruned.safetensors", 512, CAT)),
     Template("sd2_text_to_image", "Stable Diffusion 2", "A picture of 768 pixels from a prompt.",
              (Model("v2-1_768-ema-pruned.safetensors", "Stable Diffusion 2.1"),),
              text_to_image("v2-1_768-ema-pruned.safetensors", 768, CAT)),
@@ -309,6 +332,10 @@ TEMPLATES = (
              (Model("instruct-pix2pix-00-22000.safetensors", "InstructPix2Pix"),),
              editing("instruct-pix2pix-00-22000.safetensors", "turn it into a watercolour")),
     Template("sdxl_text_to_image", "SDXL", "A picture of 1024 pixels, with the sizes and crops SDXL is told.", (XL_MODEL,), whole_xl()),
+    Template("sdxl_parts", "SDXL from its parts", "Net, text encoders and VAE from files of their own.",
+             (Model("sdxl_unet.safetensors", "UNet of SDXL", "diffusion_models"), Model("clip_l.safetensors", "CLIP-L", "text_encoders"),
+              Model("clip_g.safetensors", "OpenCLIP-bigG", "text_encoders"), Model("sdxl_vae.safetensors", "VAE of SDXL", "vae")),
+             from_parts()),
     Template("sdxl_refiner", "SDXL with refiner", "Two models share one schedule: the base begins, the refiner ends.",
              (XL_MODEL, Model("sd_xl_refiner_1.0.safetensors", "SDXL refiner")), refined()),
     Template("sdxl_refined_after", "SDXL, gone over by the refiner", "The base finishes the picture, the refiner adds detail.",
