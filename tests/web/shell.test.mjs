@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { Definitions } from "../../web/core/definitions.js";
 import { parseJson } from "../../web/files/json.js";
 import { findMissing, nearest } from "../../web/files/missing.js";
-import { moveNodes, removeNodes, setWidget } from "../../web/core/commands/nodes.js";
+import { moveNodes, removeNodes, setProperty, setWidget } from "../../web/core/commands/nodes.js";
 import { differences } from "../../web/files/difference.js";
 import { allFields, allOutputs, fields, showsOutput, toggle, toggleOutput } from "../../web/form/model.js";
 import { fromPrompt } from "../../web/format/from_prompt.js";
@@ -144,6 +144,13 @@ test("missing files come with near matches, missing nodes with their number", ()
   const { types, files } = findMissing({ document: open(), definitions });
   assert.deepEqual(types.map(({ type, nodes }) => [type, nodes.length]), [["Unheard", 1]]);
   assert.deepEqual(files.map(({ name, near }) => [name, near]), [["a-v2.safetensors", ["a-v1.safetensors"]]]);
+  const pack = (aux_id) => {
+    const document = open();
+    setProperty(document, "root", 4, "aux_id", aux_id);
+    return findMissing({ document, definitions }).types[0];
+  };
+  assert.equal(pack("someone/their-nodes").source, "https://github.com/someone/their-nodes");
+  for (const bad of ["javascript:x", "a/b/../c", "a/b?c", 3]) assert.equal(pack(bad).source, "");
   assert.deepEqual(nearest("SDXL/juggernaut_XL.safetensors", ["juggernautXL_v9.safetensors", "other.ckpt", 3]), ["juggernautXL_v9.safetensors"]);
 });
 

@@ -5,7 +5,7 @@ import { isVirtual } from "../format/scope.js";
 
 /** @typedef {import("../session.js").Session} Session */
 /** @typedef {import("../core/records.js").Id} Id */
-/** @typedef {{type: string, pack: string, nodes: {graph: string, id: Id}[]}} MissingType */
+/** @typedef {{type: string, pack: string, source: string, nodes: {graph: string, id: Id}[]}} MissingType  `pack` and `source`: what the file says of where the node is from */
 /** @typedef {{name: string, input: string, folder: string, url: string, hash: string, near: string[], choices: readonly unknown[], places: {graph: string, id: Id, type: string}[]}} MissingFile */
 
 /** @param {Pick<Session, "document" | "definitions">} session @returns {{types: MissingType[], files: MissingFile[]}} */
@@ -21,7 +21,7 @@ export function findMissing({ document, definitions }) {
       if (isVirtual(node) || document.hasGraph(node.type)) continue;
       const definition = definitions.get(node.type);
       if (!definition) {
-        const entry = types.get(node.type) ?? { type: node.type, pack: String(node.properties?.cnr_id ?? node.properties?.aux_id ?? ""), nodes: [] };
+        const entry = types.get(node.type) ?? { type: node.type, pack: String(node.properties?.cnr_id ?? node.properties?.aux_id ?? ""), source: sourceOf(node.properties?.aux_id), nodes: [] };
         entry.nodes.push({ graph, id: node.id });
         types.set(node.type, entry);
         continue;
@@ -43,6 +43,11 @@ export function findMissing({ document, definitions }) {
     }
   }
   return { types: [...types.values()], files: [...files.values()] };
+}
+
+/** The page of a pack that a file names as "owner/repository" on GitHub. @param {unknown} name */
+function sourceOf(name) {
+  return typeof name === "string" && /^[\w.-]+\/[\w.-]+$/.test(name) ? `https://github.com/${name}` : "";
 }
 
 /** Where files belong that inputs name. @type {Readonly<Record<string, string>>} */

@@ -42,7 +42,8 @@ export function openMissing(app, session, asked = false) {
     frame.body.append(
       el("h3", {}, t("Nodes")),
       el("p", { class: "soft" }, t("These nodes are kept with their values and links, but cannot run here.")),
-      el("ul", {}, ...types.map(({ type, pack, nodes }) => el("li", {}, el("strong", {}, type), ` × ${nodes.length}`, pack ? ` · ${t("from the pack {pack}", { pack })}` : ""))),
+      el("ul", {}, ...types.map(({ type, pack, source, nodes }) => el("li", {}, el("strong", {}, type), ` × ${nodes.length}`, pack ? ` · ${t("from the pack {pack}", { pack })}` : "", source && " · ", source && el("a", { attributes: { href: source, target: "_blank", rel: "noopener noreferrer" } }, t("Where it comes from"))))),
+      el("p", { class: "soft" }, types.some(({ pack }) => pack) ? t("To have them: put the folder of the pack into custom_nodes/, or its zip file in place under Node packs or with: python main.py pack install FILE. Then start the server again.") : t("The file does not say which pack brings them; whoever made the workflow knows.")),
       el("p", {}, el("button", { attributes: { type: "button" }, on: { click: () => (frame.close(), app.actions.run("view.packs")) } }, t("Node packs"))),
     );
   }
