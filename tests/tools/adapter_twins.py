@@ -17,6 +17,7 @@ from backend.control.unet import names
 from backend.families.sd import names as unet_names
 from backend.families.sd.sizes import sizes_of
 from backend.weights.file import Entry
+from backend.weights.open import open_weights
 from backend.weights.save import save_safetensors
 from tests.families import kinds
 
@@ -46,6 +47,27 @@ def control(family: str, union: bool = False) -> Make:
             net = ControlNetModel(**options)
         state = net.state_dict()
         save(path, {name: state[key] for name, key in names.from_diffusers(state).items()})
+
+    return make
+
+
+def relative(family: str, rank: int | None = None) -> Make:
+    """A control net as its difference to the model, or as low-rank factors of it."""
+
+    def make(path: Path) -> None:
+        control(family)(path)
+        model, file = kinds.make(family).state(), open_weights(path)
+        tensors = {"difference" if rank is None else "lora_controlnet": torch.zeros(1)}
+        for name in file:
+            base, value = model.get(f"model.diffusion_model.{name}"), file.tensor(name).clone()
+            if base is None or (rank is not None and value.ndim < 2):
+                tensors[name] = value
+            elif rank is None:
+                tensors[name] = value - base
+            else:
+                stem = name.removesuffix("weight")
+                tensors |= {f"{stem}up": rand(value.shape[0], rank), f"{stem}down": rand(rank, *value.shape[1:])}
+        save(path, tensors)
 
     return make
 
@@ -198,8 +220,11 @@ def second(path: Path) -> None:
 
 MAKERS: dict[str, Make] = {
     **{f"control_{name}.pth": control("sd1") for name in ("v11p_sd15_canny", "v11f1p_sd15_depth", "v11p_sd15_inpaint")},
+    "control_v11p_sd15_openpose.pth": control("sd1"),
     "controlnet-union-sdxl-1.0.safetensors": control("sdxl", union=True),
     "controlnet-canny-sdxl-1.0.safetensors": control("sdxl"),
+    "control-lora-canny-rank128.safetensors": relative("sdxl", 2),
+    "diff_control_sd15_canny_fp16.safetensors": relative("sd1"),
     "controlnet-xs-sd2.1-canny/diffusion_pytorch_model.safetensors": xs(SD2_TWO),
     "controlnet-xs-sdxl-canny/diffusion_pytorch_model.safetensors": xs(XL_THREE),
     "v2-1_512-ema-pruned.safetensors": checkpoint("sd2", SD2_TWO),

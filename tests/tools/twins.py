@@ -12,11 +12,13 @@ from backend.codecs import upscaler
 from backend.weights.save import save_safetensors
 from tests.families import kinds, vaes
 from tests.families.priors import EMBED, twin
-from tests.golden import test_depth_anything, test_safety, test_tiny_vae
+from tests.golden import test_depth_anything, test_safety, test_tiny_vae, test_vitpose
 from tests.tools import adapter_twins, subject_twins
 
+COSXL = {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}
 MARKS = {
-    "cosxl_edit.safetensors": {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)},
+    "cosxl.safetensors": COSXL,
+    "cosxl_edit.safetensors": COSXL,
     "playground-v2.5-1024px-aesthetic.fp16.safetensors": {"edm_mean": torch.zeros(1, 4, 1, 1), "edm_std": torch.ones(1, 4, 1, 1)},
 }
 CHECKPOINTS: dict[str, tuple[str, int]] = {
@@ -27,7 +29,7 @@ CHECKPOINTS: dict[str, tuple[str, int]] = {
     "sd21-unclip-h.ckpt": ("unclip", 4), "sd21-unclip-l.ckpt": ("unclip", 4), "x4-upscaler-ema.safetensors": ("x4", 7),
     "sd_xl_base_1.0.safetensors": ("sdxl", 4),
     "sd_xl_refiner_1.0.safetensors": ("refiner", 4), "sd_xl_inpainting_0.1.safetensors": ("sdxl", 9),
-    "sd_xl_turbo_1.0_fp16.safetensors": ("sdxl", 4), "cosxl_edit.safetensors": ("sdxl", 8),
+    "sd_xl_turbo_1.0_fp16.safetensors": ("sdxl", 4), "cosxl_edit.safetensors": ("sdxl", 8), "cosxl.safetensors": ("sdxl", 4),
     "playground-v2.5-1024px-aesthetic.fp16.safetensors": ("sdxl", 4),
     "marigold-depth.safetensors": ("sd2", 8),
     "marigold-normals.safetensors": ("sd2", 8),
@@ -105,6 +107,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "taesd.safetensors": saved(test_tiny_vae.twin),
     "RealESRGAN_x4plus.pth": enlarger,
     "safety_checker.safetensors": checker,
+    "vitpose-plus-base.safetensors": saved(lambda: test_vitpose.made(simple=True, experts=6)),
     "depth_anything_v2_vits.safetensors": measurer,
     "sdxl_lightning_4step_unet.safetensors": part("sdxl", "model.diffusion_model."),
     "blipdiffusion": subject_twins.blip,

@@ -353,6 +353,8 @@ TEMPLATES = (
     Template("playground", "Playground 2.5", "A picture of 1024 pixels in vivid colours.",
              (Model("playground-v2.5-1024px-aesthetic.fp16.safetensors", "Playground 2.5"),),
              text_to_image("playground-v2.5-1024px-aesthetic.fp16.safetensors", 1024, CAT, cfg=3.0)),
+    Template("cosxl", "CosXL", "SDXL from the deepest black to the purest white.", (Model("cosxl.safetensors", "CosXL"),),
+             text_to_image("cosxl.safetensors", 1024, CAT, cfg=5.0)),
     Template("cosxl_edit", "CosXL edit", "Say what to change, at 1024 pixels.", (Model("cosxl_edit.safetensors", "CosXL edit"),),
              editing("cosxl_edit.safetensors", "make it winter", scheduler="karras")),
     Template("lcm", "Latent consistency model", "A picture in four steps.",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tools.templates.parts import CAT, SD1, SD1_MODEL, XL, XL_MODEL, Graph, Model, Template, inpainting, node, picture, text_to_image
-from tools.templates.with_adapters import FILL, IP, VISION, VISION_MODEL, controlled, edges, filled, guided, with_picture
+from tools.templates.with_adapters import FILL, IP, VISION, VISION_MODEL, canny, controlled, edges, filled, guided, with_picture
 
 XL_FIXED, SD2, XL_FILLS = "sd_xl_base_1.0_0.9vae.safetensors", "v2-1_512-ema-pruned.safetensors", "sd_xl_inpainting_0.1.safetensors"
 CANNY_XL, SKETCH_XL = "controlnet-canny-sdxl-1.0.safetensors", "t2i-adapter-sketch-sdxl-1.0.safetensors"
+LOW_RANK, DIFFERENCE = "control-lora-canny-rank128.safetensors", "diff_control_sd15_canny_fp16.safetensors"
 XS, XS_XL = (f"controlnet-xs-{kind}-canny/diffusion_pytorch_model.safetensors" for kind in ("sd2.1", "sdxl"))
 FACE, FACE_PLUS = "ip-adapter-faceid_sd15.bin", "ip-adapter-faceid-plusv2_sd15.bin"
 FACE_EMBEDS = "face.safetensors"
@@ -27,6 +28,13 @@ def from_picture(graph: Graph, denoise: float = 0.7) -> Graph:
     """The graph, which has a picture as "i", beginning at that picture."""
     graph["l"] = node("VAEEncode", pixels=["i", 0], vae=["1", 2])
     graph["k"]["inputs"]["denoise"] = denoise
+    return graph
+
+
+def as_difference() -> Graph:
+    """A net that was saved as what it adds to the model it was trained on."""
+    graph = canny()
+    graph["cn"] = node("DiffControlNetLoader", model=["1", 0], control_net_name=DIFFERENCE)
     return graph
 
 
@@ -79,6 +87,10 @@ TEMPLATES = (
              "Paint anew what a mask selects, with sharper structure.",
              (Model("sd-v1-5-inpainting.ckpt", "Stable Diffusion 1.5 inpainting"),
               Model(FILL, "ControlNet of SD 1.5, inpainting", "controlnet")), guided(filled())),
+    Template("control_lora", "Control-LoRA for SDXL", "A ControlNet as a few factors over the model itself: a small file.",
+             (XL_MODEL, Model(LOW_RANK, "Control-LoRA of SDXL, edges", "controlnet")), canny_xl(LOW_RANK)),
+    Template("controlnet_difference", "ControlNet as a difference", "A net that is added to the model it steers.",
+             (SD1_MODEL, Model(DIFFERENCE, "ControlNet of SD 1.5 as a difference, edges", "controlnet")), as_difference()),
     Template("controlnet_xs", "ControlNet-XS", "Follow edges with a very small net; it lies in a folder with its config.json.",
              (Model(SD2, "Stable Diffusion 2.1 base"), Model(XS, "ControlNet-XS of SD 2.1, edges", "controlnet")),
              controlled(edges(text_to_image(SD2, 512, CAT)), XS, ("e", 0))),

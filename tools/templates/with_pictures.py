@@ -7,6 +7,8 @@ from tools.templates.with_adapters import DEPTH, controlled
 
 UPSCALER, CHECKER, MEASURER = "RealESRGAN_x4plus.pth", "safety_checker.safetensors", "depth_anything_v2_vits.safetensors"
 
+POSE, WATCHER = "control_v11p_sd15_openpose.pth", "vitpose-plus-base.safetensors"
+
 
 def finished(**nodes: dict[str, object]) -> Graph:
     """A picture that goes through the last of these nodes before it is saved; "d" is the picture."""
@@ -21,6 +23,12 @@ def depth_kept() -> Graph:
     return controlled(graph, DEPTH, ("e", 0))
 
 
+def pose_kept() -> Graph:
+    graph = {**text_to_image(SD1, 512, "a dancer on a stage, spotlight"), "i": picture(), "m": node("LoadPoseModel", name=WATCHER)}
+    graph["e"] = node("PoseSkeleton", image=["i", 0], pose_model=["m", 0], boxes="", threshold=0.3, thickness=1.0)
+    return controlled(graph, POSE, ("e", 0), strength=1.0)
+
+
 TEMPLATES = (
     Template("upscale_model", "Enlarge by a model", "Four times the pixels after sampling, without a prompt.",
              (SD1_MODEL, Model(UPSCALER, "any upscale model", "upscale_models")),
@@ -29,6 +37,9 @@ TEMPLATES = (
     Template("controlnet_depth", "ControlNet by a depth map", "How far things are is measured in one picture and kept in another.",
              (SD1_MODEL, Model(DEPTH, "ControlNet of SD 1.5, depth", "controlnet"),
               Model(MEASURER, "Depth Anything or MiDaS", "clip_vision")), depth_kept()),
+    Template("controlnet_pose", "ControlNet by a skeleton", "How someone stands is found in one picture and kept in another.",
+             (SD1_MODEL, Model(POSE, "ControlNet of SD 1.5, OpenPose", "controlnet"), Model(WATCHER, "ViTPose", "clip_vision")),
+             pose_kept()),
     Template("safety_checker", "Safety checker", "Pictures that the checker of Stable Diffusion 1 flags come out black.",
              (SD1_MODEL, Model(CHECKER, "safety checker of SD 1", "clip_vision")),
              finished(u=node("LoadSafetyChecker", name=CHECKER),
