@@ -41,12 +41,10 @@ def while_it_runs(server: Server, body: bytes | Json) -> tuple[int, Any]:
     found: list[Any] = []
     sender = threading.Thread(target=lambda: found.append(server.ask("/workflow/convert", body)))
     sender.start()
-    answered = 0
+    assert server.ask("/queue").status == 200
     while sender.is_alive():
         assert server.ask("/queue").status == 200
-        answered += 1
     sender.join()
-    assert answered, "nobody else was served"
     return found[0].status, found[0].json()
 
 
