@@ -17,14 +17,16 @@ export function create(app) {
   const list = el("div", { class: "templates" });
   /** @type {Template[]} */
   let all = [];
+  /** Names without endings, which no input of a node lists. @type {string[]} */
+  let embeddings = [];
   const draw = () => {
     const found = ranked(search.value, all, ({ title, description, group }) => `${title} ${description} ${group}`);
-    list.replaceChildren(...found.map((template) => drawTemplate(app, template)));
+    list.replaceChildren(...found.map((template) => drawTemplate(app, template, embeddings)));
     if (!found.length) list.append(el("p", { class: "note" }, t("Nothing fits the search.")));
   };
   search.addEventListener("input", draw);
-  readTemplates(app).then((found) => {
-    all = found;
+  Promise.all([readTemplates(app), app.api.get("embeddings")]).then(([found, names]) => {
+    [all, embeddings] = [found, names];
     draw();
   }, tellError);
   return { element: el("div", {}, el("div", { class: "search" }, search), list) };
@@ -41,16 +43,17 @@ export async function readTemplates({ api }) {
   ];
 }
 
-/** Which models a template needs, and whether they are here. @param {App} app @param {{name: string, kind: string}[]} models */
-function needs(app, models) {
+/** Which models a template needs, and whether they are here. @param {App} app @param {{name: string, kind: string, folder?: string}[]} models @param {string[]} embeddings */
+function needs(app, models, embeddings) {
   const { definitions } = app.shared;
-  const lacking = models.filter(({ name }) => !definitions.types.some((type) => definitions.get(type)?.inputs.some(({ choices }) => choices?.includes(name))));
+  const chosen = (/** @type {string} */ name) => definitions.types.some((type) => definitions.get(type)?.inputs.some(({ choices }) => choices?.includes(name)));
+  const lacking = models.filter(({ name, folder }) => !(folder === "embeddings" ? embeddings.includes(name.replace(/\.[^.]*$/, "")) : chosen(name)));
   const names = models.map(({ name, kind }) => (kind ? `${name} (${kind})` : name)).join(", ");
   return lacking.length ? t("Needs {names}", { names }) : t("Its models are here: {names}", { names });
 }
 
-/** @param {App} app @param {Template} template */
-function drawTemplate(app, { title, description, thumbnail, models = [], url, group }) {
+/** @param {App} app @param {Template} template @param {string[]} embeddings */
+function drawTemplate(app, { title, description, thumbnail, models = [], url, group }, embeddings) {
   return el(
     "button",
     {
@@ -67,6 +70,6 @@ function drawTemplate(app, { title, description, thumbnail, models = [], url, gr
       },
     },
     el("span", { class: "shot" }, thumbnail ? el("img", { attributes: { src: app.api.url(`${ROOT}${thumbnail}`).href, alt: "", loading: "lazy" } }) : icon("graph", 32)),
-    el("span", { class: "text" }, el("strong", {}, title), description && el("span", { class: "soft" }, description), el("span", { class: "soft" }, models.length ? needs(app, models) : group)),
+    el("span", { class: "text" }, el("strong", {}, title), description && el("span", { class: "soft" }, description), el("span", { class: "soft" }, models.length ? needs(app, models, embeddings) : group)),
   );
 }
