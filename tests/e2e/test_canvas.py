@@ -450,3 +450,38 @@ def test_accessibility_of_the_graph_and_its_lists(editor: Any) -> None:
     assert violations(page) == [], violations(page)
     page.keyboard.press("Escape")
     assert page.locator(".node").first.get_attribute("aria-roledescription") == "node"
+
+
+def test_the_picture_from_afar_moves_with_the_camera(page: Any, server: Running) -> None:
+    ready(page, server.url)
+    found = page.evaluate("""async () => {
+        const [{ FarSheet }, { Camera }] = await Promise.all([import('/canvas/far_sheet.js'), import('/canvas/camera.js')]);
+        const ctx = Object.assign(document.createElement('canvas'), { width: 200, height: 100 }).getContext('2d');
+        const camera = Object.assign(new Camera(), { x: 0, y: 0, scale: 0.5, width: 200, height: 100 });
+        let painted = 0;
+        const paint = (to, from) => {
+            painted++;
+            to.setTransform(from.scale, 0, 0, from.scale, -from.x * from.scale, -from.y * from.scale);
+            to.fillStyle = 'white';
+            to.fillRect(from.x, from.y, 1000, 1000);
+            to.fillStyle = 'red';
+            to.fillRect(100, 60, 40, 40);
+        };
+        const sheet = new FarSheet();
+        const seen = () => {
+            sheet.draw(ctx, 1, camera, paint);
+            const { data } = ctx.getImageData(0, 0, 200, 100);
+            const reds = [];
+            for (let i = 0; i < data.length; i += 4) if (data[i + 1] < 128) reds.push(i / 4);
+            return [reds[0] % 200, Math.floor(reds[0] / 200), reds.length, painted];
+        };
+        const all = [seen()];
+        camera.pan(30, -10);
+        all.push(seen());
+        camera.pan(30, 0);
+        all.push(seen());
+        sheet.drop();
+        all.push(seen());
+        return all;
+    }""")
+    assert found == [[50, 30, 400, 1], [80, 20, 400, 1], [110, 20, 400, 2], [110, 20, 400, 3]]

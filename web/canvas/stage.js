@@ -6,9 +6,10 @@ import { Camera } from "./camera.js";
 import { readTheme } from "./colours.js";
 import { make } from "./dom.js";
 import { parts } from "./doors.js";
+import { FarSheet } from "./far_sheet.js";
 import { Ground } from "./ground.js";
 import { whyNot } from "./linking.js";
-import { paint } from "./paint.js";
+import { FAR, paint } from "./paint.js";
 import { Pictures } from "./pictures.js";
 import { Scene } from "./scene.js";
 import { NodeView } from "./view.js";
@@ -42,6 +43,7 @@ export class Stage {
   #listeners = /** @type {Map<string, Set<(detail: any) => void>>} */ (new Map());
   #stops = /** @type {(() => void)[]} */ ([]);
   #ground = new Ground();
+  #far = new FarSheet();
   /** Painting waits until this runs out: several changes, one frame. */
   #stale = false;
   /** @type {Set<Id>} links not painted, since they are in a person's hand */
@@ -244,7 +246,8 @@ export class Stage {
 
   /** The camera is somewhere else. */
   moved() {
-    if (this.camera.scale !== this.#lastScale) this.#zooming = true;
+    const panned = this.camera.scale === this.#lastScale;
+    if (!panned) this.#zooming = true;
     this.#lastScale = this.camera.scale;
     this.#moving = true;
     clearTimeout(this.#settle);
@@ -253,7 +256,8 @@ export class Stage {
       this.#moving = this.#zooming = false;
       this.invalidate();
     }, SETTLED_MS);
-    this.invalidate();
+    if (panned) this.#ask();
+    else this.invalidate();
     this.emit("camera", this.camera);
   }
 
@@ -302,7 +306,13 @@ export class Stage {
 
   // ---- frames
 
+  /** Something looks different. */
   invalidate() {
+    this.#far.drop();
+    this.#ask();
+  }
+
+  #ask() {
     this.#stale = true;
     if (!this.#frame) this.#frame = requestAnimationFrame(() => this.#onFrame());
   }
@@ -312,14 +322,16 @@ export class Stage {
     this.#stale = false;
     const more = this.#build();
     this.draw();
-    if (more || this.#stale) this.invalidate();
+    if (more || this.#stale) this.#ask();
   }
 
   draw() {
     const { camera } = this;
     const whole = (/** @type {number} */ pixels) => Math.round(pixels * this.ratio) / this.ratio; // between pixels letters would blur
     this.layer.style.transform = `translate(${whole(-camera.x * camera.scale)}px, ${whole(-camera.y * camera.scale)}px) scale(${camera.scale})`;
-    paint(this.ctx, this.ratio, camera, this.scene, this.look());
+    const show = (/** @type {CanvasRenderingContext2D} */ ctx, /** @type {Camera} */ from) => paint(ctx, this.ratio, from, this.scene, this.look());
+    if (camera.scale < FAR && this.#moving && !this.#zooming) this.#far.draw(this.ctx, this.ratio, camera, show);
+    else show(this.ctx, camera);
     this.emit("drawn", camera);
   }
 
