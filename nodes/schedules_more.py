@@ -115,6 +115,18 @@ def optimal_steps_scheduler(
     return schedules.optimal_steps(model_type, steps, denoise)
 
 
+@node("GITSScheduler", category=SCHEDULERS, module="comfy_extras.nodes_gits", form="v3")
+def gits_scheduler(
+    ctx: Context,
+    *,
+    coeff: float = Float(1.2, min=0.8, max=1.5, step=0.05),
+    steps: int = Int(10, min=2, max=1000),
+    denoise: float = Float(1.0, min=0.0, max=1.0, step=0.01),
+) -> Sigmas:
+    """Few steps, where the way of a sampling bends most (Chen et al. 2024), for Stable Diffusion 1."""
+    return schedules.gits(coeff, steps, denoise)
+
+
 @node("CFGOverride", title="CFG Override", category="advanced/guidance", module="comfy_extras.nodes_cfg", form="v3")
 def cfg_override(
     ctx: Context,

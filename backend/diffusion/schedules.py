@@ -14,6 +14,7 @@ from torch import Tensor
 
 from backend.base.errors import BadInput
 from backend.diffusion.curves import exponential, karras, kl_optimal, log_interpolate, with_zero
+from backend.diffusion.gits import LONGEST, levels
 from backend.diffusion.noise import NoiseModel
 
 Scheduler = Callable[[NoiseModel, int], Tensor]
@@ -178,6 +179,11 @@ def align_your_steps(model: str, steps: int, denoise: float = 1.0) -> Tensor:
 def optimal_steps(model: str, steps: int, denoise: float = 1.0) -> Tensor:
     """As `align_your_steps`, by the schedules of optimal steps."""
     return resampled(OPTIMAL[model], steps, denoise)
+
+
+def gits(coefficient: float, steps: int, denoise: float = 1.0) -> Tensor:
+    """Geometry-inspired time scheduling (Chen et al. 2024); beyond twenty steps the longest row, resampled log-linearly."""
+    return resampled(levels(coefficient, min(steps, LONGEST)), steps, denoise)
 
 
 def resampled(table: Sequence[float], steps: int, denoise: float) -> Tensor:

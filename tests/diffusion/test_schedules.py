@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.base.errors import BadInput
-from backend.diffusion import curves, schedules
+from backend.diffusion import curves, gits, schedules
 from backend.diffusion.noise import DiscreteNoise, NoiseModel, betas, flow_noise
 from backend.diffusion.samplers import EXTRA, SAMPLERS, solver
 
@@ -115,6 +115,20 @@ def test_laplace_is_symmetric_in_log_sigma() -> None:
     sigmas = curves.laplace(11, 0.03, 14.6)
     assert len(sigmas) == 11 and sigmas[0] == pytest.approx(14.6) and sigmas[-1] == pytest.approx(0.03)
     assert torch.allclose(sigmas[2:9].log(), -sigmas[2:9].flip(0).log(), atol=1e-4)
+
+
+def test_gits() -> None:
+    assert schedules.gits(0.8, 2).tolist() == pytest.approx([14.61464119, 7.49001646, 0])
+    assert torch.equal(schedules.gits(1.22, 7), schedules.gits(1.2, 7)), "the nearest coefficient there is"
+    for coefficient in gits.COEFFICIENTS:
+        for steps in range(2, gits.LONGEST + 1):
+            row = gits.levels(coefficient, steps)
+            assert len(row) == steps + 1 and list(row) == sorted(set(row), reverse=True)
+            assert (row[0], row[-1]) == (gits.LEVELS[0], gits.LEVELS[-1])
+    more = schedules.gits(1.2, 40)
+    assert len(more) == 41 and torch.allclose(more[:-1:2], schedules.gits(1.2, 20)[:-1])
+    assert len(schedules.gits(1.2, 10, 0.5)) == 6
+    assert len(schedules.gits(1.2, 10, 0.0)) == 0
 
 
 def test_align_your_steps() -> None:

@@ -26,7 +26,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"AudioEncoder.*", "needs an audio encoder (wav2vec 2), which Wan and HuMo listen with"),
     (r"PhotoMaker.*", "needs PhotoMaker's encoder"),
     (r"LotusConditioning", "is the encoded empty prompt of Lotus, a table of numbers; Lotus itself is not there either"),
-    (r"GITSScheduler", "is a table of numbers that no library we know of carries"),
     (r"TextGenerate|TextEncode.*", "needs a language model of a family that is not there"),
     (r"LoadDA3Model|DA3.*", FAMILY.format("Depth Anything 3")),
     (r".*MoGe.*", FAMILY.format("MoGe")),
