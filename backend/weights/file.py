@@ -53,6 +53,21 @@ class WeightFile(Mapping[str, Entry]):
         """Tell the system that this tensor's pages may leave this process's memory. A hint; they are read again when needed."""
 
 
+class Listed(WeightFile):
+    """A file whose header was read into `_entries`."""
+
+    _entries: dict[str, Entry]
+
+    def __getitem__(self, key: str) -> Entry:
+        return self._entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
 class Renamed(WeightFile):
     """Another file under other names. `names` maps each new name to the name in `file`."""
 

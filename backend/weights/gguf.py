@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from backend.weights.file import Entry, WeightFile, bad
+from backend.weights.file import Entry, Listed, bad
 from backend.weights.mapped import MappedFile
 from backend.weights.quant import blocks
 from backend.weights.quant.packed import Packed
@@ -37,7 +36,7 @@ _MOST_DIMENSIONS = 8
 _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 
 
-class GgufFile(WeightFile):
+class GgufFile(Listed):
     """An opened .gguf file. `tensor` gives numbers, `packed` the bits of a quantised tensor. Raises BadFile, OSError."""
 
     def __init__(self, path: Path) -> None:
@@ -64,15 +63,6 @@ class GgufFile(WeightFile):
                 shape = tuple(original)
             self._entries[name] = Entry(shape, PLAIN.get(kind, torch.float32), size)
             self._places[name] = (start, size, kind)
-
-    def __getitem__(self, key: str) -> Entry:
-        return self._entries[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
     def tensor(self, key: str) -> Tensor:
         packed = self.packed(key)

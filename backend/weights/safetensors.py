@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from backend.weights.file import Entry, WeightFile, bad
+from backend.weights.file import Entry, Listed, bad
 from backend.weights.mapped import MappedFile
 
 DTYPES: dict[str, torch.dtype] = {
@@ -41,7 +40,7 @@ MAX_HEADER = 100_000_000
 """Bytes; the limit of the format."""
 
 
-class SafetensorsFile(WeightFile):
+class SafetensorsFile(Listed):
     """An opened .safetensors file. Raises BadFile for one that breaks the format, OSError for one that cannot be read."""
 
     def __init__(self, path: Path) -> None:
@@ -59,15 +58,6 @@ class SafetensorsFile(WeightFile):
             self._entries[key], self._starts[key] = entry, base + start
         _check_layout(path, sorted((self._starts[k] - base, e.nbytes, k) for k, e in self._entries.items()), size)
         self._file = MappedFile(path)
-
-    def __getitem__(self, key: str) -> Entry:
-        return self._entries[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
     def tensor(self, key: str) -> Tensor:
         entry = self._entries[key]

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from backend.codecs.kl.net import Decoder, Encoder, KLSizes
+from backend.codecs.kl.net import Decoder, EncodedSizes, Encoder, KLSizes
 from backend.nn.layers import Conv2d
 
 
 @dataclass(frozen=True)
-class AsymmetricSizes:
-    encoder: KLSizes
+class AsymmetricSizes(EncodedSizes):
     decoder: KLSizes
     condition: tuple[int, ...]
     """Widths of the second encoding, finest first: two at full resolution, then one for each halving."""
@@ -26,21 +25,6 @@ class AsymmetricSizes:
     def channels(self) -> int:
         """The width that counts for memory."""
         return max(self.encoder.channels, self.decoder.channels)
-
-    @property
-    def factor(self) -> int:
-        """How many pixels one latent cell spans on a side."""
-        return self.encoder.factor
-
-    @property
-    def embed_dim(self) -> int:
-        """Channels of a latent."""
-        return self.encoder.embed_dim
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of a picture."""
-        return self.encoder.in_channels
 
 
 class Surroundings(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from backend.codecs.kl.net import Encoder, KLSizes
+from backend.codecs.kl.net import EncodedSizes, Encoder
 from backend.nn.layers import Conv2d, Embedding, GroupNorm, Linear
 
 GROUPS = 32
@@ -25,8 +25,7 @@ DATA = 0.5
 
 
 @dataclass(frozen=True)
-class ConsistencySizes:
-    encoder: KLSizes
+class ConsistencySizes(EncodedSizes):
     widths: tuple[int, ...] = (320, 640, 1024, 1024)
     """Of the UNet's levels, finest first."""
     layers: int = 3
@@ -39,21 +38,6 @@ class ConsistencySizes:
     def channels(self) -> int:
         """The width that counts for memory."""
         return self.widths[0]
-
-    @property
-    def factor(self) -> int:
-        """How many pixels one latent cell spans on a side."""
-        return self.encoder.factor
-
-    @property
-    def embed_dim(self) -> int:
-        """Channels of a latent."""
-        return self.encoder.embed_dim
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of a picture."""
-        return self.encoder.in_channels
 
 
 class ResBlock(nn.Module):

@@ -43,6 +43,28 @@ class KLSizes:
         return int(2 ** (len(self.channel_mult) - 1))
 
 
+@dataclass(frozen=True)
+class EncodedSizes:
+    """Of a codec that decodes in its own way what the KL encoder made."""
+
+    encoder: KLSizes
+
+    @property
+    def factor(self) -> int:
+        """How many pixels one latent cell spans on a side."""
+        return self.encoder.factor
+
+    @property
+    def embed_dim(self) -> int:
+        """Channels of a latent."""
+        return self.encoder.embed_dim
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of a picture."""
+        return self.encoder.in_channels
+
+
 def norm(channels: int, groups: int) -> GroupNorm:
     return GroupNorm(groups, channels, EPS)
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from backend.weights.file import Entry, WeightFile, bad
+from backend.weights.file import Entry, Listed, WeightFile, bad
 from backend.weights.quant.packed import FLOAT8, Packed
 
 _SCALES = ("scale_weight", "weight_scale")
@@ -57,7 +57,7 @@ class _Kept:
     unpack: Callable[[Mapping[str, Tensor], tuple[int, ...]], Tensor]
 
 
-class Stored(WeightFile):
+class Stored(Listed):
     """A file whose weights are numbers again when they are asked for."""
 
     def __init__(self, file: WeightFile, kept: Mapping[str, _Kept], hidden: set[str]) -> None:
@@ -68,15 +68,6 @@ class Stored(WeightFile):
     def _entry(self, key: str, entry: Entry) -> Entry:
         kept = self._kept.get(key)
         return entry if kept is None else Entry(kept.shape, torch.float32, sum(self.file[part].nbytes for part in kept.keys))
-
-    def __getitem__(self, key: str) -> Entry:
-        return self._entries[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
     def tensor(self, key: str) -> Tensor:
         if key not in self._entries:
