@@ -35,7 +35,7 @@ from tests.families import kinds, tiny
 from tests.families.kinds import Kind
 from tests.golden import test_ip_adapter as ip
 from tests.golden.test_controlnet import seeded, single
-from tests.golden.test_variants import (
+from tests.golden.whole import (
     CFG,
     CLOSE,
     SD,
