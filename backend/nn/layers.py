@@ -118,6 +118,20 @@ class LayerNorm(Layer):
         return F.layer_norm(x, (self.width,), self.get("weight", x), self.get("bias", x), self.eps)
 
 
+class RMSNorm(Layer):
+    """Divides the last dimension by its root mean square (Zhang & Sennrich 2019), in float32; weight [width], none with `scaled=False`."""
+
+    def __init__(self, width: int, eps: float = 1e-6, scaled: bool = True) -> None:
+        super().__init__()
+        self.width, self.eps = width, eps
+        self.weight = nn.Parameter(torch.empty(width)) if scaled else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.maybe("weight", x)
+        normed = F.rms_norm(x.float(), (self.width,), None, self.eps).to(x.dtype)
+        return normed if weight is None else normed * weight
+
+
 class Embedding(Layer):
     """A table of vectors; weight [rows, width]."""
 
@@ -136,6 +150,9 @@ def init_weights(net: nn.Module) -> nn.Module:
         if isinstance(module, (GroupNorm, LayerNorm)):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
+        elif isinstance(module, RMSNorm):
+            if module.weight is not None:
+                nn.init.ones_(module.weight)
         elif isinstance(module, (Linear, Conv2d)):
             nn.init.kaiming_uniform_(module.weight, a=5**0.5)
             if module.bias is not None:
