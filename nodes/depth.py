@@ -34,3 +34,15 @@ def split_rgbd(ctx: Context, *, image: Image) -> Rgbd:
 def marigold_decode(ctx: Context, *, image: Image, kind: str = Choice(["depth", "normals"])) -> Image:
     """Read a decoded Marigold latent as depth (grey) or as surface normals (vectors of length one)."""
     return depths.mean_depth(image) if kind == "depth" else depths.unit_normals(image)
+
+
+@depth_node("MarigoldV2PostProcess", title="Marigold 2 Estimate")
+def marigold_2_decode(ctx: Context, *, image: Image, prediction: str = Choice(["depth", "normals"])) -> Image:
+    """Read a picture that Marigold 2 decoded as depth (grey, stretched from black to white) or as surface normals of length one.
+
+    Published files connect what VAE Decode gives to `image`, and know the predictions "depth" and "normals".
+    """
+    if prediction == "normals":
+        return depths.unit_normals(image)
+    grey = depths.as_condition(image).movedim(1, -1) / 2 + 0.5
+    return grey.expand(*grey.shape[:-1], 3)

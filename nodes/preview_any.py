@@ -6,13 +6,15 @@ import json
 
 from backend.engine.context import Context
 from backend.graph.declare import Wired, node
-from nodes.types import Anything
+from nodes.types import Anything, TextOut
 
 
-@node("PreviewAny", title="Preview Any", category="utils", module="comfy_extras.nodes_preview_any", output=True)
-def preview_any(ctx: Context, *, source: Anything = Wired(tooltip="Anything.")) -> None:
-    """Show a value as text: numbers and texts as they are, structures as JSON, everything else as Python prints it."""
-    ctx.show("text", [readable(source)])
+@node("PreviewAny", title="Preview Any", category="utils", module="comfy_extras.nodes_preview_any", output=True, outputs=("STRING",))
+def preview_any(ctx: Context, *, source: Anything = Wired(tooltip="Anything.")) -> TextOut:
+    """Show a value as text, and hand that on: numbers and texts as they are, structures as JSON, all else as Python prints it."""
+    text = readable(source)
+    ctx.show("text", [text])
+    return text
 
 
 def readable(value: object) -> str:

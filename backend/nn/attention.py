@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -21,6 +23,16 @@ class Preference:
 
 
 PREFERENCE = Preference()
+
+
+@contextmanager
+def preferring(kernel: str) -> Iterator[None]:
+    """Within it attention uses this kernel (see `Preference.kernel`), whatever the flags say. Not for several threads at once."""
+    before, PREFERENCE.kernel = PREFERENCE.kernel, kernel
+    try:
+        yield
+    finally:
+        PREFERENCE.kernel = before
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
