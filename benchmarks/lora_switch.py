@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.diffusion.handle import ModelHandle
 from backend.families.sd import SD1_FAMILY
@@ -81,9 +81,7 @@ def measure(unet: Path, lora: Path) -> list[Row]:
     loadable = Loadable("unet", lambda: UNet(UNetSizes()), Views(open_weights(unet)), dtype=dtype)
     model = ModelHandle(loadable, SD1_FAMILY, UNetSizes(), SD1_FAMILY.noise({}))
     with pool.lease(model.leasable()) as net:
-        for module in net.modules():
-            for slot in module.slots.values() if isinstance(module, Layer) else ():
-                slot.fetch(pool.device, dtype)  # weights come at their first use
+        settle(net, pool)
     trim()  # the load leaves holes of its own in the heap; without this the base would count them and flatter what follows
     base = anonymous()
 
@@ -119,10 +117,18 @@ def measure(unet: Path, lora: Path) -> list[Row]:
 
 
 def lease(pool: Pool, loadable: Loadable) -> float:
-    """CPU seconds until the net is ready."""
+    """CPU seconds until the net is ready and every weight is packed."""
     start = time.process_time()
-    with pool.lease(loadable):
+    with pool.lease(loadable) as net:
+        settle(net, pool)
         return time.process_time() - start
+
+
+def settle(net: nn.Module, pool: Pool) -> None:
+    """Bring and pack every weight, as the first step would."""
+    for module in net.modules():
+        for slot in module.slots.values() if isinstance(module, Layer) else ():
+            slot.fetch(pool.device, probe().compute_dtype("unet"))
 
 
 if __name__ == "__main__":

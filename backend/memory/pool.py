@@ -319,10 +319,13 @@ class Pool:
             for name, stay in zip(names, placement.resident, strict=True)
             if not self._fits(live, before, loadable, name, _kind(stay, name in compact))
         ]
+        bench = _Bench(loadable, [name for name, stay in stale if stay], self.device)
+        for layer, own in (live.places[name] for name, _ in stale):  # all first: neighbours join to holes that the new ones fit into
+            layer.slots.pop(own, None)
         for i, (name, stay) in enumerate(stale):
-            self._hang(live, loadable, name, stay, stale[i + _AHEAD][0] if i + _AHEAD < len(stale) else None, compact.get(name))
+            self._hang(live, loadable, name, stay, stale[i + _AHEAD][0] if i + _AHEAD < len(stale) else None, compact.get(name), bench)
         if stale and (before.deltas or loadable.deltas):
-            trim()
+            trim(above=_HOLES)
 
     def _explain(self, live: _Live, key: str, sizes: list[int], resident: tuple[bool, ...], working: int, budget: int) -> None:
         """Say where the net's weights are, when that has changed."""
@@ -356,9 +359,12 @@ class Pool:
             return False
         return before.fingerprint == now.fingerprint or before.deltas.get(name, ()) == now.deltas.get(name, ())
 
-    def _hang(self, live: _Live, loadable: Loadable, name: str, stay: bool, ahead: str | None, packed: Packed | None) -> None:
+    def _hang(
+        self, live: _Live, loadable: Loadable, name: str, stay: bool, ahead: str | None, packed: Packed | None, bench: _Bench
+    ) -> None:
         """Hang one slot. A weight without patches is read when it is first used: by then the system has read it ahead (`ahead` names the
-        one to read while this one is converted), and weights that are never used cost nothing."""
+        one to read while this one is converted), and weights that are never used cost nothing. One with patches is made and packed at
+        once, after the one it replaces has gone and so in its place: memory that is new to the process costs as much as the work."""
         layer, own = live.places[name]
         deltas, pack = loadable.deltas.get(name, ()), functools.partial(layer.pack, own)
         if not stay:
@@ -371,25 +377,39 @@ class Pool:
             layer.slots[own] = Compact(functools.partial(packed.to, self.device), packed.nbytes, loadable.dtype, pack)
             return
         make = functools.partial(self._bring, loadable, name, ahead)
-        layer.slots.pop(own, None)
         if deltas:
-            layer.slots[own] = Resident(make(), pack)
+            layer.slots[own] = Resident(bench.packed(make(bench.room), pack))
         else:
             layer.slots[own] = Resident.later(make, live.counts[name] * loadable.dtype.itemsize, pack)
 
-    def _bring(self, loadable: Loadable, name: str, ahead: str | None) -> Tensor:
-        """One weight of a net on the device, patched, and its pages of the file given back."""
+    def _bring(self, loadable: Loadable, name: str, ahead: str | None, room: Tensor | None = None) -> Tensor:
+        """One weight of a net on the device, patched (in `room`, if it is given), and its pages of the file given back."""
         began = time.perf_counter()
         file = loadable.source.file if isinstance(loadable.source, Views) else None
         if file is not None and ahead is not None:
             file.prefetch(ahead)
-        weight = materialise(loadable.source[name], loadable.deltas.get(name, ()), self.device, loadable.dtype)
+        weight = materialise(loadable.source[name], loadable.deltas.get(name, ()), self.device, loadable.dtype, room)
         if file is not None:
             file.release(name)
         seconds = time.perf_counter() - began
         first, before = self._brought.get(loadable.key, (time.time() - seconds, 0.0))
         self._brought[loadable.key] = first, before + seconds
         return weight
+
+
+class _Bench:
+    """Where patched weights are made before they are packed: one piece of memory for all, on the CPU."""
+
+    def __init__(self, loadable: Loadable, names: list[str], device: torch.device) -> None:
+        sizes = [math.prod(loadable.source[name].shape) for name in names if loadable.deltas.get(name)]
+        self.room = torch.empty(max(sizes), dtype=loadable.dtype) if sizes and device.type == "cpu" else None
+
+    def packed(self, weight: Tensor, pack: Callable[[Tensor], Tensor]) -> Tensor:
+        """The packed weight, in memory of its own."""
+        done = pack(weight)
+        if self.room is None or done.is_mkldnn or done.untyped_storage().data_ptr() != self.room.untyped_storage().data_ptr():
+            return done
+        return done.clone()
 
 
 def _kind(stays: bool, is_compact: bool) -> type:
@@ -417,6 +437,7 @@ def _prefetch(source: Views) -> None:
 _CUSHION = 256 << 20  # bytes of what is free now that are left alone
 _REMEMBERED = 200  # moves that /memory tells
 _TIGHTER = 2  # after memory ran out, nets may fill one part in so many of what they filled
+_HOLES = 32 << 20  # bytes between weights that are left for the next ones, which then need no fresh memory
 _AHEAD = 8  # parameters read from disk while the current one is converted
 
 

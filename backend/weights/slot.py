@@ -25,12 +25,13 @@ class Slot(Protocol):
     def fetch(self, device: torch.device, dtype: torch.dtype) -> Tensor: ...
 
 
-def materialise(weight: Tensor, deltas: tuple[Delta, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A private copy of `weight` on `device` in `dtype` with `deltas` applied in float32."""
+def materialise(weight: Tensor, deltas: tuple[Delta, ...], device: torch.device, dtype: torch.dtype, room: Tensor | None = None) -> Tensor:
+    """A private copy of `weight` on `device` in `dtype` with `deltas` applied in float32; in `room` (flat, in `dtype`, of at least its
+    size) where that saves memory."""
     if deltas and weight.dim() > 1 and weight.device.type == device.type == "cpu":
         changes = [change for delta in deltas if (change := _by_rows(delta)) is not None]
         if len(changes) == len(deltas):
-            return _in_pieces(weight, changes, dtype)
+            return _in_pieces(weight, changes, dtype, room)
     if deltas:
         patched = weight.to(device, torch.float32, copy=True, memory_format=torch.contiguous_format)
         for delta in deltas:
@@ -46,9 +47,9 @@ def _by_rows(delta: Delta) -> RowChange | None:
     return None if make is None else make()
 
 
-def _in_pieces(weight: Tensor, changes: Sequence[RowChange], dtype: torch.dtype) -> Tensor:
+def _in_pieces(weight: Tensor, changes: Sequence[RowChange], dtype: torch.dtype, room: Tensor | None) -> Tensor:
     """A few rows after the other: to float32, changed, rounded to `dtype`."""
-    result = torch.empty(weight.shape, dtype=dtype)
+    result = torch.empty(weight.shape, dtype=dtype) if room is None else room[: weight.numel()].view(weight.shape)
     source, target = weight.flatten(1), result.view(weight.shape[0], -1)
     count = max(1, _PIECE * torch.get_num_threads() // source.shape[1])
     scratch = torch.empty(min(count, len(source)), source.shape[1])
@@ -61,7 +62,7 @@ def _in_pieces(weight: Tensor, changes: Sequence[RowChange], dtype: torch.dtype)
     return result
 
 
-_PIECE = 1 << 18  # values; their float32 form stays in the cache of a core
+_PIECE = 1 << 19  # values; their float32 form stays in the caches of a core
 
 
 def _half_to_bfloat(weight: Tensor) -> Tensor:
