@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from backend.diffusion.latent import LatentFormat
 from backend.diffusion.noise import NoiseModel
 from backend.memory.pool import Loadable
+from backend.weights.file import Origin
 from backend.weights.patch import Patch, by_key, fingerprint
 
 GUIDANCE_TAPS = ("cfg", "pre_cfg", "post_cfg", "predict", "apply", "forward", "net", "denoise_mask", "needs_uncond", "conds", "sample")
@@ -46,8 +47,9 @@ class FamilyLike(Protocol):
         """Small tensors beside a net of these sizes, by which a saved checkpoint is known again."""
         ...
 
-    def to_diffusers(self, sizes: Any, keys: Iterable[str]) -> dict[str, str]:
-        """Net parameter name -> its name in diffusers, for those of `keys` that have one; adapter files use either."""
+    def to_diffusers(self, sizes: Any, keys: Iterable[str]) -> Mapping[str, Origin]:
+        """Net parameter name -> its name in diffusers (or pieces, with their rows), for those of `keys` that have one; adapter files use
+        either."""
         ...
 
     def working_bytes(self, shape: Sequence[int], sizes: Any) -> int:
@@ -83,8 +85,8 @@ class ModelHandle:
         """The same model with `tap` called after those that have this name already."""
         return replace(self, taps={**self.taps, name: (*self.taps.get(name, ()), tap)})
 
-    def spellings(self) -> dict[str, str]:
-        """Parameter name -> the other published name of the same weight."""
+    def spellings(self) -> Mapping[str, Origin]:
+        """Parameter name -> the other published name of the same weight, or the pieces that it is there."""
         return self.family.to_diffusers(self.sizes, self.loadable.source)
 
     def leasable(self) -> Loadable:

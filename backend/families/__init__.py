@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from backend.diffusion.latent import LatentFormat
 from backend.diffusion.noise import NoiseModel
 from backend.weights.detect import Signature
-from backend.weights.file import Header
+from backend.weights.file import Header, Origin
 
 Inputs = Callable[[list[dict[str, Any]], Any, Sequence[int]], dict[str, Tensor]]
 
@@ -37,10 +37,10 @@ class Family:
     inputs: Inputs
     forward: Callable[[nn.Module, Tensor, Tensor, dict[str, Any]], Tensor]
     working_bytes: Callable[[Sequence[int], Any], int]
-    from_diffusers: Callable[[Iterable[str]], dict[str, str]]
-    """Net name -> diffusers name, for the keys of a diffusers file."""
-    to_diffusers: Callable[[Any, Iterable[str]], dict[str, str]]
-    """The same for the keys of a net of given sizes."""
+    from_diffusers: Callable[[Iterable[str]], Mapping[str, Origin]]
+    """Net name -> diffusers name, or the pieces of such that make the weight, for the keys of a diffusers file."""
+    to_diffusers: Callable[[Any, Iterable[str]], Mapping[str, Origin]]
+    """The same for the keys of a net of given sizes, pieces with their rows; adapters (LoRA) are read by it."""
     probe: Probe = field(default=lambda weights: {})
     """What a look at a few weights, by net name, says where nothing else does; in the words that `noise` takes."""
     beside: tuple[str, ...] = ()

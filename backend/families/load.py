@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,7 +33,7 @@ from backend.families.foreign import PREFIX, name_of
 from backend.memory.device import DeviceFacts
 from backend.memory.pool import Loadable
 from backend.weights.detect import MALFORMED, recognise, sample_of
-from backend.weights.file import Header, Renamed, Views, WeightFile, identity
+from backend.weights.file import Header, Origin, Renamed, Views, WeightFile, identity
 from backend.weights.folder import ShardedFile, Values, read_json
 from backend.weights.open import open_weights
 from backend.weights.quant.cast import Cast
@@ -273,13 +273,13 @@ def _under_net_names(file: WeightFile, families: Iterable[Family]) -> WeightFile
     families = tuple(families)
     asked = (key for family in families for key in (*family.signature.has, *family.signature.lacks, *family.beside))
     beside = {key: key for key in asked if key in file}
-    names = {key[len(PREFIX) :]: key for key in file if key.startswith(PREFIX)}
+    names: Mapping[str, Origin] = {key[len(PREFIX) :]: key for key in file if key.startswith(PREFIX)}
     if names:
-        return Renamed(file, beside | names)
+        return Renamed(file, {**beside, **names})
     for spelling in dict.fromkeys(family.from_diffusers for family in families):
         names = spelling(file)
         if any(family.from_diffusers is spelling and all(key in names for key in family.signature.has) for family in families):
-            return Renamed(file, beside | names)
+            return Renamed(file, {**beside, **names})
     return file
 
 
@@ -321,7 +321,7 @@ def _file_keys(view: WeightFile, file: WeightFile) -> Iterable[str]:
     if view is file:
         return file
     if isinstance(view, Renamed):
-        return view.names.values()
+        return view.used()
     return [part.key for part in getattr(view, "parts", {}).values()]
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from backend.base.errors import BadFile
-from backend.weights.quant.packed import FLOAT8, Packed, float8
+from backend.weights.quant.packed import FLOAT8, Packed, float8, stacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +68,39 @@ class Listed(WeightFile):
         return len(self._entries)
 
 
-class Renamed(WeightFile):
-    """Another file under other names. `names` maps each new name to the name in `file`."""
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A tensor of a file, or the `index`-th of `parts` equal cuts of it along the first axis."""
 
-    def __init__(self, file: WeightFile, names: Mapping[str, str]) -> None:
+    key: str
+    index: int = 0
+    parts: int = 1
+    rows: int = 0
+    """Its length along that axis, where whoever made it knew the sizes of the net; else 0."""
+
+    def cut(self, whole: Tensor) -> Tensor:
+        return whole if self.parts == 1 else whole.chunk(self.parts)[self.index]
+
+
+Origin = str | tuple[Piece, ...]
+"""Where a weight of a net comes from: the name of a tensor, or pieces that are stacked along the first axis."""
+
+
+class Renamed(WeightFile):
+    """Another file under other names. `names` maps each new name to the name in `file`, or to pieces that together make the tensor."""
+
+    def __init__(self, file: WeightFile, names: Mapping[str, Origin]) -> None:
         self.file, self.names = file, dict(names)
         self.path, self.metadata = file.path, file.metadata
 
     def __getitem__(self, key: str) -> Entry:
-        return self.file[self.names[key]]
+        origin = self.names[key]
+        if isinstance(origin, str):
+            return self.file[origin]
+        entries = [(self.file[piece.key], piece.parts) for piece in origin]
+        first = entries[0][0]
+        rows = sum(entry.shape[0] // parts for entry, parts in entries)
+        return Entry((rows, *first.shape[1:]), first.dtype, sum(entry.nbytes // parts for entry, parts in entries))
 
     @property
     def mark(self) -> str:
@@ -89,16 +113,35 @@ class Renamed(WeightFile):
         return len(self.names)
 
     def tensor(self, key: str) -> Tensor:
-        return self.file.tensor(self.names[key])
+        origin = self.names[key]
+        if isinstance(origin, str):
+            return self.file.tensor(origin)
+        return torch.cat([piece.cut(self.file.tensor(piece.key)) for piece in origin])
 
     def packed(self, key: str) -> Packed | None:
-        return self.file.packed(self.names[key])
+        """Pieces in few bits are put together when they are made into numbers."""
+        origin = self.names[key]
+        if isinstance(origin, str):
+            return self.file.packed(origin)
+        parts = [None if piece.parts > 1 else self.file.packed(piece.key) for piece in origin]
+        return stacked([part for part in parts if part is not None]) if None not in parts else None
 
     def prefetch(self, key: str) -> None:
-        self.file.prefetch(self.names[key])
+        for name in keys_of(self.names[key]):
+            self.file.prefetch(name)
 
     def release(self, key: str) -> None:
-        self.file.release(self.names[key])
+        for name in keys_of(self.names[key]):
+            self.file.release(name)
+
+    def used(self) -> Iterator[str]:
+        """The names in the file that are used."""
+        return (name for origin in self.names.values() for name in keys_of(origin))
+
+
+def keys_of(origin: Origin) -> tuple[str, ...]:
+    """The tensors of the file that a weight is made of."""
+    return (origin,) if isinstance(origin, str) else tuple(piece.key for piece in origin)
 
 
 class Views(Mapping[str, Tensor]):

@@ -12,8 +12,9 @@ from torch import Tensor
 from backend.base.errors import BadInput
 from backend.weights.adapters.kinds import Adapter
 from backend.weights.adapters.names import Aliases, is_text, resolve, text_aliases, unet_aliases
+from backend.weights.adapters.placed import placed, together
 from backend.weights.adapters.read import Adapters, Target, read_adapters
-from backend.weights.file import WeightFile, identity
+from backend.weights.file import Origin, WeightFile, identity
 from backend.weights.patch import Patch
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Patchable(Protocol):
 class Spelled(Patchable, Protocol):
     """A model, which knows the other published names of its weights."""
 
-    def spellings(self) -> Mapping[str, str]: ...
+    def spellings(self) -> Mapping[str, Origin]: ...
 
 
 class Kin(Protocol):
@@ -143,9 +144,11 @@ class Sides:
                 name = resolve(target, table, source)
                 if name is None:
                     continue
-                shape = tuple(source[name].shape)
-                if adapter.fits(shape):
-                    found[name] = (target, adapter)
+                place = table[target.module]
+                shape, here = tuple(source[name].shape), placed(adapter, place)
+                if here.fits(shape):
+                    shared = name in found and not isinstance(place, str)
+                    found[name] = (found[name][0], together(found[name][1], here)) if shared else (target, here)
                 else:
                     misfits.append((target, adapter, shape))
                 break

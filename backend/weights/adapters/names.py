@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from backend.weights.adapters.read import Target
+from backend.weights.file import Origin
 
-Aliases = Mapping[str, str]
-"""Name of a module in an adapter file -> name of the module in the net."""
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a weight of the net that are a weight of their own where the file comes from."""
+
+    module: str
+    start: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """A weight of the net whose equal parts stand in another order where the file comes from: ours are the file's `order`."""
+
+    module: str
+    order: tuple[int, ...]
+
+
+Place = str | Rows | Turned
+Aliases = Mapping[str, Place]
+"""Name of a module in an adapter file -> name of the module in the net, or the part of it that is meant."""
+
+
+def module_of(place: Place) -> str:
+    """The module in the net."""
+    return place if isinstance(place, str) else place.module
 
 
 def owner(parameter: str) -> str:
@@ -25,19 +51,43 @@ def under(module: str) -> str:
     return module.replace(".", "_")
 
 
-def unet_aliases(parameters: Iterable[str], spellings: Mapping[str, str]) -> Aliases:
+def unet_aliases(parameters: Iterable[str], spellings: Mapping[str, Origin]) -> Aliases:
     """For a diffusion net: kohya, full, unet. and plain names, each over the net's own parameter names and over their other `spellings`."""
-    table: dict[str, str] = {}
-    others = {owner(ours): owner(theirs) for ours, theirs in spellings.items()}
+    table: dict[str, Place] = {}
+    others: dict[str, dict[str, Place]] = {}
+    for ours, theirs in spellings.items():
+        if ours.endswith(".weight") or isinstance(theirs, str):
+            others.setdefault(owner(ours), {}).update(_places(owner(ours), theirs))
     for module in modules(parameters):
-        for name in (module, others.get(module, module)):
-            known = [name, f"unet.{name}", f"diffusion_model.{name}", f"model.diffusion_model.{name}"]
-            if name.endswith(".to_out.0"):
-                known += [one.removesuffix(".0") for one in known]
-            known += [f"lora_unet_{under(name)}", f"lycoris_{under(name)}"]
-            for one in known:
-                table.setdefault(one, module)
+        for name, place in ({module: module} | others.get(module, {})).items():
+            for one in _spelled(name):
+                table.setdefault(one, place)
     return table
+
+
+PREFIXES = ("", "unet.", "transformer.", "diffusion_model.", "model.diffusion_model.")
+"""What stands before the name of a module of a diffusion net."""
+KOHYA = ("lora_unet_", "lora_transformer_", "lycoris_")
+
+
+def _spelled(name: str) -> Iterator[str]:
+    for one in (name, name.removesuffix(".0")) if name.endswith(".to_out.0") else (name,):
+        yield from (prefix + one for prefix in PREFIXES)
+    yield from (prefix + under(name) for prefix in KOHYA)
+
+
+def _places(module: str, origin: Origin) -> dict[str, Place]:
+    """The modules that a weight is in another spelling, and what each is of ours."""
+    if isinstance(origin, str):
+        return {owner(origin): module}
+    if len({piece.key for piece in origin}) == 1:
+        return {owner(origin[0].key): Turned(module, tuple(piece.index for piece in origin))}
+    found: dict[str, Place] = {}
+    start = 0
+    for piece in origin:
+        found[owner(piece.key)] = Rows(module, start, piece.rows)
+        start += piece.rows
+    return found
 
 
 def text_aliases(parameters: Iterable[str]) -> Aliases:
@@ -46,7 +96,7 @@ def text_aliases(parameters: Iterable[str]) -> Aliases:
     for module in modules(parameters):
         roof, _, rest = module.partition(".")
         encoders.setdefault(roof if roof.startswith(ROOF) and rest else "", []).append(module)
-    table: dict[str, str] = {}
+    table: dict[str, Place] = {}
     for number, (roof, own) in enumerate(encoders.items(), 1):
         table |= _one_encoder(own, roof, number)
     return table
@@ -56,7 +106,7 @@ ROOF = "clip_"
 
 
 def _one_encoder(modules: Iterable[str], roof: str, number: int) -> Aliases:
-    table: dict[str, str] = {}
+    table: dict[str, Place] = {}
     kohya = [f"lora_te{number}_"] if roof else ["lora_te_", "lora_te1_"]
     branches = [roof] if roof else [f"{ROOF}{branch}" for branch in "lhg"]
     dotted = [f"text_encoder{'' if number == 1 else f'_{number}'}."]
@@ -80,6 +130,8 @@ def is_text(module: str) -> bool:
 
 def resolve(target: Target, aliases: Aliases, parameters: Mapping[str, object]) -> str | None:
     """The net parameter a target means, or None."""
-    module = aliases.get(target.module)
-    name = f"{module}.{target.leaf}"
-    return name if module is not None and name in parameters else None
+    place = aliases.get(target.module)
+    if place is None:
+        return None
+    name = f"{module_of(place)}.{target.leaf}"
+    return name if name in parameters else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,3 +41,18 @@ class Packed:
 def float8(weight: Tensor) -> Packed:
     """A weight in float8 without scales."""
     return Packed("fp8", {"weight": weight}, tuple(weight.shape), lambda parts, shape: parts["weight"].float())
+
+
+def stacked(pieces: Sequence[Packed]) -> Packed:
+    """Several weights as one, along the first axis."""
+    rows = sum(piece.shape[0] for piece in pieces)
+    parts = {f"{i}.{name}": part for i, piece in enumerate(pieces) for name, part in piece.parts.items()}
+
+    def unpack(parts: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
+        own: list[dict[str, Tensor]] = [{} for _ in pieces]
+        for name, part in parts.items():
+            number, _, rest = name.partition(".")
+            own[int(number)][rest] = part
+        return torch.cat([piece.unpack(mine, piece.shape) for piece, mine in zip(pieces, own, strict=True)])
+
+    return Packed(pieces[0].kind, parts, (rows, *pieces[0].shape[1:]), unpack)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from backend.weights.adapters.names import text_aliases, unet_aliases
+from backend.weights.adapters.names import Rows, text_aliases, unet_aliases
 from backend.weights.adapters.read import read_adapters
 from backend.weights.file import Entry, WeightFile
 from backend.weights.slot import Delta
@@ -68,8 +68,11 @@ def model_lora_keys_unet(model: Any, key_map: Any = None) -> dict[str, Any]:
     found = {} if key_map is None else key_map
     handle = model.handle
     source = handle.loadable.source
-    for alias, name in unet_aliases(source, handle.spellings()).items():
-        found[alias] = f"diffusion_model.{name}" if isinstance(name, str) else name
+    for alias, place in unet_aliases(source, handle.spellings()).items():
+        if isinstance(place, str):
+            found[alias] = f"diffusion_model.{place}"
+        elif isinstance(place, Rows):
+            found[alias] = (f"diffusion_model.{place.module}.weight", (0, place.start, place.count))
     for name in source:
         if name.endswith(".weight"):
             module = name.removesuffix(".weight")
