@@ -1,0 +1,1 @@
+"""The causal autoencoder of films and pictures that Wan 2.1 and Qwen Image share."""

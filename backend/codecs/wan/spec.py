@@ -1,0 +1,161 @@
+"""Which causal autoencoder a file holds, and the handle that takes pictures and films through it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from backend.base.errors import BadInput
+from backend.codecs.kl.spec import PREFIXES, OnTile, VaeHandle, check, malformed
+from backend.codecs.tiling import tiled
+from backend.codecs.wan.names import from_diffusers
+from backend.codecs.wan.net import SPAN, WanAutoencoder, WanSizes
+from backend.memory.pool import Loadable, Pool
+from backend.weights.detect import MALFORMED, count
+from backend.weights.file import Header, Renamed, Views, WeightFile, identity
+
+MARK = "encoder.downsamples.0.residual.2.weight"
+OTHER = "encoder.down_blocks.0.conv1.weight"
+"""The same weight in diffusers' spelling."""
+
+# Frames of pixels that lie in memory at once, with what the convolutions keep of those before.
+_FRAMES_ALIVE = 6
+
+
+@dataclass(frozen=True)
+class WanHandle(VaeHandle):
+    """A VAE whose latents have time: [B, channels, T, h, w]. A picture is a film of one frame; several pictures are one film."""
+
+    def encode(self, pixels: Tensor, pool: Pool, noise: Tensor | None = None, check: Callable[[], None] | None = None) -> Tensor:
+        """One picture [1, H, W, C] in 0..1 -> [1, channels, 1, h, w]; T pictures, as the frames of a film, -> [1, channels, T', h, w] with
+        T' = 1 + (T - 1) // 4, where what does not fill four frames at the end is left out. Else as VaeHandle.encode."""
+        if len(pixels) == 1:
+            return super().encode(pixels, pool, None if noise is None else noise[:, :, 0], check).unsqueeze(2)
+        frames = self._film_of(pixels)
+        if self._film_bytes(frames.shape[3], frames.shape[4]) > pool.room():
+            return self.encode_tiled(pixels, pool)
+        return self._film(lambda net, x: net.encode(x), frames, pool, frames.shape[3:])
+
+    def encode_each(self, pixels: Tensor, pool: Pool) -> Tensor:
+        """Pictures [N, H, W, C] that are no film -> [N, channels, 1, h, w]."""
+        return super().encode(pixels, pool).unsqueeze(2)
+
+    def decode(self, latent: Tensor, pool: Pool, check: Callable[[], None] | None = None, beside: Tensor | None = None) -> Tensor:
+        """[B, channels, (1,) h, w] -> pictures [B, H, W, C]; [B, channels, T, h, w] -> films [B, 4 T - 3, H, W, C]. In 0..1."""
+        latent = self._pictures(latent)
+        if latent.ndim == 4:
+            return super().decode(latent, pool, check, beside)
+        height, width = latent.shape[3] * self.factor, latent.shape[4] * self.factor
+        if self._film_bytes(height, width) > pool.room():
+            return self.decode_tiled(latent, pool)
+        films = []
+        for one in torch.split(latent, 1):
+            if check is not None:
+                check()
+            films.append(self._film(lambda net, x: net.decode(x), one, pool, (height, width)))
+        return _films(torch.cat(films))
+
+    def encode_tiled(self, pixels: Tensor, pool: Pool, tile: int = 512, overlap: int = 64, on_tile: OnTile | None = None) -> Tensor:
+        if len(pixels) == 1:
+            return super().encode_tiled(pixels, pool, tile, overlap, on_tile).unsqueeze(2)
+        frames, f = self._film_of(pixels), self.factor
+
+        def run(top: int, left: int, height: int, width: int) -> Tensor:
+            part = frames[..., top * f : (top + height) * f, left * f : (left + width) * f]
+            return self._smallest(lambda: self._film(lambda net, x: net.encode(x), part, pool, part.shape[3:])).flatten(1, 2)
+
+        made = tiled(run, frames.shape[3] // f, frames.shape[4] // f, tile // f, overlap // f, on_tile=on_tile)
+        return torch.unflatten(made, 1, (self.channels, -1))
+
+    def decode_tiled(
+        self, latent: Tensor, pool: Pool, tile: int = 512, overlap: int = 64, on_tile: OnTile | None = None, beside: Tensor | None = None
+    ) -> Tensor:
+        latent, f = self._pictures(latent), self.factor
+        if latent.ndim == 4:
+            return super().decode_tiled(latent, pool, tile, overlap, on_tile, beside)
+
+        def run(top: int, left: int, height: int, width: int) -> Tensor:
+            part = latent[..., top : top + height, left : left + width]
+            return self._smallest(lambda: self._film(lambda net, x: net.decode(x), part, pool, (height * f, width * f))).flatten(1, 2)
+
+        made = tiled(run, latent.shape[3], latent.shape[4], tile // f, overlap // f, scale=f, on_tile=on_tile)
+        return _films(torch.unflatten(made, 1, (-1, (latent.shape[2] - 1) * SPAN + 1)))
+
+    def _film_bytes(self, height: int, width: int) -> int:
+        return _FRAMES_ALIVE * self.working_bytes(height, width, self.loadable.dtype)
+
+    def _film(self, run: Callable[[WanAutoencoder, Tensor], Tensor], x: Tensor, pool: Pool, size: tuple[int, ...] | torch.Size) -> Tensor:
+        """`run` over a film [B, C, T, H, W] with `size` pixels a frame, float32 on the CPU."""
+        with torch.inference_mode(), pool.lease(self.loadable, self._film_bytes(size[0], size[1])) as net:
+            assert isinstance(net, WanAutoencoder)
+            out = run(net, x.to(pool.device, self.loadable.dtype)).float().cpu()
+        return out.clone()  # a plain tensor, free of inference mode
+
+    def _film_of(self, pixels: Tensor) -> Tensor:
+        return self._pixels(pixels).transpose(0, 1).unsqueeze(0)
+
+    def _pictures(self, latent: Tensor) -> Tensor:
+        """Latents of one frame without their time. Raises BadInput for latents of another kind."""
+        if latent.ndim not in (4, 5) or latent.shape[1] != self.channels:
+            raise BadInput(
+                f"This VAE decodes latents of {self.channels} channels, with or without frames; got the shape {list(latent.shape)}.",
+                hint="Latent and VAE must belong to the same kind of model.",
+            )
+        return latent[:, :, 0] if latent.ndim == 5 and latent.shape[2] == 1 else latent
+
+
+def _films(x: Tensor) -> Tensor:
+    """[B, C, T, H, W] in -1..1 -> [B, T, H, W, C] in 0..1."""
+    return (x.permute(0, 2, 3, 4, 1) / 2 + 0.5).clamp(0, 1).contiguous()
+
+
+def find(header: Header) -> dict[str, str]:
+    """Net parameter name -> key in the file: a checkpoint, a stand-alone VAE or one in the diffusers layout; empty when there is none."""
+    for prefix in PREFIXES:
+        inner = {key[len(prefix) :]: key for key in header if key.startswith(prefix)}
+        if MARK in inner:
+            return {name: key for name, key in inner.items() if name.startswith(("encoder.", "decoder.", "conv1.", "conv2."))}
+        if OTHER in inner and len(header[inner[OTHER]].shape) == 5:
+            return {name: inner[key] for name, key in from_diffusers(inner).items()}
+    return {}
+
+
+def sizes_of(header: Header) -> WanSizes:
+    """Sizes from shapes under single-file names. Raises KeyError naming a parameter that is missing."""
+    channels, in_channels = header["encoder.conv1.weight"].shape[:2]
+    widths: list[list[int]] = [[]]
+    temporal: list[bool] = []
+    for i in range(count(header, "encoder.downsamples")):
+        start = f"encoder.downsamples.{i}"
+        if f"{start}.resample.1.weight" in header:
+            temporal.append(f"{start}.time_conv.weight" in header)
+            widths.append([])
+        else:
+            widths[-1].append(header[f"{start}.residual.6.weight"].shape[0])
+    return WanSizes(
+        channels=channels,
+        channel_mult=tuple(level[0] // channels for level in widths),
+        res_blocks=len(widths[0]),
+        z_channels=header["conv2.weight"].shape[0],
+        in_channels=in_channels,
+        temporal=tuple(temporal),
+    )
+
+
+def from_file(file: WeightFile, dtype: torch.dtype = torch.float32) -> WanHandle | None:
+    """The causal autoencoder in `file`, or None where it holds none. Reads no weight. Raises BadFile for one that is incomplete."""
+    names = find(file)
+    if not names:
+        return None
+    named = Renamed(file, names)
+    try:
+        sizes = sizes_of(named)
+        build = functools.partial(WanAutoencoder, sizes)
+        check(build, named)
+    except MALFORMED as error:
+        raise malformed(file, error) from error
+    return WanHandle(Loadable(f"{identity(file)}#vae", build, Views(named), dtype=dtype), sizes)

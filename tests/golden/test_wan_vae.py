@@ -1,0 +1,110 @@
+"""The causal autoencoder against diffusers' AutoencoderKLQwenImage and AutoencoderKLWan, through the real loader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKLQwenImage, AutoencoderKLWan
+from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
+
+from backend.base.errors import BadFile, BadInput
+from backend.codecs.wan.names import from_diffusers
+from backend.codecs.wan.net import WanAutoencoder, WanSizes
+from backend.codecs.wan.spec import WanHandle
+from backend.families.load import load_vae
+from backend.memory.pool import Pool
+from backend.weights.save import save_safetensors
+from tests.families import tiny
+
+SIZES = {"dim_mult": [1, 2, 2, 2], "num_res_blocks": 1, "z_dim": 4, "temperal_downsample": [False, True, True]}
+
+
+def qwen(channels: int = 3) -> AutoencoderKLQwenImage:
+    torch.manual_seed(5)
+    return AutoencoderKLQwenImage(base_dim=8, input_channels=channels, **SIZES).eval()
+
+
+def single(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    state = net.state_dict()
+    return {name: state[key] for name, key in from_diffusers(state).items()}
+
+
+def loaded(net: torch.nn.Module, path: Path, prefix: str = "") -> WanHandle:
+    save_safetensors(path / "vae.safetensors", {prefix + key: value for key, value in single(net).items()})
+    vae = load_vae(path / "vae.safetensors", tiny.services(path))
+    assert isinstance(vae, WanHandle)
+    return vae
+
+
+@torch.no_grad()
+def test_pictures(tmp_path: Path) -> None:
+    theirs = qwen()
+    vae = loaded(theirs, tmp_path)
+    assert vae.sizes == WanSizes(8, (1, 2, 2, 2), 1, 4, 3, (False, True, True)) and vae.factor == 8
+    with Pool().lease(vae.loadable) as net:
+        assert isinstance(net, WanAutoencoder)
+        x = torch.randn(2, 3, 32, 16).clamp(-1, 1)
+        posterior = theirs.encode(x.unsqueeze(2)).latent_dist
+        assert (net.encode(x) - posterior.mean[:, :, 0]).abs().max() < 1e-5
+        noise = torch.randn_like(posterior.mean[:, :, 0])
+        assert (net.encode(x, noise) - (posterior.mean + posterior.std * noise.unsqueeze(2))[:, :, 0]).abs().max() < 1e-5
+        z = torch.randn(2, 4, 4, 2)
+        assert (net.decode(z).clamp(-1, 1) - theirs.decode(z.unsqueeze(2)).sample[:, :, 0]).abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_films(tmp_path: Path) -> None:
+    torch.manual_seed(6)
+    theirs = AutoencoderKLWan(base_dim=8, **SIZES).eval()
+    vae, pool = loaded(theirs, tmp_path, prefix="first_stage_model."), Pool()
+    frames = torch.rand(11, 16, 24, 3)
+    x = (frames[:9] * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
+    latent = vae.encode(frames, pool)
+    assert latent.shape == (1, 4, 3, 2, 3)
+    assert (latent - theirs.encode(x).latent_dist.mean).abs().max() < 1e-5
+    made = vae.decode(latent, pool)
+    expected = theirs.decode(latent).sample.permute(0, 2, 3, 4, 1) / 2 + 0.5
+    assert made.shape == (1, 9, 16, 24, 3)
+    assert (made - expected).abs().max() < 1e-5
+
+
+def test_a_folder_of_diffusers_and_transparency(tmp_path: Path) -> None:
+    theirs = qwen(channels=4)
+    theirs.save_pretrained(tmp_path)
+    vae, pool = load_vae(tmp_path, tiny.services(tmp_path)), Pool()
+    assert vae.sizes.in_channels == 4
+    latent = vae.encode(torch.rand(1, 16, 16, 4), pool)
+    assert latent.shape == (1, 4, 1, 2, 2) and vae.decode(latent, pool).shape == (1, 16, 16, 4)
+    with pytest.raises(BadInput, match="4 channels"):
+        vae.encode(torch.rand(1, 16, 16, 3), pool)
+
+
+def test_in_tiles(tmp_path: Path) -> None:
+    vae, pool = loaded(qwen(), tmp_path), Pool()
+    assert isinstance(vae, WanHandle)
+    frames = torch.rand(5, 128, 128, 3)
+    for pixels in (frames[:1], frames):
+        latent = vae.encode_tiled(pixels, pool, 64, 32)
+        assert latent.shape == vae.encode(pixels, pool).shape
+        made, whole = vae.decode_tiled(latent, pool, 64, 32), vae.decode(latent, pool)
+        assert made.shape == whole.shape and (made - whole).abs().mean() < 0.1
+    assert vae.encode_each(frames, pool).shape == (5, 4, 1, 16, 16)
+
+
+def test_original_names_are_those_of_the_published_files() -> None:
+    with torch.device("meta"):
+        ours, theirs = WanAutoencoder(WanSizes()), AutoencoderKLWan()
+    assert set(convert_wan_vae_to_diffusers(dict(ours.state_dict()))) == set(theirs.state_dict())
+
+
+def test_damaged_files_are_told(tmp_path: Path) -> None:
+    state = single(qwen())
+    path, services = tmp_path / "less.safetensors", tiny.services(tmp_path)
+    save_safetensors(path, {key: value for key, value in state.items() if key != "decoder.middle.1.proj.bias"})
+    with pytest.raises(BadFile, match=r"without the weight decoder\.middle\.1\.proj\.bias"):
+        load_vae(path, services)
+    vae = loaded(qwen(), tmp_path)
+    with pytest.raises(BadInput, match="4 channels"):
+        vae.decode(torch.zeros(1, 16, 1, 2, 2), Pool())
