@@ -90,6 +90,12 @@ class GgufFile(Listed):
         self._file.release(*self._places[key][:2])
 
 
+def read_facts(path: Path) -> dict[str, Any]:
+    """Everything that the header says besides the tensors, lists too (a vocabulary, say). Raises BadFile, OSError."""
+    file = MappedFile(path)
+    return _Reader(path, file.map, file.size).read()[0]
+
+
 _OTHER = "Use a file in one of " + ", ".join(b.name for b in blocks.BLOCKS.values()) + ", or a safetensors file."
 
 
