@@ -365,7 +365,7 @@ def set_clip_hooks(
     """Encode with hooks on the text encoder; what is encoded carries them to the model."""
     if hooks is None or not len(hooks):
         return clip
-    return HookedClip(clip, hooks, apply_to_conds, schedule_clip)  # type: ignore[return-value]  # it stands for the encoder
+    return HookedClip(clip, hooks, apply_to_conds, schedule_clip)
 
 
 @hook_node("ConditioningTimestepsRange", title="Timesteps Range", category="advanced/hooks")

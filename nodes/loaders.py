@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -12,11 +11,10 @@ import torch
 from backend.base.errors import NotInstalled, Problem
 from backend.codecs.pixels import pixel_space
 from backend.codecs.tiny.spec import LATENTS
-from backend.encoders.clip.joint import JointClip
 from backend.engine.context import Blocker, Context
 from backend.families import kin, load
 from backend.families.configs import PUBLISHED, read_config
-from backend.graph.declare import Choice, FileChoice, Float, Wired, node
+from backend.graph.declare import Choice, Combo, FileChoice, Float, Wired, node
 from backend.graph.schema import Files
 from backend.weights import lora
 from backend.weights.adapters.blocks import EVEN, BlockWeights
@@ -27,9 +25,14 @@ loader = partial(node, category="loaders", module="nodes")
 T = TypeVar("T")
 CLIP_TYPES = (
     "stable_diffusion", "stable_cascade", "sd3", "stable_audio", "mochi", "ltxv", "pixart", "cosmos", "lumina2", "wan", "hidream",
-    "chroma", "ace", "omnigen2", "qwen_image", "hunyuan_image",
+    "chroma", "ace", "omnigen2", "qwen_image", "hunyuan_image", "flux2", "ovis", "longcat_image", "cogvideox", "lens", "pixeldit",
+    "ideogram4", "boogu", "krea2", "fibo2", "mage", "minimax", "moss_image",
 )  # fmt: skip
-DUAL_TYPES = ("sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyuan_image")
+"""What `type` says in files; a word whose family is not installed is refused in words."""
+DUAL_TYPES = ("sdxl", "sd3", "flux", "hunyuan_video", "hidream", "hunyuan_image", "hunyuan_video_15", "kandinsky5", "kandinsky5_image",
+    "ltxv", "newbie", "ace")  # fmt: skip
+THREE, FOUR = "sd3", "hidream"
+"""The models that read three text encoders, and four."""
 FLOAT8 = {"fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e4m3fn_fast": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
 STRENGTH: dict[str, Any] = {"min": -100.0, "max": 100.0, "step": 0.01}
 
@@ -136,20 +139,19 @@ def unet_loader(
     return open_named(ctx, "unet_name", "diffusion_models", unet_name, lambda path: load.load_diffusion_model(path, ctx.services, dtype))
 
 
-def _text_encoder(ctx: Context, input: str, name: str, type: str, device: str) -> Clip:
-    _check_type(ctx, type, "stable_diffusion")
-    _say_device(ctx, name, device)
-    return open_named(ctx, input, "text_encoders", name, lambda path: load.load_text_encoder(path, ctx.services))
-
-
-def _check_type(ctx: Context, type: str, installed: str) -> None:
-    if type != installed:
-        raise NotInstalled(
-            f"Text encoders of type {type}: this model family is not installed yet.",
-            hint=f"Installed is `{installed}`.",
-            node=ctx.node,
-            input="type",
-        )
+def _text_encoders(ctx: Context, names: dict[str, str], type: str) -> Clip:
+    """The text encoders of the files by input, as models of that type hear them."""
+    try:
+        load.joiners_of(type)
+    except NotInstalled as problem:
+        raise problem.at(node=ctx.node, input="type") from None
+    paths = [open_named(ctx, input, "text_encoders", name, lambda path: path) for input, name in names.items()]
+    try:
+        return load.load_text_encoders(paths, ctx.services, type)
+    except Problem as problem:
+        broken = str(problem.where.file or "")
+        input = next((i for i, path in zip(names, paths, strict=True) if broken.startswith(str(path))), next(iter(names)))
+        raise problem.at(node=ctx.node, input=input, file=names[input]) from problem.__cause__
 
 
 def _say_device(ctx: Context, name: str, device: str) -> None:
@@ -165,8 +167,9 @@ def clip_loader(
     type: str = Choice(CLIP_TYPES),
     device: str = Choice(["default", "cpu"], optional=True, advanced=True),
 ) -> Clip:
-    """Load a text encoder: CLIP-L (SD 1), OpenCLIP-H (SD 2) or OpenCLIP-bigG (SDXL refiner); the file tells which."""
-    return _text_encoder(ctx, "clip_name", clip_name, type, device)
+    """Load a text encoder. The file tells what it is; `type` says for which models it encodes."""
+    _say_device(ctx, clip_name, device)
+    return _text_encoders(ctx, {"clip_name": clip_name}, type)
 
 
 @loader("DualCLIPLoader", category="advanced/loaders")
@@ -178,15 +181,35 @@ def dual_clip_loader(
     type: str = Choice(DUAL_TYPES),
     device: str = Choice(["default", "cpu"], optional=True, advanced=True),
 ) -> Clip:
-    """Load two text encoders that work together: CLIP-L and OpenCLIP-bigG for SDXL, in either order."""
-    _check_type(ctx, type, "sdxl")
+    """Load two text encoders that work together, in either order: CLIP-L and OpenCLIP-bigG for SDXL, CLIP-L and T5-XXL for Flux."""
     _say_device(ctx, clip_name1, device)
+    return _text_encoders(ctx, {"clip_name1": clip_name1, "clip_name2": clip_name2}, type)
 
-    def read(first: Path) -> JointClip:
-        second = open_named(ctx, "clip_name2", "text_encoders", clip_name2, lambda path: path)
-        return load.load_text_encoders(first, second, ctx.services)
 
-    return open_named(ctx, "clip_name1", "text_encoders", clip_name1, read)
+@loader("TripleCLIPLoader", category="advanced/loaders", module="comfy_extras.nodes_sd3", form="v3")
+def triple_clip_loader(
+    ctx: Context,
+    *,
+    clip_name1: str = Combo(Files("text_encoders")),
+    clip_name2: str = Combo(Files("text_encoders")),
+    clip_name3: str = Combo(Files("text_encoders")),
+) -> Clip:
+    """Load the three text encoders of Stable Diffusion 3, in any order: CLIP-L, OpenCLIP-bigG and T5-XXL."""
+    return _text_encoders(ctx, {"clip_name1": clip_name1, "clip_name2": clip_name2, "clip_name3": clip_name3}, THREE)
+
+
+@loader("QuadrupleCLIPLoader", category="advanced/loaders", module="comfy_extras.nodes_hidream", form="v3")
+def quadruple_clip_loader(
+    ctx: Context,
+    *,
+    clip_name1: str = Combo(Files("text_encoders")),
+    clip_name2: str = Combo(Files("text_encoders")),
+    clip_name3: str = Combo(Files("text_encoders")),
+    clip_name4: str = Combo(Files("text_encoders")),
+) -> Clip:
+    """Load the four text encoders of HiDream, in any order: CLIP-L, OpenCLIP-bigG, T5-XXL and Llama 3.1."""
+    names = {"clip_name1": clip_name1, "clip_name2": clip_name2, "clip_name3": clip_name3, "clip_name4": clip_name4}
+    return _text_encoders(ctx, names, FOUR)
 
 
 @loader("VAELoader", title="Load VAE")

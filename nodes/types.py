@@ -22,13 +22,10 @@ if TYPE_CHECKING:  # a wire's Python type matters to the type checker only; its 
     from backend.diffusion.guiders import Guider
     from backend.diffusion.handle import ModelHandle
     from backend.diffusion.samplers import Solver
-    from backend.encoders.clip.handle import ClipHandle
-    from backend.encoders.clip.joint import JointClip
     from backend.encoders.clip_vision.handle import VisionHandle, VisionOutput
+    from backend.encoders.text import TextEncoder
 else:
-    ModelHandle = ClipHandle = JointClip = VisionHandle = VisionOutput = VaeHandle = Guider = Solver = Control = GligenModel = (
-        StyleModelFile
-    ) = Any
+    ModelHandle = TextEncoder = VisionHandle = VisionOutput = VaeHandle = Guider = Solver = Control = GligenModel = StyleModelFile = Any
 
 
 class NoiseMaker(Protocol):
@@ -41,7 +38,7 @@ class NoiseMaker(Protocol):
 
 
 Model = Annotated[ModelHandle, Socket("MODEL")]
-Clip = Annotated[ClipHandle | JointClip, Socket("CLIP")]
+Clip = Annotated[TextEncoder, Socket("CLIP")]
 Vae = Annotated[VaeHandle, Socket("VAE")]
 ClipVision = Annotated[VisionHandle, Socket("CLIP_VISION")]
 ClipVisionOutput = Annotated[VisionOutput, Socket("CLIP_VISION_OUTPUT")]

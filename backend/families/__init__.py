@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from backend.diffusion.latent import LatentFormat
 from backend.diffusion.noise import NoiseModel
+from backend.families.joining import Joiner
 from backend.weights.detect import Signature
 from backend.weights.file import Header, Origin
 
@@ -51,6 +52,9 @@ class Family:
     """Around the net of every model of this family (see diffusion.handle)."""
     marks: Callable[[Any], Mapping[str, Tensor]] = field(default=lambda sizes: {})
     """Small tensors beside a net of these sizes, by which a saved checkpoint is known again."""
+
+    text: Joiner | None = None
+    """Which text encoders its models read, and how."""
 
     def with_latent(self, latent: LatentFormat) -> Family:
         """The same family for nets that were trained on latents of another format."""

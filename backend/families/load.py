@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from backend.base.config import Settings
-from backend.base.errors import BadFile, BadInput, MissingFile, UnknownModel
+from backend.base.errors import BadFile, BadInput, MissingFile, NotInstalled, UnknownModel
 from backend.base.paths import Folders
 from backend.codecs.asymmetric import spec as asymmetric
 from backend.codecs.consistency import spec as consistency
@@ -23,14 +23,14 @@ from backend.codecs.kl import spec as kl
 from backend.codecs.kl.spec import VaeHandle
 from backend.codecs.tiny import spec as tiny
 from backend.codecs.wan import spec as wan
+from backend.codecs.wan import spec as wan
 from backend.diffusion.handle import ModelHandle
-from backend.encoders.clip import spec as clip_spec
-from backend.encoders.clip.handle import ClipHandle
-from backend.encoders.clip.joint import JointClip
 from backend.encoders.clip_vision import spec as vision_spec
 from backend.encoders.clip_vision.handle import VisionHandle
+from backend.encoders.text import Found, SingleEncoder, TextEncoder, text_encoders
 from backend.families import Family, shelf
 from backend.families.foreign import PREFIX, name_of
+from backend.families.joining import Joiner
 from backend.memory.device import DeviceFacts
 from backend.memory.pool import Loadable
 from backend.weights.detect import MALFORMED, recognise, sample_of
@@ -44,6 +44,16 @@ NOT_WEIGHTS = re.compile(
     r"|v_pred|ztsnr|first_stage_model\.loss\..*|model\.(betas|alphas).*|.*num_batches_tracked"
 )
 """Keys that checkpoints carry and no net asks for: averaged copies, schedules, training state, a depth estimator of another make."""
+
+
+UNSAID = "stable_diffusion"
+"""The loaders' first `type`: what the file holds decides."""
+PREFIXES = (PREFIX, "diffusion_model.", "model.model.", "model.", "net.", "transformer.")
+"""What stands before the names of a net in a file; PREFIX in checkpoints, the others where trainers kept their own."""
+FEW = 6
+"""Fewer keys than this that happen to begin so are no net."""
+NETS = ("transformer", "unet")
+"""Folders of a model in the diffusers layout that hold its net."""
 
 
 class Services(Protocol):
@@ -62,7 +72,7 @@ class Loaded:
     """The parts of a checkpoint that were found, and the keys that none of them uses."""
 
     model: ModelHandle | None
-    clip: ClipHandle | JointClip | None
+    clip: TextEncoder | None
     vae: VaeHandle | None
     unmatched: tuple[str, ...] = ()
     vision: VisionHandle | None = None
@@ -85,12 +95,10 @@ def load_checkpoint(path: Path | str, services: Services) -> Loaded:
         return load_diffusers_folder(path, services)
     file = open_weights(path)
     model = _model(file, services, {})
-    settings, device = services.settings, services.device
-    dtype = device.compute_dtype("text_encoder", settings)
-    clips = clip_spec.all_of(Views(file), file, key=f"{identity(file)}#clip", dtype=dtype, folders=services.folders)
-    vae = _vae(file, device.compute_dtype("vae", settings))
+    clips = text_encoders(_around(file, services))
+    vae = _vae(file, services.device.compute_dtype("vae", services.settings))
     vision = _vision(file, services)
-    return Loaded(model, clip_spec.joined(clips), vae, _unmatched(file, (model, *clips, vae, vision)), vision)
+    return Loaded(model, _heard(clips, model), vae, _unmatched(file, (model, *clips, vae, vision)), vision)
 
 
 def load_diffusion_model(path: Path | str, services: Services, float8: torch.dtype | None = None) -> ModelHandle:
@@ -126,40 +134,75 @@ def load_tiny_vae(name: str, services: Services) -> VaeHandle:
     return tiny.from_pair(files[0], files[1], name, services.device.compute_dtype("vae", services.settings))
 
 
-def load_text_encoder(path: Path | str, services: Services) -> ClipHandle | JointClip:
-    """The CLIP text encoder of a stand-alone file or a diffusers folder's `text_encoder`, or all that a checkpoint holds.
+def load_text_encoder(path: Path | str, services: Services, type: str = UNSAID) -> TextEncoder:
+    """The text encoder of a file or of a folder's `text_encoder`, or all that a checkpoint holds. Raises as `load_text_encoders`."""
+    return load_text_encoders([path], services, type)
 
-    Raises as `load_vae`.
+
+def load_text_encoders(paths: Sequence[Path | str], services: Services, type: str = UNSAID) -> TextEncoder:
+    """Text encoders from any number of files, in any order, heard together as models of the family that `type` names hear them.
+
+    Raises as `load_vae`; NotInstalled for a type whose family is not there, BadInput for files that hold other encoders than it reads.
     """
-    clip = clip_spec.joined(_text_encoders(path, services))
-    assert clip is not None
-    return clip
+    asked = joiners_of(type)
+    found = [encoder for path in paths for encoder in _text_encoders(Path(path), services)]
+    clip = next((clip for joiner in asked if (clip := joiner.join(found)) is not None), None)
+    if clip is None and type == UNSAID:
+        clip = _usual(found) or (found[0] if len(found) == 1 else None)
+    if clip is not None:
+        return clip
+    held = " and ".join(f"{encoder.title} ({encoder.width} wide)" for encoder in found)
+    names = " and ".join(Path(path).name for path in paths)
+    reads = "; ".join(f"{joiner.title} reads {joiner.reads}" for joiner in asked)
+    raise BadInput(
+        f"{names} hold{'s' if len(paths) == 1 else ''} {held}; {reads}.", hint="Choose the files and the type that belong to the model."
+    )
 
 
-def load_text_encoders(first: Path | str, second: Path | str, services: Services) -> JointClip:
-    """SDXL's two text encoders from two files, in either order. Raises as `load_vae`, and BadInput for files that are no such pair."""
-    found = [*_text_encoders(first, services), *_text_encoders(second, services)]
-    clip = clip_spec.joined(found)
-    if not isinstance(clip, JointClip):
-        kinds = " and ".join(f"{clip_spec.TITLES[handle.branch]} ({handle.sizes.width} wide)" for handle in found)
-        raise BadInput(
-            f"{Path(first).name} and {Path(second).name} hold {kinds}; SDXL reads {clip_spec.TITLES['l']} and {clip_spec.TITLES['g']}.",
-            hint="Choose one file of each kind, for example clip_l.safetensors and clip_g.safetensors.",
+def joiners_of(type: str) -> list[Joiner]:
+    """Those that answer to a loader's `type`. Raises NotInstalled for a type whose family is not there."""
+    asked = [joiner for joiner in joiners() if type in joiner.types]
+    if not asked and type != UNSAID:
+        raise NotInstalled(
+            f"Text encoders of type {type}: this model family is not installed yet.",
+            hint=f"Installed are {', '.join(sorted({word for joiner in joiners() for word in joiner.types}))}.",
         )
-    return clip
+    return asked
 
 
-def _text_encoders(path: Path | str, services: Services) -> list[ClipHandle]:
-    """Every text encoder in a file; at least one. A folder's configuration says which activation was trained."""
+def joiners() -> tuple[Joiner, ...]:
+    """How text encoders can be heard together: what the families declare, each once."""
+    return tuple(dict.fromkeys(family.text for family in shelf() if family.text is not None))
+
+
+def _heard(encoders: Sequence[SingleEncoder], model: ModelHandle | None) -> TextEncoder | None:
+    """The encoders that came with a model, as its family hears them."""
+    joiner: Joiner | None = getattr(model.family, "text", None) if model is not None else None
+    clip = joiner.join(encoders) if joiner is not None and encoders else None
+    return clip or _usual(encoders) or next(iter(encoders), None)
+
+
+def _usual(encoders: Sequence[SingleEncoder]) -> TextEncoder | None:
+    """The encoders as one, where nobody says for which models."""
+    branches = frozenset(encoder.branch for encoder in encoders)
+    return next((clip for j in joiners() if branches in j.usual and (clip := j.join(encoders)) is not None), None)
+
+
+def _text_encoders(path: Path, services: Services, tokenizer: Path | None = None) -> list[SingleEncoder]:
+    """Every text encoder in a file or folder; at least one."""
     file = open_weights(path)
-    config = Path(path) / "config.json"
-    activation = read_json(config).get("hidden_act") if config.is_file() else None
-    quick = activation == "quick_gelu" if isinstance(activation, str) else None
-    dtype = services.device.compute_dtype("text_encoder", services.settings)
-    found = clip_spec.all_of(Views(file), file, key=f"{identity(file)}#clip", dtype=dtype, folders=services.folders, quick=quick)
+    found = text_encoders(_around(file, services, path, tokenizer))
     if not found:
         raise _unknown(file, "text encoder")
     return found
+
+
+def _around(file: WeightFile, services: Services, folder: Path | None = None, tokenizer: Path | None = None) -> Found:
+    """A file, and what a configuration in its folder says of the text encoder it holds."""
+    config = folder / "config.json" if folder is not None and folder.is_dir() else None
+    said = read_json(config) if config is not None and config.is_file() else {}
+    dtype = services.device.compute_dtype("text_encoder", services.settings)
+    return Found(file, f"{identity(file)}#clip", dtype, services.folders, said, tokenizer)
 
 
 def load_vision(path: Path | str, services: Services) -> VisionHandle:
@@ -182,22 +225,35 @@ def _vision(file: WeightFile, services: Services) -> VisionHandle | None:
 
 
 def load_diffusers_folder(path: Path | str, services: Services) -> Loaded:
-    """A model in the diffusers layout: `unet`, `vae`, `text_encoder` and `text_encoder_2`, and `scheduler` for what shapes cannot tell.
+    """A model in the diffusers layout: `unet` or `transformer`, `vae`, `text_encoder` and its like, and `scheduler` for what shapes cannot
+    tell.
 
-    Raises MissingFile when there is no `unet`, and as `load_checkpoint`.
+    Raises MissingFile when there is no net, and as `load_checkpoint`.
     """
     path = Path(path)
-    if not (path / "unet").is_dir():
+    net = next((path / name for name in NETS if (path / name).is_dir()), None)
+    if net is None:
         has = ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir())) if path.is_dir() else "nothing"
-        raise MissingFile(f"There is no folder unet in {path.name} (it has {has}).", hint="Only UNet models are installed yet.", file=path)
-    file = _with_statistics(open_weights(path / "unet"), path)
+        raise MissingFile(
+            f"There is no folder unet or transformer in {path.name} (it has {has}).",
+            hint="The folder is incomplete: fetch it again.",
+            file=path,
+        )
+    file = _with_statistics(open_weights(net), path)
     model = _model(file, services, _scheduled(path / "scheduler" / "scheduler_config.json"))
     vae = load_vae(path / "vae", services) if (path / "vae").is_dir() else None
     clips = [
-        clip for name in ("text_encoder", "text_encoder_2") if (path / name).is_dir() for clip in _text_encoders(path / name, services)
+        clip
+        for number in ("", "_2", "_3", "_4")
+        if (path / f"text_encoder{number}").is_dir()
+        for clip in _text_encoders(path / f"text_encoder{number}", services, _folder(path / f"tokenizer{number}"))
     ]
     vision = load_vision(path / "image_encoder", services) if (path / "image_encoder").is_dir() else None
-    return Loaded(model, clip_spec.joined(clips), vae, _unmatched(file, (model,)), vision)
+    return Loaded(model, _heard(clips, model), vae, _unmatched(file, (model,)), vision)
+
+
+def _folder(path: Path) -> Path | None:
+    return path if path.is_dir() else None
 
 
 def _with_statistics(file: WeightFile, folder: Path) -> WeightFile:
@@ -225,6 +281,8 @@ def _scheduled(config: Path) -> dict[str, str]:
     facts = {"zero_snr": "true"} if said.get("rescale_betas_zero_snr") is True else {}
     if isinstance(said.get("prediction_type"), str):
         facts["prediction_type"] = said["prediction_type"]
+    if isinstance(said.get("shift"), int | float):
+        facts["shift"] = str(said["shift"])
     if str(said.get("_class_name", "")).startswith("EDM"):
         facts |= {f"edm_{key}": str(said[key]) for key in ("sigma_min", "sigma_max") if isinstance(said.get(key), int | float)}
     return facts
@@ -274,14 +332,19 @@ def _under_net_names(file: WeightFile, families: Iterable[Family]) -> WeightFile
     families = tuple(families)
     asked = (key for family in families for key in (*family.signature.has, *family.signature.lacks, *family.beside))
     beside = {key: key for key in asked if key in file}
-    names: Mapping[str, Origin] = {key[len(PREFIX) :]: key for key in file if key.startswith(PREFIX)}
-    if names:
-        return Renamed(file, {**beside, **names})
-    for spelling in dict.fromkeys(family.from_diffusers for family in families):
-        names = spelling(file)
+    prefix = next((prefix for prefix in PREFIXES if sum(key.startswith(prefix) for key in file) >= FEW), "")
+    inside = {key[len(prefix) :]: key for key in file if key.startswith(prefix)} if prefix else {key: key for key in file}
+    own = any(all(key in inside for key in family.signature.has) for family in families)
+    for spelling in () if own else dict.fromkeys(family.from_diffusers for family in families):
+        names = spelling(inside)
         if any(family.from_diffusers is spelling and all(key in names for key in family.signature.has) for family in families):
-            return Renamed(file, {**beside, **names})
-    return file
+            return Renamed(file, beside | {name: _within(origin, inside) for name, origin in names.items()})
+    return Renamed(file, beside | inside) if prefix else file
+
+
+def _within(origin: Origin, inside: Mapping[str, str]) -> Origin:
+    """A place among the names of a part of a file, as a place in the file."""
+    return inside[origin] if isinstance(origin, str) else tuple(replace(piece, key=inside[piece.key]) for piece in origin)
 
 
 def _said(file: WeightFile) -> dict[str, str]:
@@ -308,7 +371,7 @@ def _check(family: Family, sizes: Any, header: Header) -> None:
             raise ValueError(f"{name} has the shape {list(header[name].shape)}, expected {list(parameter.shape)}")
 
 
-def _unmatched(file: WeightFile, handles: Iterable[ModelHandle | ClipHandle | VaeHandle | VisionHandle | None]) -> tuple[str, ...]:
+def _unmatched(file: WeightFile, handles: Iterable[ModelHandle | SingleEncoder | VaeHandle | VisionHandle | None]) -> tuple[str, ...]:
     """The file's keys that belong to none of the parts and are not known to be needless."""
     used: set[str] = set()
     for handle in handles:
@@ -334,5 +397,5 @@ def _unknown(file: WeightFile, wanted: str) -> UnknownModel:
         return UnknownModel(text, hint="Check that the file is of the right kind.", file=file.path)
     if known.family and wanted == "diffusion model":
         text = f"{file.path.name} is {known.what}; this model family is not installed yet."
-        return UnknownModel(text, hint="Use a model of the Stable Diffusion family.", file=file.path)
+        return UnknownModel(text, hint="docs/systems.md lists the models that are.", file=file.path)
     return UnknownModel(f"{file.path.name} is {known.what}, not a {wanted}.", hint="Load it with the node for its kind.", file=file.path)

@@ -21,7 +21,7 @@ _WAYS: dict[type, Callable[[Any], Any]] = {}
 _MODULES: Mapping[str, tuple[str, str]] = {
     "ModelHandle": ("comfy.model_patcher", "dress"),
     "ClipHandle": ("comfy.sd", "dress_clip"),
-    "JointClip": ("comfy.sd", "dress_clip"),
+    "JointText": ("comfy.sd", "dress_clip"),
     "HookedClip": ("comfy.sd", "dress_clip"),
     "VaeHandle": ("comfy.sd", "dress_vae"),
     "VisionHandle": ("comfy.clip_vision", "dress"),

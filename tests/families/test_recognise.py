@@ -13,7 +13,7 @@ from diffusers import UNet2DConditionModel
 from backend.base.errors import BadInput
 from backend.diffusion.latent import PLAYGROUND
 from backend.encoders.clip.handle import ClipHandle
-from backend.encoders.clip.joint import JointClip
+from backend.encoders.joint import JointText
 from backend.families import save, shelf
 from backend.families.load import load_checkpoint, load_diffusion_model, load_text_encoders
 from backend.families.x2_upscaler.net import UpscalerSizes
@@ -59,7 +59,7 @@ def test_one_family_and_its_sizes(kind: str, channels: int, tmp_path: Path) -> N
     }
     assert [family.name for family in shelf() if family.signature.matches(header)] == [KINDS[kind, channels]]
     expected = {"text_encoder": ("l",), "text_encoder_2": ("g",)}[next(iter(twin.texts))] if kind not in ("sd2", "unclip", "x4") else ("h",)
-    branches = loaded.clip.branches if isinstance(loaded.clip, JointClip) else (loaded.clip.branch,)
+    branches = loaded.clip.branches if isinstance(loaded.clip, JointText) else (loaded.clip.branch,)
     assert branches == (("l", "g") if kind == "sdxl" else expected)
 
 
@@ -125,10 +125,10 @@ def test_text_encoders_in_two_files(tmp_path: Path) -> None:
     twin, services = kinds.make("sdxl"), tiny.services(tmp_path)
     folder = twin.folder(tmp_path / "m")
     first, second = folder / "text_encoder", folder / "text_encoder_2"
-    a, b = load_text_encoders(first, second, services), load_text_encoders(second, first, services)
+    a, b = load_text_encoders([first, second], services, "sdxl"), load_text_encoders([second, first], services, "sdxl")
     assert a.branches == b.branches == ("l", "g")
     with pytest.raises(BadInput, match=r"CLIP-L.*and CLIP-L.*reads CLIP-L and OpenCLIP-bigG"):
-        load_text_encoders(first, first, services)
+        load_text_encoders([first, first], services, "sdxl")
 
 
 def test_velocity_is_seen_in_the_weights(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from backend.base.errors import BadInput
 from backend.encoders.clip.handle import ClipHandle
-from backend.encoders.clip.joint import JointClip
 from backend.encoders.clip.spec import all_of, from_checkpoint, joined
 from backend.encoders.clip.vocabulary import byte_pairs, locate, read_merges, vocabulary
+from backend.encoders.joint import JointText
 from backend.memory.pool import Pool
 from backend.weights.file import Entry
 from backend.weights.patch import Patch
@@ -224,7 +224,7 @@ def test_sdxl_pair_is_one_value() -> None:
     source |= {f"conditioner.embedders.1.model.{key}": value for key, value in openclip(big.state_dict()).items()}
     header = {key: Entry(tuple(value.shape), value.dtype, value.nbytes) for key, value in source.items()}
     clip = joined(all_of(source, header))
-    assert isinstance(clip, JointClip) and clip.branches == ("l", "g")
+    assert isinstance(clip, JointText) and clip.branches == ("l", "g")
     tokens = clip.tokenize("a red cat")
     cond, pooled = clip.encode(tokens, Pool("cpu"))
     with torch.no_grad():

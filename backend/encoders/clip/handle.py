@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,14 +14,12 @@ from backend.base.errors import BadInput
 from backend.encoders.clip.net import ClipSizes
 from backend.encoders.clip.tokenizer import CHUNK, ClipTokenizer
 from backend.encoders.clip.vocabulary import END, START
+from backend.encoders.text import Encoded, Tokens, weighted
 from backend.memory.pool import Loadable, Pool
 from backend.weights.patch import Patch, by_key, fingerprint
 
-Chunk = Sequence[Sequence[Any]]
-"""77 of (token, weight) or (token, weight, word number); a token is an id or a vector [width]."""
-Tokens = Mapping[str, Sequence[Chunk]]
-"""Chunks by branch: "l" for CLIP-L, "h" and "g" for the OpenCLIP towers."""
-
+TITLES = {"l": "CLIP-L", "h": "OpenCLIP-H", "g": "OpenCLIP-bigG"}
+"""Text encoders in words, by branch."""
 AT_ONCE = 16
 """Chunks encoded in one pass."""
 
@@ -55,8 +53,26 @@ class ClipHandle:
     """Which layer's hidden states are the encoding, from the end: None or -1 the last, -2 the one before."""
     norm: bool = True
     """Whether these go through the final norm; SDXL's do not."""
+    projected: bool = True
+    """Whether the pooled vector goes through the net's projection, if it has one."""
     patches: tuple[Patch, ...] = ()
     empties: Empties = field(default_factory=Empties, compare=False, repr=False)
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        return (self.branch,)
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.branch]
+
+    @property
+    def width(self) -> int:
+        return self.sizes.width
+
+    def with_options(self, **options: int) -> ClipHandle:
+        """The same: this tokenizer has no settings."""
+        return self
 
     def with_layer(self, layer: int | None) -> ClipHandle:
         """Clip skip: read the hidden states of `layer`, -1 to -24. Layers the net does not have mean the last. Raises BadInput."""
@@ -81,11 +97,16 @@ class ClipHandle:
 
     def conditioning(self, text: str, pool: Pool) -> list[list[Any]]:
         """The prompt as a CONDITIONING value: [[tokens [1, 77 n, width], {"pooled_output": [1, width]}]]."""
-        cond, pooled = self.encode(self.tokenize(text), pool)
-        return [[cond, {"pooled_output": pooled}]]
+        return self.encoded(self.tokenize(text), pool).conditioning()
 
     def encode(self, tokens: Tokens, pool: Pool) -> tuple[Tensor, Tensor]:
-        """float32 on the CPU: hidden states of all chunks in a row [1, 77 n, width], and the pooled vector [1, width] of the first.
+        """(cond, pooled) of `encoded`."""
+        encoded = self.encoded(tokens, pool)
+        assert encoded.pooled is not None
+        return encoded.cond, encoded.pooled
+
+    def encoded(self, tokens: Tokens, pool: Pool) -> Encoded:
+        """Hidden states of all chunks of 77 in a row [1, 77 n, width], and the pooled vector [1, width] of the first.
 
         A token of weight w becomes z' = (z - e) w + e, with e the encoding of the empty prompt at the same position. Raises BadInput.
         """
@@ -98,10 +119,8 @@ class ClipHandle:
         weights = torch.tensor([[float(entry[1]) for entry in chunk] for chunk in chunks], dtype=torch.float32)
         hidden, pooled = self._run([[entry[0] for entry in chunk] for chunk in chunks], pool)
         if not bool((weights == 1.0).all()):
-            empty = self._empty(weights.shape[1], pool)
-            plain, w = hidden, weights.unsqueeze(-1)
-            hidden = torch.where(w == 1.0, plain, (plain - empty) * w + empty)
-        return hidden.reshape(1, -1, hidden.shape[-1]), pooled[:1]
+            hidden = weighted(hidden, self._empty(weights.shape[1], pool), weights)
+        return Encoded(hidden.reshape(1, -1, hidden.shape[-1]), pooled[:1])
 
     def _empty(self, length: int, pool: Pool) -> Tensor:
         """The encoding [length, width] of a prompt without words."""
@@ -120,7 +139,7 @@ class ClipHandle:
             for start in range(0, len(chunks), AT_ONCE):
                 part = ids[start : start + AT_ONCE].to(pool.device)
                 here = [(chunk - start, at, vector) for chunk, at, vector in vectors if start <= chunk < start + AT_ONCE]
-                h, p = net(part, loadable.dtype, here, self.layer, self.norm)
+                h, p = net(part, loadable.dtype, here, self.layer, self.norm, self.projected)
                 hidden.append(h.float().cpu())
                 pooled.append(p.float().cpu())
         return torch.cat(hidden), torch.cat(pooled)

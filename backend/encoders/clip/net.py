@@ -49,18 +49,24 @@ class ClipText(nn.Module):
         self.text_projection = Linear(sizes.width, sizes.projection, bias=False) if sizes.projection is not None else None
 
     def forward(
-        self, tokens: Tensor, dtype: torch.dtype, vectors: Vectors = (), layer: int | None = None, norm: bool = True
+        self,
+        tokens: Tensor,
+        dtype: torch.dtype,
+        vectors: Vectors = (),
+        layer: int | None = None,
+        norm: bool = True,
+        projected: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """Returns hidden states [B, T, width] of `layer` and pooled [B, projection or width].
 
         `layer` counts from the end: None and -1 are the last, -2 the one before (clip skip); layers the net lacks mean the last. `norm`
         says whether the hidden states go through the final norm. The pooled vector is always that of the last layer, normed, at the
-        first end token.
+        first end token; `projected` where the net has a projection.
         """
         hidden, last = self.text_model(tokens, dtype, vectors, layer, norm)
         ends = (tokens == self.sizes.end).to(torch.uint8).argmax(dim=1)
         pooled = last[torch.arange(len(tokens), device=tokens.device), ends]
-        return hidden, pooled if self.text_projection is None else self.text_projection(pooled)
+        return hidden, pooled if self.text_projection is None or not projected else self.text_projection(pooled)
 
 
 class TextModel(nn.Module):

@@ -14,19 +14,18 @@ from backend.base.errors import BadFile
 from backend.base.paths import Folders
 from backend.encoders.clip.handle import ClipHandle
 from backend.encoders.clip.inversion import Inversions
-from backend.encoders.clip.joint import JointClip
 from backend.encoders.clip.net import ClipSizes, ClipText
 from backend.encoders.clip.openclip import from_openclip
 from backend.encoders.clip.tokenizer import ClipTokenizer
 from backend.encoders.clip.vocabulary import END
+from backend.encoders.joint import JointText
+from backend.encoders.text import Found
 from backend.memory.pool import Loadable
 from backend.weights.file import Header, Views, WeightFile, identity
 from backend.weights.keymap import MappedNames, Part
 
 HEAD_WIDTH = 64
 H_WIDTH = 1024
-TITLES = {"l": "CLIP-L", "h": "OpenCLIP-H", "g": "OpenCLIP-bigG"}
-"""Text encoders in words, by branch."""
 
 
 @dataclass(frozen=True)
@@ -201,11 +200,23 @@ def all_of(
     return list(found.values())
 
 
-def joined(handles: Sequence[ClipHandle]) -> ClipHandle | JointClip | None:
-    """What travels on a CLIP wire: one encoder, SDXL's pair of L and bigG, or None for none."""
+def text_encoders(found: Found) -> list[ClipHandle]:
+    """Every CLIP text encoder in a file. A configuration beside it says which activation was trained."""
+    activation = found.config.get("hidden_act")
+    quick = activation == "quick_gelu" if isinstance(activation, str) else None
+    return all_of(Views(found.file), found.file, key=found.key, dtype=found.dtype, folders=found.folders, quick=quick)
+
+
+def pair(l: ClipHandle, g: ClipHandle) -> JointText:
+    """SDXL's pair: both read at the last layer but one, without the final norm."""
+    return JointText((replace(l, layer=-2, norm=False), replace(g, layer=-2, norm=False)))
+
+
+def joined(handles: Sequence[ClipHandle]) -> ClipHandle | JointText | None:
+    """What CLIP encoders are together: one of them, SDXL's pair of L and bigG, or None for none."""
     by_branch = {handle.branch: handle for handle in handles}
     if {"l", "g"} <= by_branch.keys():
-        return JointClip.sdxl(by_branch["l"], by_branch["g"])
+        return pair(by_branch["l"], by_branch["g"])
     return handles[0] if handles else None
 
 

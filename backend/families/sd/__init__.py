@@ -12,6 +12,7 @@ from backend.families.sd import shown
 from backend.families.sd.conditions import forward, told, working_bytes
 from backend.families.sd.names import from_diffusers, to_diffusers
 from backend.families.sd.sizes import projected, sizes_sd1, still, takes
+from backend.families.sd.texts import ONE
 from backend.families.sd.unet import UNet
 from backend.weights.detect import Signature
 from backend.weights.file import Header
@@ -51,6 +52,7 @@ SD1_FAMILY = Family(
     working_bytes=working_bytes,
     from_diffusers=from_diffusers,
     to_diffusers=to_diffusers,
+    text=ONE,
 )
 
 INPAINTING = replace(

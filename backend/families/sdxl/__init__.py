@@ -17,6 +17,7 @@ from backend.diffusion.noise import DistilledNoise, NoiseModel, Prediction, cont
 from backend.families.sd import DISTILLED, LABELLED, SD1_FAMILY, UNET, noise, shown
 from backend.families.sd.conditions import Cond, numbers_embedding, told
 from backend.families.sd.sizes import attends_first, attends_last, projected, sizes_by_head, still, takes
+from backend.families.sd.texts import TWO
 from backend.families.sd.unet import UNetSizes
 from backend.weights.detect import Signature
 from backend.weights.file import Header
@@ -98,6 +99,7 @@ BASE = replace(
     sizes=sizes_by_head,
     noise=xl_noise,
     inputs=told("Stable Diffusion XL", vector=base_vector),
+    text=TWO,
 )
 REFINER = replace(
     BASE,

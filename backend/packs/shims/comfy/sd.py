@@ -477,12 +477,10 @@ def load_clip(
     ckpt_paths: Any, embedding_directory: Any = None, clip_type: Any = CLIPType.STABLE_DIFFUSION, model_options: Any = None
 ) -> CLIP:
     paths = [ckpt_paths] if isinstance(ckpt_paths, (str, Path)) else list(ckpt_paths)
-    if len(paths) == 1:
-        return CLIP(families.load_text_encoder(paths[0], HOST.services))
-    several = getattr(families, "load_text_encoders", None)
-    if several is None:
-        raise NotInstalled("Loading several text encoders at once from a pack is not installed yet.", hint="Use the loader node.")
-    return CLIP(several(paths, HOST.services))
+    word = str(getattr(clip_type, "name", clip_type)).lower()
+    if len(paths) == 2 and word == families.UNSAID:
+        word = "sdxl"
+    return CLIP(families.load_text_encoders(paths, HOST.services, word))
 
 
 def load_vae(path: Any) -> VAE:
