@@ -23,7 +23,6 @@ from backend.codecs.kl import spec as kl
 from backend.codecs.kl.spec import VaeHandle
 from backend.codecs.tiny import spec as tiny
 from backend.codecs.wan import spec as wan
-from backend.codecs.wan import spec as wan
 from backend.diffusion.handle import ModelHandle
 from backend.encoders.clip_vision import spec as vision_spec
 from backend.encoders.clip_vision.handle import VisionHandle
