@@ -23,7 +23,7 @@ from nodes import builtin
 from tests.nodes.bench import Bench
 from tests.tools.twins import place
 from tools.templates import FOLDER, definitions, entry, templates, workflow
-from tools.templates.parts import Template
+from tools.templates.parts import PICTURE, Template
 from tools.templates.thumbnail import draw
 
 TEMPLATES, REGISTRY = templates(), Registry(builtin())
@@ -65,6 +65,12 @@ def test_template(template: Template, tmp_path: Path) -> None:
     outcome = executor.run(Job("job", checked.prompt, tuple(checked.targets), {}))
     assert outcome.status == "success", [str(event) for event in bench.events[-3:]]
     assert list(bench.folders.output.glob("*.png"))
+
+
+def test_the_picture_that_graphs_ask_for_is_there_with_a_mask() -> None:
+    with Image.open(FOLDER.parents[1] / "input" / PICTURE) as picture:
+        assert picture.mode == "RGBA" and picture.size == (512, 512)
+        assert picture.getchannel("A").getextrema() == (0, 255)
 
 
 def test_the_index_lists_them() -> None:
