@@ -62,9 +62,9 @@ class Family:
 
 
 def shelf() -> tuple[Family, ...]:
-    """Every family there is: the `FAMILIES` of each package in this folder, in order of name."""
+    """Every family there is: the `FAMILIES` of each package in this folder that has some, in order of name."""
     found: list[Family] = []
     for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
         if module.ispkg:
-            found.extend(importlib.import_module(f"{__name__}.{module.name}").FAMILIES)
+            found.extend(getattr(importlib.import_module(f"{__name__}.{module.name}"), "FAMILIES", ()))
     return tuple(found)
