@@ -25,7 +25,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r".*AceStep.*|VAE(Encode|Decode)Audio.*", FAMILY.format("ACE Step and Stable Audio")),
     (r"AudioEncoder.*", "needs an audio encoder (wav2vec 2), which Wan and HuMo listen with"),
     (r"PhotoMaker.*", "needs PhotoMaker's encoder"),
-    (r"LotusConditioning", "is the encoded empty prompt of Lotus, a table of numbers; Lotus itself is not there either"),
     (r"TextGenerate|TextEncode.*", "needs a language model of a family that is not there"),
     (r"LoadDA3Model|DA3.*", FAMILY.format("Depth Anything 3")),
     (r".*MoGe.*", FAMILY.format("MoGe")),

@@ -64,6 +64,11 @@ def vector(cond: Cond, sizes: UNetSizes, shape: Sequence[int]) -> Tensor:
     return total if len(seen) == 1 else augmented(total[:, :width], round(999 * MERGED), sizes, seed)
 
 
+def is_told_of_pictures(header: Header) -> bool:
+    """Whether the vector has room for an embedding and its noise level; Lotus is told four numbers there."""
+    return header[LABELLED].shape[1] > 4 and takes(header, 4) and attends_first(header) and projected(header, 2) and still(header)
+
+
 def _one(embed: Tensor, entry: Mapping[str, Any], sizes: UnclipSizes, seed: int) -> Tensor:
     return augmented(embed[None], round(999 * float(entry["noise_augmentation"])), sizes, seed) * float(entry["strength"])
 
@@ -93,7 +98,7 @@ FAMILIES = (
         signature=Signature(
             has=(*UNET, LABELLED),
             lacks=(DISTILLED, "encoder_hid_proj.weight"),
-            where=lambda header: takes(header, 4) and attends_first(header) and projected(header, 2) and still(header),
+            where=is_told_of_pictures,
         ),
         sizes=sizes_of,
         inputs=told("Stable Diffusion 2 unCLIP", vector=vector),
