@@ -80,3 +80,16 @@ PLAYGROUND = ChannelwiseLatent(
 )  # fmt: skip
 SD3 = LatentFormat(channels=16, scale=1.5305, shift=0.0609, tiny="taesd3_decoder")
 FLUX = LatentFormat(channels=16, scale=0.3611, shift=0.1159, tiny="taef1_decoder")
+FLUX2 = LatentFormat(channels=128, factor=16)
+WAN = ChannelwiseLatent(
+    channels=16, dims=3,
+    means=(
+        -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+        0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
+    ),
+    deviations=(
+        2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+        3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
+    ),
+)  # fmt: skip
+"""Latents of Wan 2.1's autoencoder, which is Qwen Image's too."""

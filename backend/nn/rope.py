@@ -26,7 +26,7 @@ def turn(places: Tensor, widths: Sequence[int], theta: float) -> Turn:
 def turned(x: Tensor, by: Turn) -> Tensor:
     """x [B, H, T, d], whose neighbouring channels make pairs, turned; computed in float32."""
     cos, sin = by
-    a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    a, b = torch.unflatten(x.float(), -1, (-1, 2)).unbind(-1)
     return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).to(x.dtype)
 
 
