@@ -325,7 +325,7 @@ class Pool:
         for i, (name, stay) in enumerate(stale):
             self._hang(live, loadable, name, stay, stale[i + _AHEAD][0] if i + _AHEAD < len(stale) else None, compact.get(name), bench)
         if stale and (before.deltas or loadable.deltas):
-            trim(above=_HOLES)
+            trim()
 
     def _explain(self, live: _Live, key: str, sizes: list[int], resident: tuple[bool, ...], working: int, budget: int) -> None:
         """Say where the net's weights are, when that has changed."""
@@ -437,7 +437,6 @@ def _prefetch(source: Views) -> None:
 _CUSHION = 256 << 20  # bytes of what is free now that are left alone
 _REMEMBERED = 200  # moves that /memory tells
 _TIGHTER = 2  # after memory ran out, nets may fill one part in so many of what they filled
-_HOLES = 32 << 20  # bytes between weights that are left for the next ones, which then need no fresh memory
 _AHEAD = 8  # parameters read from disk while the current one is converted
 
 
