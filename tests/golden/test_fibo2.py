@@ -1,0 +1,40 @@
+"""Fibo 2 against diffusers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import BriaFibo2Pipeline, BriaFibo2Transformer2DModel
+from diffusers.models.transformers.transformer_bria_fibo2 import compute_gist_count
+
+from backend.families.fibo2.net import gists
+from tests.families import nets
+
+CONFIG: dict[str, Any] = {
+    "in_channels": 4, "dim": 32, "n_layers": 3, "n_refiner_layers": 1, "n_heads": 2, "cap_feat_dim": 24, "injection_layer_ids": (1, 2),
+    "perceiver_num_layers": 1, "min_num_gist_tokens": 64, "max_num_gist_tokens": 64, "axes_dims": (4, 6, 6), "axes_lens": (256, 64, 64),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pictures", [0, 2])
+@torch.no_grad()
+def test_one_call(pictures: int, tmp_path: Path) -> None:
+    reference = nets.randomised(BriaFibo2Transformer2DModel(**CONFIG))
+    state = dict(reference.state_dict())
+    assert nets.knowing(state) == ["Fibo 2"]
+    model = nets.load(state, tmp_path)
+    assert model.sizes.injected == (1, 2) and model.sizes.gists == 64
+    x, sigma, text = torch.randn(2, 4, 6, 8), torch.tensor([0.8, 0.2]), torch.randn(1, 3, 7, 24)
+    shown = [torch.randn(1, 4, 4, 6), torch.randn(1, 4, 8, 4)][:pictures]
+    pack = BriaFibo2Pipeline._patchify_latents
+    want = reference(x, sigma, text.expand(2, -1, -1, -1), context_latents=[s.expand(2, -1, -1, -1) for s in shown], return_dict=False)[0]
+    cond = {"cross_attn": text.transpose(1, 2).flatten(2), "reference_latents": [pack(s) for s in shown]}
+    assert nets.off(nets.call(model, pack(x), sigma, cond), pack(want)) < nets.NEAR
+
+
+def test_longer_prompts_get_longer_gists() -> None:
+    lengths = [10, 256, 300, 1000, 2048, 5000]
+    assert [gists(n, 512) for n in lengths] == compute_gist_count(lengths, 256, 512, 64, 256, 2048)

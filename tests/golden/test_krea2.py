@@ -1,0 +1,46 @@
+"""Krea 2 against diffusers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import Krea2Transformer2DModel
+
+from backend.families.krea2.names import to_diffusers
+from backend.families.krea2.net import Krea2Net, Krea2Sizes
+from backend.nn.patchify import to_picture, to_tokens
+from tests.families import nets
+
+CONFIG: dict[str, Any] = {
+    "in_channels": 64, "num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "intermediate_size": 40, "timestep_embed_dim": 16, "text_hidden_dim": 24, "num_text_layers": 3,
+    "text_num_attention_heads": 2, "text_num_key_value_heads": 2,
+    "text_intermediate_size": 20, "num_layerwise_text_blocks": 1, "num_refiner_text_blocks": 1, "axes_dims_rope": (4, 6, 6),
+}  # fmt: skip
+SIZES = Krea2Sizes(16, 64, 4, 2, 40, 2, 16, 24, 3, 2, 2, 20, 1, 1, rows=True)
+
+
+@pytest.mark.parametrize("spelling", ["single", "diffusers"])
+@torch.no_grad()
+def test_one_call(spelling: str, tmp_path: Path) -> None:
+    reference = nets.randomised(Krea2Transformer2DModel(**CONFIG))
+    state = dict(reference.state_dict())
+    if spelling == "single":
+        with torch.device("meta"):
+            names = to_diffusers(SIZES, dict(Krea2Net(SIZES).named_parameters()))
+        state = {ours: state[theirs].flatten() if ours.endswith(".mod.lin") else state[theirs] for ours, theirs in names.items()}
+        assert nets.knowing(state) == ["Krea 2"]
+    model = nets.load(state, tmp_path)
+    assert model.sizes == (SIZES if spelling == "diffusers" else Krea2Sizes(*list(vars(SIZES).values())[:-1]))
+    x, sigma = torch.randn(2, 16, 1, 8, 6), torch.tensor([0.8, 0.2])
+    text, mask = torch.randn(1, 7, 3, 24), torch.tensor([[1, 1, 1, 1, 0, 0, 1]]).bool()
+    ids = torch.cat([torch.zeros(7, 3), torch.stack([torch.zeros(12), torch.arange(12) // 3, torch.arange(12) % 3], dim=1)])
+    for known in (None, mask):
+        told = None if known is None else known.expand(2, -1)
+        tokens = to_tokens(x[:, :, 0], 2, channels_last=False)
+        want = reference(tokens, text.expand(2, -1, -1, -1), sigma, ids, told, return_dict=False)[0]
+        got = nets.call(model, x, sigma, {"cross_attn": text.flatten(2)} | ({} if known is None else {"attention_mask": known}))
+        assert nets.off(got[:, :, 0], to_picture(want, 8, 6, 2, channels_last=False)) < nets.NEAR
