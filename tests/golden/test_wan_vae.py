@@ -77,8 +77,9 @@ def test_a_folder_of_diffusers_and_transparency(tmp_path: Path) -> None:
     assert vae.sizes.in_channels == 4
     latent = vae.encode(torch.rand(1, 16, 16, 4), pool)
     assert latent.shape == (1, 4, 1, 2, 2) and vae.decode(latent, pool).shape == (1, 16, 16, 4)
-    with pytest.raises(BadInput, match="4 channels"):
-        vae.encode(torch.rand(1, 16, 16, 3), pool)
+    colours = torch.rand(1, 16, 16, 3)
+    opaque = torch.cat([colours, torch.ones(1, 16, 16, 1)], dim=-1)
+    assert torch.equal(vae.encode(colours, pool), vae.encode(opaque, pool))
 
 
 def test_in_tiles(tmp_path: Path) -> None:

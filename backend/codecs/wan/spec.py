@@ -22,6 +22,7 @@ MARK = "encoder.downsamples.0.residual.2.weight"
 OTHER = "encoder.down_blocks.0.conv1.weight"
 """The same weight in diffusers' spelling."""
 
+COLOURS = 3
 # Frames of pixels that lie in memory at once, with what the convolutions keep of those before.
 _FRAMES_ALIVE = 6
 
@@ -94,6 +95,12 @@ class WanHandle(VaeHandle):
             assert isinstance(net, WanAutoencoder)
             out = run(net, x.to(pool.device, self.loadable.dtype)).float().cpu()
         return out.clone()  # a plain tensor, free of inference mode
+
+    def _pixels(self, pixels: Tensor) -> Tensor:
+        """As VaeHandle's; a picture without transparency is opaque to a net that knows of it."""
+        if pixels.ndim == 4 and pixels.shape[3] == COLOURS and self.sizes.in_channels == COLOURS + 1:
+            pixels = torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=-1)
+        return super()._pixels(pixels)
 
     def _film_of(self, pixels: Tensor) -> Tensor:
         return self._pixels(pixels).transpose(0, 1).unsqueeze(0)
