@@ -1,0 +1,254 @@
+"""Flux's transformer, and what its relatives (Chroma, Flux 2, LongCat) share with it: sizes as data, parts that differ as methods.
+
+Parameter names are those of the published single files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from backend.families.flux.blocks import BlockSizes, DoubleBlock, Embedder, FinalLayer, Shift, SingleBlock
+from backend.families.flux.places import Layout, Place
+from backend.nn.embeddings import timestep_embedding
+from backend.nn.layers import Linear
+from backend.nn.patchify import fitted, to_picture, to_tokens
+from backend.nn.rope import turn
+from backend.nn.taps import Site, Taps
+
+FREQUENCIES = 256
+CLOCK = 1000.0
+"""Times and guidance scales are embedded as so many thousandths."""
+LARGEST = 65504.0
+"""The largest number of float16, beyond which a long stream would overflow."""
+
+
+@dataclass(frozen=True)
+class FluxSizes:
+    """Everything that differs between nets of this kind; all of it can be read from shapes."""
+
+    channels: int = 16
+    """Of the latent that is denoised."""
+    shown: int = 0
+    """Channels joined to it: masks and pictures for nets that fill in or follow edges or depth."""
+    patch: int = 2
+    width: int = 3072
+    heads: int = 24
+    hidden: int = 12288
+    doubles: int = 19
+    singles: int = 38
+    context: int = 4096
+    """Width of the text encoding."""
+    pooled: int = 768
+    """Width of the pooled text, or 0."""
+    guidance: bool = True
+    """Whether the net is told a guidance scale."""
+
+    @property
+    def head(self) -> int:
+        return self.width // self.heads
+
+
+@dataclass
+class State:
+    """The streams between two blocks, and what stays the same for all of them."""
+
+    img: Tensor
+    txt: Tensor
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class FluxNet(nn.Module):
+    """(x [B, C, H, W], sigma [B], context [B, L, width]) -> velocity [B, C, H, W].
+
+    Taps, by the names that packs know: "post_input" f(args, facts) after the tokens are made, "double_block" and "single_block" f(args,
+    facts) after each, and "dit_replace" around them; each takes and gives a dict. "block_around" f(call, streams, facts).
+    """
+
+    layout = Layout()
+    blocks: Mapping[str, Any] = {}
+    """Options of BlockSizes."""
+
+    def __init__(self, sizes: FluxSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        s, inner = sizes, sizes.patch * sizes.patch
+        made = BlockSizes(s.width, s.heads, s.hidden, **self.blocks)
+        self.img_in = Linear((s.channels + s.shown) * inner, s.width, made.bias)
+        self.txt_in = Linear(s.context, s.width, made.bias)
+        self.double_blocks = nn.ModuleList(DoubleBlock(made) for _ in range(s.doubles))
+        self.single_blocks = nn.ModuleList(SingleBlock(made) for _ in range(s.singles))
+        self.final_layer = FinalLayer(s.width, s.channels * inner, made.bias, self.tells_itself)
+        self.embedders(made)
+
+    tells_itself = True
+    """Whether the final layer makes its own modulation."""
+
+    def embedders(self, made: BlockSizes) -> None:
+        """What turns time and the rest into modulation."""
+        s = self.sizes
+        self.time_in = Embedder(FREQUENCIES, s.width, made.bias)
+        if s.pooled:
+            self.vector_in = Embedder(s.pooled, s.width, made.bias)
+        if s.guidance:
+            self.guidance_in = Embedder(FREQUENCIES, s.width, made.bias)
+
+    def told(self, t: Tensor, x: Tensor, y: Tensor | None, guidance: Tensor | None) -> Tensor:
+        """The embedded time, guidance scale and pooled text [B, width] that everything is modulated by."""
+        vec = self.time_in(timestep_embedding(t * CLOCK, FREQUENCIES).to(x.dtype))
+        if self.sizes.guidance and guidance is not None:
+            vec = vec + self.guidance_in(timestep_embedding(guidance * CLOCK, FREQUENCIES).to(x.dtype))
+        if self.sizes.pooled and y is not None:
+            vec = vec + self.vector_in(y.to(x.dtype))
+        return F.silu(vec)
+
+    def for_double(self, i: int, vec: Tensor) -> tuple[Shift, Shift]:
+        block: Any = self.double_blocks[i]
+        return block.img_mod(vec), block.txt_mod(vec)
+
+    def for_single(self, i: int, vec: Tensor) -> Shift:
+        block: Any = self.single_blocks[i]
+        told: Shift = block.modulation(vec)
+        return told
+
+    def for_final(self, vec: Tensor) -> Shift:
+        told: Shift = self.final_layer.adaLN_modulation[1](vec).unsqueeze(1).chunk(2, dim=-1)
+        return told
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """The latent [B, C, H, W] as what `img_in` reads."""
+        return to_tokens(x, self.sizes.patch, channels_last=False)
+
+    def forward(
+        self, x: Tensor, t: Tensor, context: Tensor, y: Tensor | None = None, guidance: Tensor | None = None,
+        references: Sequence[tuple[Place, Tensor]] = (), control: Mapping[str, Sequence[Tensor | None]] | None = None,
+        taps: Taps | None = None, facts: Mapping[str, Any] | None = None, shown: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """`shown` [B, shown, H, W] is joined to x; `references` [B, C, h, w] are looked at beside it, with where they stand.
+        `control` has residuals of the picture's tokens under "input" (after double blocks) and "output" (after single ones)."""
+        height, width = x.shape[-2:]
+        seen = x if shown is None else torch.cat([x, shown.to(x.dtype)], dim=1)
+        seen = fitted(seen, self.sizes.patch)
+        state = self.start(seen, context, references, taps, facts, x, t)
+        vec = self.told(t, x, y, guidance)
+        img = self.run(state, vec, control or {}, Site(taps, {**state.facts, "vec": vec}) if taps else None)
+        rows, columns = seen.shape[-2:]
+        out = self.final_layer(img[:, : (rows // self.sizes.patch) * (columns // self.sizes.patch)], self.for_final(vec))
+        return self.picture(out, rows, columns)[..., :height, :width]
+
+    def picture(self, tokens: Tensor, height: int, width: int) -> Tensor:
+        return to_picture(tokens, height, width, self.sizes.patch, channels_last=False)
+
+    def start(
+        self, seen: Tensor, context: Tensor, references: Sequence[tuple[Place, Tensor]], taps: Taps | None,
+        facts: Mapping[str, Any] | None, x: Tensor, t: Tensor,
+    ) -> State:  # fmt: skip
+        """The tokens of the picture with those of references behind, and of the prompt, and their places."""
+        patch, layout, device = self.sizes.patch, self.layout, seen.device
+        pieces = [((0, 0, 0), seen), *((place, fitted(picture.to(seen.dtype), patch)) for place, picture in references)]
+        at = [layout.picture(p.shape[-2] // patch, p.shape[-1] // patch, device, *place) for place, p in pieces]
+        img = self.img_in(torch.cat([self.tokens(piece) for _, piece in pieces], dim=1))
+        txt, img_ids, txt_ids = self.txt_in(context.to(seen.dtype)), torch.cat(at), layout.prompt(context.shape[1], device)
+        if taps and taps.get("post_input"):
+            told = {**(facts or {}), "net_input": x, "timesteps": t, "context": context}
+            b = img.shape[0]
+            args = {"img": img, "txt": txt, "img_ids": img_ids.expand(b, -1, -1), "txt_ids": txt_ids.expand(b, -1, -1)}
+            for tap in taps["post_input"]:
+                args = tap(args, told)
+            img, txt, img_ids, txt_ids = args["img"], args["txt"], args["img_ids"][0], args["txt_ids"][0]
+        by = turn(torch.cat([txt_ids, img_ids]), layout.widths(self.sizes.head), layout.theta)
+        told = {**(facts or {}), "original_shape": list(x.shape), "net_input": x, "timesteps": t, "context": context, "turn": by}
+        return State(img, txt, told)
+
+    def run(self, state: State, vec: Tensor, control: Mapping[str, Sequence[Tensor | None]], site: Site | None) -> Tensor:
+        """The streams through all blocks; the picture's tokens, references behind."""
+        img, txt, by = state.img, state.txt, state.facts["turn"]
+        length = txt.shape[1]
+        for i, block in enumerate(self.double_blocks):
+            told = self.for_double(i, vec)
+            if site is None:
+                img, txt = block(img, txt, told, by)
+            else:
+                img, txt = _double(block, img, txt, told, by, site.at(block=("double_block", i), block_index=i))
+            img = _added(img, control.get("input", ()), i)
+            if txt.dtype == torch.float16:
+                txt = txt.clamp(-LARGEST, LARGEST)
+        x = torch.cat([txt, img], dim=1)
+        for i, block in enumerate(self.single_blocks):
+            single = self.for_single(i, vec)
+            if site is None:
+                x = block(x, single, by)
+            else:
+                x = _single(block, x, single, by, site.at(block=("single_block", i), block_index=i), length)
+            if i < len(control.get("output", ())):
+                x = torch.cat([x[:, :length], _added(x[:, length:], control["output"], i)], dim=1)
+            if x.dtype == torch.float16:
+                x = x.clamp(-LARGEST, LARGEST)
+        return x[:, length:]
+
+
+def _added(img: Tensor, residuals: Sequence[Tensor | None], i: int) -> Tensor:
+    """The picture's tokens with the control's i-th residual, which speaks of the first of them."""
+    residual = residuals[i] if i < len(residuals) else None
+    if residual is None:
+        return img
+    count = residual.shape[1]
+    return torch.cat([img[:, :count] + residual.to(img.dtype), img[:, count:]], dim=1) if count < img.shape[1] else img + residual.to(img)
+
+
+def _double(block: nn.Module, img: Tensor, txt: Tensor, told: tuple[Shift, Shift], by: Any, site: Site) -> tuple[Tensor, Tensor]:
+    """A double block with its taps."""
+
+    def plain(streams: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        instead = site.replacement("dit_replace")
+        if instead is None:
+            out: tuple[Tensor, Tensor] = block(*streams, told, by)
+            return out
+        args = {
+            "img": streams[0],
+            "txt": streams[1],
+            "vec": site.facts["vec"],
+            "pe": by,
+            "attn_mask": None,
+            "transformer_options": site.facts,
+        }
+
+        def original(args: dict[str, Any]) -> dict[str, Any]:
+            img, txt = block(args["img"], args["txt"], told, args["pe"], args.get("attn_mask"))
+            return {"img": img, "txt": txt}
+
+        made: Any = instead(args, {"original_block": original})
+        return made["img"], made["txt"]
+
+    around: Any = site.around
+    img, txt = around("block_around", plain, (img, txt))
+    args: Any = {"img": img, "txt": txt, "x": site.facts["net_input"], "block_index": site.facts["block_index"]}
+    args = site.fold("double_block", args)
+    return args["img"], args["txt"]
+
+
+def _single(block: nn.Module, x: Tensor, told: Shift, by: Any, site: Site, length: int) -> Tensor:
+    """A single block with its taps."""
+
+    def plain(x: Tensor) -> Tensor:
+        instead = site.replacement("dit_replace")
+        if instead is None:
+            out: Tensor = block(x, told, by)
+            return out
+        args = {"img": x, "vec": site.facts["vec"], "pe": by, "attn_mask": None, "transformer_options": site.facts}
+
+        def original(args: dict[str, Any]) -> dict[str, Any]:
+            return {"img": block(args["img"], told, args["pe"], args.get("attn_mask"))}
+
+        made: Any = instead(args, {"original_block": original})
+        return made["img"]
+
+    x = site.around("block_around", plain, x)
+    args: Any = {"img": x, "txt": x[:, :length], "x": site.facts["net_input"], "block_index": site.facts["block_index"]}
+    args = site.fold("single_block", args)
+    return args["img"]
