@@ -37,6 +37,8 @@ KINDS: Mapping[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "classifiers": (("classifiers",), frozenset({""})),
     "model_patches": (("model_patches",), MODEL_EXTENSIONS),
     "audio_encoders": (("audio_encoders",), MODEL_EXTENSIONS),
+    "background_removal": (("background_removal",), MODEL_EXTENSIONS),
+    "geometry_estimation": (("geometry_estimation",), MODEL_EXTENSIONS),
 }
 ALIASES: Mapping[str, str] = {"unet": "diffusion_models", "clip": "text_encoders"}
 SAVED_MODELS = ("checkpoints", "text_encoders", "vae", "diffusion_models", "loras")  # also looked for under output/
