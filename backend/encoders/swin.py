@@ -126,7 +126,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
+        out: Tensor = x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
+        return out
 
 
 class WindowAttention(Layer):
@@ -148,7 +149,7 @@ class WindowAttention(Layer):
         # [B, rows, n, columns, n, C] -> [windows, n * n, C]
         windows = x.view(batch, rows, n, columns, n, channels).transpose(2, 3).reshape(-1, n * n, channels)
         q, k, v = (part.view(len(windows), n * n, self.heads, -1).transpose(1, 2) for part in self.qkv(windows).chunk(3, dim=-1))
-        y = by_head(q, k, v, self._mask(x, rows, columns)).transpose(1, 2).reshape(len(windows), n * n, channels)
+        y: Tensor = by_head(q, k, v, self._mask(x, rows, columns)).transpose(1, 2).reshape(len(windows), n * n, channels)
         y = self.proj(y).view(batch, rows, columns, n, n, channels).transpose(2, 3).reshape(x.shape)
         if self.shift:
             y = y.roll((self.shift, self.shift), (1, 2))
