@@ -74,29 +74,32 @@ _LOCK = threading.Lock()
 _MOST_KEPT = 6
 
 
-def vocabulary(kind: Kind, file: WeightFile | None = None, rows: int | None = None) -> Source:
+def vocabulary(kind: Kind, file: WeightFile | None = None, rows: int | None = None, folder: Path | None = None) -> Source:
     """The vocabulary of `kind` for the weights in `file`: inside it, beside it, shipped, or in an installed package, in this order.
 
-    `rows` is how many tokens the weights have vectors for; a larger vocabulary is refused when it is read. Raises MissingFile with a
-    sentence on what to put where.
+    `folder` is where the model's own lies, if it is known; `rows` is how many tokens the weights have vectors for: a larger vocabulary is
+    refused when it is read. Raises MissingFile with a sentence on what to put where.
     """
-    for found in _candidates(kind, file, rows):
+    for found in _candidates(kind, file, rows, folder):
         return found
     name = file.path.name if file is not None else "This text encoder"
-    folder = _folder(file.path) if file is not None else None
+    home = _folder(file.path) if file is not None else None
     place = f"{file.path.stem}.{kind.wanted.split(' ')[0]}" if file is not None else kind.wanted
     package = f" Or install the package {kind.package[0]}, which has it." if kind.package else ""
     raise MissingFile(
         f"{name} needs the vocabulary of {kind.name}, which is neither in the file nor beside it and does not ship.",
         hint=f"Take {kind.wanted} from where the model was published and put it"
-        f"{f' into {folder.name}/' if folder else ''} as {place} or {kind.slug}.{kind.wanted.split(' ')[0]}.{package}",
+        f"{f' into {home.name}/' if home else ''} as {place} or {kind.slug}.{kind.wanted.split(' ')[0]}.{package}",
         file=file.path if file is not None else None,
     )
 
 
-def _candidates(kind: Kind, file: WeightFile | None, rows: int | None) -> Iterator[Source]:
+def _candidates(kind: Kind, file: WeightFile | None, rows: int | None, folder: Path | None) -> Iterator[Source]:
     if file is not None:
         yield from _inside(kind, file, rows)
+    if folder is not None:
+        yield from (_of_path(kind, folder / name, rows) for name in NAMES if _is_whole(folder / name))
+    if file is not None:
         yield from _beside(kind, file.path, rows)
     if kind.shipped is not None:
         yield Source(kind, "the one that ships", "shipped", kind.shipped, rows)
@@ -127,8 +130,13 @@ def _beside(kind: Kind, path: Path, rows: int | None) -> Iterator[Source]:
     diffusers = [sister / name for name in NAMES] if sister != folder else []
     model = [folder / name for name in NAMES] if (folder / "config.json").is_file() else []
     for candidate in (*stems, *own, *diffusers, *model):
-        if candidate.is_file() and (candidate.name != "vocab.json" or (candidate.parent / "merges.txt").is_file()):
+        if _is_whole(candidate):
             yield _of_path(kind, candidate, rows)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the file is there, and the list of merges too that byte pairs in `vocab.json` need."""
+    return path.is_file() and (path.name != "vocab.json" or (path.parent / "merges.txt").is_file())
 
 
 def _folder(path: Path) -> Path:

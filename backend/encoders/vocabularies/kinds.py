@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
 from backend.encoders.vocabularies import bytepairs
 
@@ -65,7 +65,10 @@ def _qwen() -> Tokenizer:
 
 
 def _t5() -> Tokenizer:
-    return Tokenizer.from_buffer(lzma.decompress((DATA / "t5.tokenizer.json.xz").read_bytes()))
+    tokenizer = Tokenizer.from_buffer(lzma.decompress((DATA / "t5.tokenizer.json.xz").read_bytes()))
+    # SentencePiece drops blanks at the ends of a text, which this form of the vocabulary leaves out
+    tokenizer.normalizer = normalizers.Sequence([tokenizer.normalizer, normalizers.Strip()])
+    return tokenizer
 
 
 QWEN = Kind("Qwen", "qwen", QWEN_SPLIT, QWEN_SPECIALS, _qwen)

@@ -1,0 +1,1 @@
+"""Language models that image models listen to: one decoder net for Qwen, Llama, Gemma and Mistral, what they read, and what they write."""

@@ -1,0 +1,112 @@
+"""Which language models a file holds, told by names and shapes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from backend.base.errors import BadFile
+from backend.encoders.lm.handle import LmHandle
+from backend.encoders.lm.makes import Make, Shown, make_of, sizes_of
+from backend.encoders.lm.names import EMBEDDINGS, Place, places
+from backend.encoders.lm.net import Head, LanguageModel
+from backend.encoders.lm.sizes import LmSizes
+from backend.encoders.text import Found
+from backend.encoders.vocabularies import vocabulary
+from backend.memory.pool import Loadable
+from backend.weights.detect import count
+from backend.weights.file import Header, Renamed, Views, WeightFile
+
+QUERY, KEY, GATE = "layers.0.self_attn.q_proj", "layers.0.self_attn.k_proj.weight", "layers.0.mlp.gate_proj.weight"
+QUERY_NORM = "layers.0.self_attn.q_norm.weight"
+
+
+def text_encoders(found: Found) -> list[LmHandle]:
+    """Every language model in a file whose make is known. Raises BadFile for one that is incomplete, MissingFile without a vocabulary."""
+    handles = []
+    for place in places(found.file):
+        handle = _at(place, found)
+        if handle is not None:
+            handles.append(handle)
+    return handles
+
+
+def _at(place: Place, found: Found) -> LmHandle | None:
+    named = Renamed(found.file, place.names)
+    try:
+        shown = shown_by(named, vision_of(found.file), found.config)
+        make = make_of(shown)
+        if make is None:
+            return None
+        sizes = _stored(sizes_of(make, shown), make, place)
+    except (KeyError, IndexError, ValueError) as error:
+        raise BadFile(
+            f"{found.file.path.name} holds a language model whose weights do not fit together ({error}).",
+            hint="The file is incomplete or damaged: fetch it again.",
+            file=found.file.path,
+        ) from error
+    check(sizes, named, f"{found.file.path.name} holds the language model {make.name}, but")
+    key = f"{found.key}_{make.branch(shown.width)}"
+    loadable = Loadable(key, functools.partial(LanguageModel, sizes), Views(named), dtype=found.dtype)
+    head = None
+    if place.head is not None:
+        source = Views(Renamed(found.file, {"lm_head.weight": place.head}))
+        head = Loadable(f"{key}_head", functools.partial(Head, sizes), source, dtype=found.dtype)
+    words = vocabulary(make.vocabulary, found.file, sizes.vocabulary, found.tokenizer)
+    return LmHandle(loadable, sizes, make, words, make.branch(shown.width), head)
+
+
+def shown_by(header: Header, vision: str = "", config: Mapping[str, Any] | None = None) -> Shown:
+    """What a header under the net's names shows. Raises KeyError, ValueError."""
+    rows, width = header[EMBEDDINGS].shape
+    said = dict(config or {})
+    text = said.get("text_config")
+    names = said.get("architectures")
+    norm = header.get(QUERY_NORM)
+    return Shown(
+        width=width,
+        layers=count(header, "layers"),
+        queries=header[QUERY + ".weight"].shape[0],
+        keys=header[KEY].shape[0],
+        mlp=header[GATE].shape[0],
+        vocabulary=rows,
+        bias=QUERY + ".bias" in header,
+        normed=norm.shape[0] if norm is not None else None,
+        sandwich="layers.0.post_feedforward_layernorm.weight" in header,
+        vision=vision,
+        config=text if isinstance(text, Mapping) else said,
+        architecture=str(names[0]) if isinstance(names, list) and names else "",
+    )
+
+
+def vision_of(header: Header) -> str:
+    """Which vision tower lies beside a language model."""
+    if any(".deepstack_merger_list." in key or "deepstack_merger_list.0" in key for key in header):
+        return "qwen3"
+    return "qwen2" if any(key.endswith("visual.patch_embed.proj.weight") for key in header) else ""
+
+
+def _stored(sizes: LmSizes, make: Make, place: Place) -> LmSizes:
+    """Sizes for the way in which the place stores weights."""
+    if not place.llama_cpp:
+        return sizes
+    return replace(sizes, offset=False, neighbours=not sizes.bias and not sizes.qk_norm and not sizes.sandwich)
+
+
+def check(sizes: LmSizes, header: WeightFile, what: str) -> None:
+    """Every weight the net asks for is there in its shape. Raises BadFile naming the first that is not."""
+    with torch.device("meta"):
+        net = LanguageModel(sizes)
+    for name, parameter in net.named_parameters():
+        if name not in header:
+            raise BadFile(f"{what} the weight {name} is missing.", hint="The file is incomplete; fetch it again.", file=header.path)
+        if header[name].shape != tuple(parameter.shape):
+            raise BadFile(
+                f"{what} its weight {name} has the shape {list(header[name].shape)}; its other weights ask for {list(parameter.shape)}.",
+                hint="The file is damaged or was merged from different models.",
+                file=header.path,
+            )

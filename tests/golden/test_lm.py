@@ -1,0 +1,145 @@
+"""Language models against transformers: tiny random nets of every make, loaded from the published names; hidden states of all layers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+
+from backend.encoders.lm import spec
+from backend.encoders.lm.handle import LmHandle
+from backend.encoders.lm.reading import Reading
+from backend.encoders.text import Found
+from backend.memory.pool import Pool
+from backend.weights.held import Held
+
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+TINY: dict[str, Any] = {
+    "vocab_size": 120, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 4, "head_dim": 16,
+    "num_key_value_heads": 2, "attn_implementation": "eager", "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+
+
+def of_length(trained_on: int) -> dict[str, Any]:
+    return {"rope_type": "yarn", "rope_theta": 1e6, "factor": 16.0, "original_max_position_embeddings": trained_on, "beta_fast": 32.0,
+            "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1}  # fmt: skip
+
+
+LLAMA = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+         "original_max_position_embeddings": 8192}  # fmt: skip
+GEMMA3 = {"sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+          "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0}}  # fmt: skip
+
+MAKES = {
+    "Qwen 2.5": ("Qwen2", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
+    "Qwen 3": ("Qwen3", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
+    "Gemma 2": ("Gemma2", {"sliding_window": 4, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 50.0}),
+    "Gemma 3": ("Gemma3Text", {"sliding_window": 4, "query_pre_attn_scalar": 24, "num_hidden_layers": 7, "rope_parameters": GEMMA3}),
+    "Llama 3.1": ("Llama", {"rope_parameters": LLAMA, "rms_norm_eps": 1e-5}),
+    "Mistral Small 3": ("Mistral", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e9}, "rms_norm_eps": 1e-5}),
+    "Ministral 3": ("Ministral3", {"rope_parameters": of_length(16384)}),
+}
+
+
+class Words:
+    """Stands for a vocabulary: tokens are the ordinals of the letters."""
+
+    def tokenizer(self) -> Words:
+        return self
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> Words:
+        self.ids = [ord(letter) - 64 for letter in text]
+        return self
+
+
+def theirs(name: str, extra: dict[str, Any], causal: bool = False) -> Any:
+    torch.manual_seed(3)
+    config = getattr(transformers, f"{name}Config")(**{**TINY, **extra})
+    kind = name.removesuffix("Text") + "ForCausalLM" if causal else f"{name}Model"
+    net = getattr(transformers, kind)(config).eval()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return net
+
+
+def ours(net: Any, monkeypatch: pytest.MonkeyPatch, prefix: str = "model.", **config: Any) -> LmHandle:
+    monkeypatch.setattr(spec, "vocabulary", lambda *args: Words())
+    state = {prefix + key: value for key, value in net.state_dict().items()}
+    (handle,) = spec.text_encoders(Found(Held(state), "lm", torch.float32, config={**net.config.to_dict(), **config}))
+    return handle
+
+
+def run(handle: LmHandle, ids: list[int], layers: tuple[int, ...]) -> list[torch.Tensor]:
+    return handle.read_as(Reading(layers=layers))._run(ids, torch.ones(1, len(ids), dtype=torch.bool), Pool("cpu"))
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_hidden_states(make: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, extra = MAKES[make]
+    net = theirs(name, extra)
+    handle = ours(net, monkeypatch, architectures=[f"{name}Model"])
+    assert handle.title == make
+    ids = [5, 17, 99, 3, 44, 8, 71, 30, 2, 64, 11]
+    with torch.no_grad():
+        want = net(torch.tensor([ids]), output_hidden_states=True).hidden_states
+    got = run(handle, ids, tuple(range(len(want))))
+    for layer, (a, b) in enumerate(zip(got, want, strict=True)):
+        assert (a - b).abs().max() < 1e-5 * max(1, b.abs().max().item()), layer
+
+
+def test_padding_is_seen_by_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = theirs(*MAKES["Qwen 3"])
+    handle = ours(net, monkeypatch)
+    ids = [5, 17, 99]
+    (plain,) = run(handle, ids, (-1,))
+    tokens = {handle.branch: [[(i, 1.0) for i in ids]]}
+    for left in (False, True):
+        padded = handle.read_as(Reading(least=7, pad=0, pad_left=left, mask=True)).encoded(tokens, Pool("cpu"))
+        there = torch.tensor([[0, 0, 0, 0, 1, 1, 1] if left else [1, 1, 1, 0, 0, 0, 0]])
+        assert torch.equal(padded.extra["attention_mask"], there)
+        with torch.no_grad():
+            ids_there = [0] * 4 + ids if left else ids + [0] * 4
+            want = net(torch.tensor([ids_there]), attention_mask=there).last_hidden_state
+        assert (padded.cond - want)[there.bool()].abs().max() < 1e-5
+        if not left:
+            assert (padded.cond[:, :3] - plain).abs().max() < 1e-5
+
+
+LLAMA_CPP = {
+    "embed_tokens": "token_embd", "norm": "output_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
+}  # fmt: skip
+
+
+def of_llama_cpp(net: Any, gemma: bool) -> dict[str, torch.Tensor]:
+    """Its state as llama.cpp keeps it: Gemma's norms whole, Llama's channels of queries and keys in pairs."""
+    state = {}
+    for key, value in net.state_dict().items():
+        part, _, kind = key.removeprefix("model.").rpartition(".")
+        found = re.fullmatch(r"layers\.(\d+)\.(.+)", part)
+        name = LLAMA_CPP[found[2] if found else part]
+        if not gemma and name == "post_attention_norm":
+            name = "ffn_norm"
+        if gemma and value.ndim == 1:
+            value = value + 1
+        if not gemma and name in ("attn_q", "attn_k"):
+            value = value.unflatten(0, (-1, 2, 8)).transpose(1, 2).flatten(0, 2)
+        state[f"blk.{found[1]}.{name}.{kind}" if found else f"{name}.{kind}"] = value
+    return state
+
+
+@pytest.mark.parametrize("make", ["Gemma 2", "Mistral Small 3"])
+def test_names_of_llama_cpp(make: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spec, "vocabulary", lambda *args: Words())
+    net = theirs(*MAKES[make])
+    state = of_llama_cpp(net, make == "Gemma 2")
+    (handle,) = spec.text_encoders(Found(Held(state), "lm", torch.float32, config=net.config.to_dict()))
+    ids = [5, 17, 99, 3, 44, 8, 71]
+    with torch.no_grad():
+        want = net(torch.tensor([ids])).last_hidden_state
+    (got,) = run(handle, ids, (-1,))
+    assert (got - want).abs().max() < 1e-5
