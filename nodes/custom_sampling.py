@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from backend.diffusion.guiders import BasicGuider, CfgGuider, DualCfgGuider, Guider, PerpNegGuider
+from backend.diffusion.guiders import BasicGuider, CfgGuider, DualCfgGuider, Guider, PerpNegGuider, TwoModelGuider
 from backend.diffusion.sample import prepare_noise, sample
 from backend.diffusion.samplers import Solver, Step
 from backend.engine.context import Context
@@ -118,6 +118,25 @@ def dual_cfg_guider(
 ) -> GuiderWire:
     """Guide by two conditions with a strength each, as editing models need."""
     return DualCfgGuider(model, cond1, cond2, negative, cfg_conds, cfg_cond2_negative, style == "nested")
+
+
+@custom("DualModelGuider", category="sampling/custom_sampling/guiders", module="nodes")
+def dual_model_guider(
+    ctx: Context,
+    *,
+    model: Model,
+    positive: Conditioning,
+    cfg: float = Float(8.0, min=0.0, max=100.0, step=0.1, round=0.01),
+    model_negative: Model | None = None,
+    negative: Conditioning | None = None,
+) -> GuiderWire:
+    """Guide towards what one model makes of a prompt and away from what another makes of a second one, as Ideogram 4 needs.
+
+    Without `model_negative` one model answers both; without `negative` the other model reads the same prompt.
+    """
+    if negative is None and model_negative is None:
+        return BasicGuider(model, positive)
+    return TwoModelGuider(model, positive, positive if negative is None else negative, cfg, model_negative)
 
 
 @custom("BasicGuider", category="sampling/custom_sampling/guiders")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from backend.diffusion import noise
 from backend.diffusion.guiders import Guidance
 from backend.diffusion.latent import PLAYGROUND
 from backend.diffusion.noise import broadcast
+from backend.diffusion.randomness import NoiseSource, ScaledNoise, SeededNoise
 from backend.engine.context import Context
 from backend.graph.declare import Bool, Choice, Float, Int, node
 from nodes.types import MAX_SIDE, Model
@@ -89,18 +92,23 @@ def _flow(ctx: Context, model: Model, shift: float, multiplier: float) -> Model:
         raise BadInput(
             f"shift is {shift:g}; it must be positive.", hint="1 leaves the noise levels as they are.", node=ctx.node, input="shift"
         )
-    return model.with_noise(noise.flow_noise(shift, multiplier))
+    return model.with_noise(noise.flow_noise(shift, clock(model, multiplier)))
+
+
+def clock(model: Model, otherwise: float) -> float:
+    """How far a flow net's clock runs, which no shift changes; `otherwise` for a net that was no flow before."""
+    return model.noise.multiplier if isinstance(model.noise, noise.Flow) else otherwise
 
 
 @model_node("ModelSamplingSD3")
 def model_sampling_sd3(ctx: Context, *, model: Model, shift: float = Float(3.0, min=0.0, max=100.0, step=0.01)) -> Model:
-    """Rectified flow whose steps are moved towards the noisy end; the clock runs to 1000."""
+    """Rectified flow whose steps are moved towards the noisy end; the clock is the model's, or runs to 1000."""
     return _flow(ctx, model, shift, 1000.0)
 
 
 @model_node("ModelSamplingAuraFlow")
 def model_sampling_aura_flow(ctx: Context, *, model: Model, shift: float = Float(1.73, min=0.0, max=100.0, step=0.01)) -> Model:
-    """Rectified flow whose steps are moved towards the noisy end; the clock runs to 1."""
+    """Rectified flow whose steps are moved towards the noisy end; the clock is the model's, or runs to 1."""
     return _flow(ctx, model, shift, 1.0)
 
 
@@ -117,7 +125,26 @@ def model_sampling_flux(
     """Rectified flow whose shift grows with the picture: linear in the number of 16 x 16 patches, from base (256) to max (4096)."""
     patches = width * height / 256
     mu = base_shift + (max_shift - base_shift) * (patches - 256) / (4096 - 256)
-    return model.with_noise(noise.flow_noise(mu=mu, multiplier=1.0))
+    return model.with_noise(noise.flow_noise(mu=mu, multiplier=clock(model, 1.0)))
+
+
+@node("ModelNoiseScale", category="advanced/model", module="nodes")
+def model_noise_scale(ctx: Context, *, model: Model, noise_scale: float = Float(1.0, min=0.0, max=100.0, step=0.01)) -> Model:
+    """Sample from noise that is so many times as strong, at the start and wherever the sampler adds some: for models trained so."""
+    return model.with_tap("sample", Louder(noise_scale))
+
+
+@dataclass(frozen=True)
+class Louder:
+    """Sampling with all of its noise multiplied."""
+
+    scale: float
+
+    def __call__(
+        self, inner: Callable[..., Tensor], guider: Any, start: Tensor, *rest: Any, seed: int, source: NoiseSource | None, **options: Any
+    ) -> Tensor:
+        louder = ScaledNoise(source or SeededNoise(seed), self.scale)
+        return inner(guider, start * self.scale, *rest, seed=seed, source=louder, **options)
 
 
 @model_node("RescaleCFG")

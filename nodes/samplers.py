@@ -172,3 +172,17 @@ def sampler_tcd(ctx: Context, *, eta: float = Float(0.3, min=0.0, max=1.0, step=
 def sampler_euler_cfg_pp(ctx: Context, *, version: str = Combo(["regular", "alternative"])) -> SamplerWire:
     """Euler steps with CFG++ guidance, without fresh noise."""
     return solver("euler_cfg_pp" if version == "regular" else "euler_cfg_pp_alternative")
+
+
+@ours("SamplerLCM")
+def sampler_lcm(
+    ctx: Context,
+    *,
+    s_noise: float = Float(1.0, min=0.0, max=100.0, step=0.01, tooltip="How strong the fresh noise is at the first step."),
+    s_noise_end: float = Float(1.0, min=0.0, max=100.0, step=0.01, tooltip="How strong it is at the last step that adds any."),
+    noise_clip_std: float = Float(
+        0.0, min=0.0, max=100.0, step=0.1, tooltip="Cut the noise off at so many of its standard deviations; 0 leaves it as it is."
+    ),
+) -> SamplerWire:
+    """Consistency sampling for distilled models: answer, then fresh noise up to the next level."""
+    return solver("lcm", s_noise=s_noise, s_noise_end=s_noise_end, clip=noise_clip_std)

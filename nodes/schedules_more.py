@@ -13,6 +13,7 @@ from backend.diffusion import curves, noise, schedules
 from backend.diffusion.guiders import Guidance
 from backend.engine.context import Context
 from backend.graph.declare import Bool, Combo, Float, Int, Text, node
+from nodes.model_advanced import clock
 from nodes.types import MAX_SIDE, Latent, Model, Sigmas
 
 SCHEDULERS = "sampling/custom_sampling/schedulers"
@@ -57,7 +58,7 @@ def model_sampling_ltxv(
     latent: Latent | None = None,
 ) -> Model:
     """Rectified flow whose shift grows with the number of latent positions."""
-    return model.with_noise(noise.flow_noise(mu=_shift(latent, max_shift, base_shift), multiplier=1.0))
+    return model.with_noise(noise.flow_noise(mu=_shift(latent, max_shift, base_shift), multiplier=clock(model, 1.0)))
 
 
 @node("LTXVScheduler", category=SCHEDULERS, module="comfy_extras.nodes_lt", form="v3")

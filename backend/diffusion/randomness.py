@@ -73,6 +73,23 @@ class BrownianNoise:
 
 
 @dataclass(frozen=True, slots=True)
+class ScaledNoise:
+    """The noise of another source, so many times as strong."""
+
+    source: NoiseSource
+    scale: float
+
+    def gaussian(self, x: Tensor) -> NoiseAt:
+        return self._scaled(self.source.gaussian(x))
+
+    def brownian(self, x: Tensor, low: float, high: float, cpu: bool = True) -> NoiseAt:
+        return self._scaled(self.source.brownian(x, low, high, cpu))
+
+    def _scaled(self, draw: NoiseAt) -> NoiseAt:
+        return lambda sigma, sigma_next: draw(sigma, sigma_next) * self.scale
+
+
+@dataclass(frozen=True, slots=True)
 class GivenNoise:
     """Noise from a function, whatever the sampler asked for: how packs and tests bring their own."""
 

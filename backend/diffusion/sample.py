@@ -15,7 +15,7 @@ from backend.base.errors import BadInput
 from backend.diffusion.companions import together
 from backend.diffusion.conditioning import Conditioning, Entry, mirror_areas, resolve, spread
 from backend.diffusion.denoiser import Denoiser, cast
-from backend.diffusion.guiders import Guider
+from backend.diffusion.guiders import Ask, Guider
 from backend.diffusion.handle import ModelHandle
 from backend.diffusion.hooks import HookedNets
 from backend.diffusion.inpaint import Masked, fit_noise_mask
@@ -45,17 +45,30 @@ def prepare_noise(latent: Tensor, seed: int, batch_index: Sequence[int] | None =
 
 
 class Bound:
-    """A guider and a denoiser as what a solver calls."""
+    """A guider and what answers it as what a solver calls."""
 
-    def __init__(self, guider: Guider, denoiser: Denoiser) -> None:
-        self.guider, self.denoiser = guider, denoiser
+    def __init__(self, guider: Guider, ask: Ask) -> None:
+        self.guider, self.ask = guider, ask
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self.guider.predict(self.denoiser.predict, x, sigma).denoised
+        return self.guider.predict(self.ask, x, sigma).denoised
 
     def pair(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        guess = self.guider.predict(self.denoiser.predict, x, sigma, both=True)
+        guess = self.guider.predict(self.ask, x, sigma, both=True)
         return guess.denoised, guess.uncond
+
+
+def shared_out(first: Ask, others: Mapping[str, Ask]) -> Ask:
+    """Roles that another model answers go to it, and the rest, in one question, to `first`."""
+    if not others:
+        return first
+
+    def ask(x: Tensor, sigma: Tensor, roles: Sequence[str], **options: Any) -> list[Tensor]:
+        own = [role for role in roles if role not in others]
+        found = dict(zip(own, first(x, sigma, own, **options) if own else (), strict=True))
+        return [found[role] if role in found else others[role](x, sigma, [role], **options)[0] for role in roles]
+
+    return ask
 
 
 def prepare_conds(
@@ -121,12 +134,21 @@ def _sample(
     noise = noise.to(device, torch.float32)
     working = model.family.working_bytes((len(guider.conds) * latent.shape[0], *latent.shape[1:]), model.sizes)
     told = {"latent_image": clean, "denoise_mask": None if mask is None else fit_noise_mask(mask, clean.shape)[:, :1], "seed": seed}
-    with torch.inference_mode():
-        roles = prepare_conds(model, {**guider.conds, **dict(model.taps.get("conds", ()))}, latent.shape, device, told)
-        with together(model, roles, pool) as companions, pool.lease(model.leasable(), working) as net, HookedNets(model, pool) as hooked:
+    others: Mapping[str, ModelHandle] = getattr(guider, "others", {})
+    own = {role: cond for role, cond in guider.conds.items() if role not in others} | dict(model.taps.get("conds", ()))
+    with torch.inference_mode(), ExitStack() as stack:
+
+        def bound(model: ModelHandle, conds: Mapping[str, Conditioning]) -> Ask:
+            roles = prepare_conds(model, conds, latent.shape, device, told)
+            companions = stack.enter_context(together(model, roles, pool))
+            net = stack.enter_context(pool.lease(model.leasable(), working))
+            hooked = stack.enter_context(HookedNets(model, pool))
             denoiser = Denoiser(model, net, roles, sigmas, companions, hooked, partial(pool.lowered, model.loadable.key))
-            with _told(model, net, sigmas):
-                result = _solve(guider, denoiser, noise, clean, solver, sigmas, mask, on_step, source or SeededNoise(seed), seed)
+            stack.enter_context(_told(model, net, sigmas))
+            return denoiser.predict
+
+        ask = shared_out(bound(model, own), {role: bound(other, {role: guider.conds[role]}) for role, other in others.items()})
+        result = _solve(guider, ask, noise, clean, solver, sigmas, mask, on_step, source or SeededNoise(seed), seed)
         result = model.family.latent.process_out(model.noise.unscaled(result, float(sigmas[-1]))).float().cpu()
     return result.clone()  # outside inference mode, so that others may edit it in place
 
@@ -145,11 +167,11 @@ def _told(model: ModelHandle, net: nn.Module, sigmas: Tensor) -> Iterator[None]:
 
 
 def _solve(
-    guider: Guider, denoiser: Denoiser, noise: Tensor, clean: Tensor, solver: Solver, sigmas: Tensor, mask: Tensor | None,
+    guider: Guider, ask: Ask, noise: Tensor, clean: Tensor, solver: Solver, sigmas: Tensor, mask: Tensor | None,
     on_step: OnStep, source: NoiseSource, seed: int,
 ) -> Tensor:  # fmt: skip
     model = guider.model
-    bound = Bound(guider, denoiser)
+    bound = Bound(guider, ask)
     denoise: Bound | Masked = bound
     if mask is not None:
         kept = noise

@@ -34,7 +34,7 @@ def test_steps_never_read_the_device(name: str, flow: bool) -> None:
     sigmas = sampling_sigmas(model.noise, "simple", 5, name)
     x = torch.empty(SHAPE, device=META)
     with torch.inference_mode(), Pool(META).lease(model.loadable) as net:
-        bound = Bound(guider, Denoiser(model, net, prepare_conds(model, guider.conds, SHAPE, META), sigmas))
+        bound = Bound(guider, Denoiser(model, net, prepare_conds(model, guider.conds, SHAPE, META), sigmas).predict)
         masked = Masked(bound, model, fit_noise_mask(torch.rand(1, 64, 64), SHAPE).to(META), x, x, sigmas)
         noise = GivenNoise(lambda sigma, sigma_next: torch.empty(SHAPE, device=META))
         out = {**SAMPLERS, **EXTRA}[name](masked, model.noise.noised(x, x, float(sigmas[0])), sigmas, noise=noise, path=model.noise.path)

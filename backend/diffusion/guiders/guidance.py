@@ -52,7 +52,10 @@ class Guess:
 
 
 class Guider(Protocol):
-    """Knows which conditioning it needs and how to combine the predictions."""
+    """Knows which conditioning it needs and how to combine the predictions.
+
+    One that asks several models has `others: Mapping[str, ModelHandle]`: the roles that not `model` but another one answers.
+    """
 
     @property
     def model(self) -> ModelHandle: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from backend.diffusion.path import VARIANCE_EXPLODING, Path
@@ -13,14 +14,28 @@ from backend.diffusion.samplers.solver import Denoise, OnStep, Step, at, quiet, 
 
 
 def lcm(
-    model: Denoise, x: Tensor, sigmas: Tensor, *, noise: NoiseSource, on_step: OnStep = quiet, path: Path = VARIANCE_EXPLODING
-) -> Tensor:
-    """Multistep consistency sampling (Luo et al. 2023, algorithm 3): answer, then fresh noise up to the next sigma."""
+    model: Denoise, x: Tensor, sigmas: Tensor, *, noise: NoiseSource, on_step: OnStep = quiet, path: Path = VARIANCE_EXPLODING,
+    s_noise: float = 1.0, s_noise_end: float | None = None, clip: float = 0.0,
+) -> Tensor:  # fmt: skip
+    """Multistep consistency sampling (Luo et al. 2023, algorithm 3): answer, then fresh noise up to the next sigma.
+
+    The noise is as strong as `s_noise` says, or changes evenly from the first step to `s_noise_end` at the last one that adds any;
+    with `clip` it is cut off at so many of its own standard deviations.
+    """
     grid, draw = sigmas.tolist(), noise.gaussian(x)
+    last = max(1, len(grid) - 3)
     for i, (s, s_next) in enumerate(pairwise(grid)):
         x0 = at(model, x, s)
         on_step(Step(i, s, s, x, x0))
-        x = x0 if s_next == 0 else x0 * path.alpha(s_next) + draw(s, s_next) * s_next
+        if s_next == 0:
+            x = x0
+            continue
+        strength = s_noise if s_noise_end is None else s_noise + (s_noise_end - s_noise) * min(1.0, i / last)
+        fresh = draw(s, s_next)
+        if clip > 0:
+            most = clip * float(torch.std(fresh))
+            fresh = fresh.clamp(-most, most)
+        x = x0 * path.alpha(s_next) + fresh * (s_next * strength)
     return x
 
 
