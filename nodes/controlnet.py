@@ -54,7 +54,16 @@ def diff_control_net_loader(ctx: Context, *, model: Model, control_net_name: str
 
 
 def _steered(
-    ctx: Context, lists: tuple[Any, ...], control_net: Any, image: torch.Tensor, strength: float, start: float, end: float, to_uncond: bool
+    ctx: Context,
+    lists: tuple[Any, ...],
+    control_net: Any,
+    image: torch.Tensor,
+    strength: float,
+    start: float,
+    end: float,
+    to_uncond: bool,
+    vae: Any = None,
+    keep: torch.Tensor | None = None,
 ) -> list[Any]:
     """Conditionings with the control added to those they have; entries with the same earlier control share the new one."""
     if strength == 0:
@@ -65,7 +74,7 @@ def _steered(
 
     def after(previous: Any) -> Any:
         if id(previous) not in made:
-            made[id(previous)] = _applied(control_net, image, strength, start, end, previous)
+            made[id(previous)] = _applied(control_net, image, strength, start, end, previous, vae, keep)
         return made[id(previous)]
 
     return [
@@ -74,10 +83,12 @@ def _steered(
     ]
 
 
-def _applied(control_net: Any, image: torch.Tensor, strength: float, start: float, end: float, previous: Any) -> Any:
+def _applied(
+    control_net: Any, image: torch.Tensor, strength: float, start: float, end: float, previous: Any, vae: Any, keep: torch.Tensor | None
+) -> Any:
     """A control of ours, or of the node-pack world, with a picture."""
     if isinstance(control_net, Control):
-        return control_net.applied(image, strength, start, end).after(previous)
+        return control_net.applied(image, strength, start, end, vae, keep).after(previous)
     copy = control_net.copy().set_cond_hint(image.movedim(-1, 1), strength, (start, end))
     copy.set_previous_controlnet(previous)
     return copy
@@ -106,7 +117,7 @@ def control_net_apply_advanced(
     vae: Vae | None = None,
 ) -> TwoConditionings:
     """Steer a part of sampling by a picture. Several can be chained."""
-    return TwoConditionings(*_steered(ctx, (positive, negative), control_net, image, strength, start_percent, end_percent, False))
+    return TwoConditionings(*_steered(ctx, (positive, negative), control_net, image, strength, start_percent, end_percent, False, vae))
 
 
 @node(
@@ -130,7 +141,7 @@ def control_net_apply_sd3(
     end_percent: float = _percent(1.0),
 ) -> TwoConditionings:
     """Apply ControlNet, for nets that see the picture as a latent."""
-    return TwoConditionings(*_steered(ctx, (positive, negative), control_net, image, strength, start_percent, end_percent, False))
+    return TwoConditionings(*_steered(ctx, (positive, negative), control_net, image, strength, start_percent, end_percent, False, vae))
 
 
 @extra("SetUnionControlNetType")
@@ -166,12 +177,14 @@ def control_net_inpainting_apply(
     end_percent: float = _percent(1.0),
 ) -> TwoConditionings:
     """Steer sampling by a picture with a hole. A net that takes no mask sees the whole picture."""
+    keep = None
     if getattr(control_net.source, "takes_mask", False):
         keep = 1.0 - mask.reshape(-1, 1, *mask.shape[-2:])
         image = image * resize(keep, image.shape[2], image.shape[1], "bilinear", "center").round().movedim(1, -1)
     else:
         ctx.log("This ControlNet takes no mask: it is shown the whole picture.")
-    return TwoConditionings(*_steered(ctx, (positive, negative), control_net, image, strength, start_percent, end_percent, False))
+    lists = (positive, negative)
+    return TwoConditionings(*_steered(ctx, lists, control_net, image, strength, start_percent, end_percent, False, vae, keep))
 
 
 @node("ControlNetGuessMode", title="ControlNet Guess Mode", category="conditioning/controlnet", module="emulsion")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
+from backend.base.errors import BadInput
+from backend.control.hints import fitted
 from backend.control.residuals import Residuals, merged, scaled
+from backend.diffusion.batching import repeated
 from backend.diffusion.handle import ModelHandle
+from backend.imaging.resize import resize
 from backend.memory.pool import Loadable, Pool
 
 UNCOND = 1
@@ -57,10 +61,53 @@ class Control:
     """Follow the picture without a prompt (Zhang et al. 2023, section 3.4): weak in shallow layers, nothing for the negative."""
     types: tuple[int, ...] = ()
     """For nets of several kinds of picture: which one this is."""
+    vae: Any = None
+    """Encodes the picture, for nets that see a latent of it."""
+    keep: Tensor | None = None
+    """[B, 1, H, W]: 0 where the picture has a hole, for nets that are told so."""
+    pool: Pool | None = field(default=None, repr=False)
+    """While the control is bound."""
 
-    def applied(self, hint: Tensor, strength: float, start_percent: float = 0.0, end_percent: float = 1.0) -> Self:
+    def applied(
+        self,
+        hint: Tensor,
+        strength: float,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+        vae: Any = None,
+        keep: Tensor | None = None,
+    ) -> Self:
         """With a picture, images [B, H, W, C] in 0..1."""
-        return replace(self, hint=hint.movedim(-1, 1), strength=strength, start_percent=start_percent, end_percent=end_percent)
+        hint = hint.movedim(-1, 1)
+        return replace(self, hint=hint, strength=strength, start_percent=start_percent, end_percent=end_percent, vae=vae, keep=keep)
+
+    def latent(self, model: ModelHandle, height: int, width: int, keep: bool = False) -> Tensor:
+        """What nets see that look at latents of so many cells: the picture as `model` would see it, [B, channels, ..., height, width], and
+        with `keep` one channel more, where it has no hole. Only while the control is bound.
+
+        Raises BadInput where no VAE was given, or that of another model.
+        """
+        wanted = model.family.latent
+        if self.vae is None:
+            raise BadInput(
+                f"{self.source.title} sees the control picture as a latent, and no VAE was given to encode it.",
+                hint="Use the node Apply ControlNet and connect the model's VAE.",
+                input="vae",
+            )
+        if self.vae.channels != wanted.channels:
+            raise BadInput(
+                f"The VAE makes latents of {self.vae.channels} channels; the model works on {wanted.channels}.",
+                hint="Connect the model's own VAE.",
+                input="vae",
+            )
+        assert self.hint is not None and self.pool is not None
+        picture = fitted(self.hint, width * wanted.factor, height * wanted.factor, 3).movedim(1, -1)
+        seen = wanted.process_in(torch.cat([self.vae.encode(one, self.pool) for one in torch.split(picture, 1)]))
+        if not keep:
+            return seen
+        whole = torch.ones(1, 1, height, width) if self.keep is None else resize(self.keep, width, height, "nearest-exact", "center")
+        whole = whole.to(seen).reshape(len(whole), 1, *[1] * (seen.ndim - 4), height, width).expand(-1, 1, *seen.shape[2:])
+        return torch.cat([seen, repeated(whole, len(seen))], dim=1)
 
     def after(self, previous: Any) -> Self:
         """Added to an earlier control."""
@@ -81,7 +128,8 @@ class Control:
     @contextmanager
     def _leased(self, model: ModelHandle, pool: Pool) -> Iterator[Running]:
         with pool.lease(self.source.loadable(model)) as net:
-            yield Running(self, self.source.runner(net, model, self), model)
+            bound = replace(self, pool=pool)
+            yield Running(bound, self.source.runner(net, model, bound), model)
 
 
 class Running:

@@ -32,3 +32,9 @@ def single(state: Mapping[str, Tensor], path: Path, prefix: str = "model.diffusi
     """A single file as published."""
     save_safetensors(path, {**{prefix + key: value for key, value in state.items()}, **more})
     return path
+
+
+def packed(x: Tensor) -> Tensor:
+    """[B, C, T, H, W] as diffusers packs latents."""
+    b, c, t, h, w = x.shape
+    return x.view(b, c, t, h // 2, 2, w // 2, 2).permute(0, 2, 3, 5, 1, 4, 6).reshape(b, -1, c * 4)

@@ -31,12 +31,6 @@ def run(model: ModelHandle, x: Tensor, t: Tensor, **cond: Any) -> Tensor:
         return model.family.forward(net, x, t, {key: value.expand(len(x), *value.shape[1:]) for key, value in made.items()})
 
 
-def packed(x: Tensor) -> Tensor:
-    """[B, C, T, H, W] as diffusers packs latents."""
-    b, c, t, h, w = x.shape
-    return x.view(b, c, t, h // 2, 2, w // 2, 2).permute(0, 2, 3, 5, 1, 4, 6).reshape(b, -1, c * 4)
-
-
 def shape(x: Tensor) -> tuple[int, int, int]:
     return (1, x.shape[-2] // 2, x.shape[-1] // 2)
 
@@ -48,8 +42,8 @@ def test_pictures_from_text(tmp_path: Path) -> None:
     assert model.family.name == "Qwen Image" and model.sizes == QwenSizes(16, 64, 2, 2, qwen.TEXT)
     x, t, text = torch.randn(2, 16, 1, 10, 8), torch.tensor([0.9, 0.2]), torch.randn(1, 7, qwen.TEXT)
     out = run(model, x, t, cross_attn=text)
-    expected = theirs(packed(x), text.expand(2, -1, -1), None, t, [[shape(x)]] * 2).sample
-    assert (packed(out) - expected).abs().max() < 1e-5
+    expected = theirs(qwen.packed(x), text.expand(2, -1, -1), None, t, [[shape(x)]] * 2).sample
+    assert (qwen.packed(out) - expected).abs().max() < 1e-5
     assert run(model, torch.randn(1, 16, 1, 7, 5), t[:1], cross_attn=text).shape == (1, 16, 1, 7, 5)
 
 
@@ -62,9 +56,9 @@ def test_pictures_to_look_at(tmp_path: Path, clean: bool) -> None:
     seen = [torch.randn(1, 16, 1, 4, 6), torch.randn(1, 16, 1, 8, 4)]
     encoded = [model.family.latent.process_out(picture) for picture in seen]
     out = run(model, x, t, cross_attn=text, reference_latents=[encoded[0][:, :, 0], encoded[1]])
-    tokens = torch.cat([packed(picture) for picture in (x, *seen)], dim=1)
+    tokens = torch.cat([qwen.packed(picture) for picture in (x, *seen)], dim=1)
     expected = theirs(tokens, text, None, t, [[shape(picture) for picture in (x, *seen)]]).sample[:, :6]
-    assert (packed(out) - expected).abs().max() < 1e-5
+    assert (qwen.packed(out) - expected).abs().max() < 1e-5
     method = {"reference_latents": encoded, "reference_latents_method": "index" if clean else "index_timestep_zero"}
     assert not torch.allclose(run(model, x, t, cross_attn=text, **method), out, atol=1e-4)
     beside = run(model, x, t, cross_attn=text, reference_latents=encoded, reference_latents_method="offset")
@@ -78,10 +72,10 @@ def test_layers(tmp_path: Path) -> None:
     assert model.sizes.layered
     x, seen, t, text = torch.randn(1, 16, 3, 4, 4), torch.randn(1, 16, 1, 4, 4), torch.tensor([0.4]), torch.randn(1, 5, qwen.TEXT)
     out = run(model, x, t, cross_attn=text, reference_latents=[model.family.latent.process_out(seen)])
-    tokens = torch.cat([packed(x), packed(seen)], dim=1)
+    tokens = torch.cat([qwen.packed(x), qwen.packed(seen)], dim=1)
     told = torch.zeros(1, dtype=torch.long)
     expected = theirs(tokens, text, None, t, [[shape(x)] * 4], additional_t_cond=told).sample[:, :12]
-    assert (packed(out) - expected).abs().max() < 1e-5
+    assert (qwen.packed(out) - expected).abs().max() < 1e-5
 
 
 @torch.no_grad()
@@ -96,12 +90,12 @@ def test_a_whole_latent(tmp_path: Path) -> None:
     pipe.set_progress_bar_config(disable=True)
     noise, text = torch.randn(1, 16, 1, 8, 8), torch.randn(1, 6, qwen.TEXT)
     expected = pipe(
-        prompt_embeds=text, prompt_embeds_mask=torch.ones(1, 6, dtype=torch.long), latents=packed(noise), height=64, width=64,
+        prompt_embeds=text, prompt_embeds_mask=torch.ones(1, 6, dtype=torch.long), latents=qwen.packed(noise), height=64, width=64,
         num_inference_steps=4, true_cfg_scale=1.0, output_type="latent",
     ).images  # fmt: skip
     guider = CfgGuider(model, [[text, {}]], [[text, {}]], 1.0)
     made = sample(guider, noise, torch.zeros_like(noise), solver("euler"), scheduler.sigmas, pool=Pool("cpu"))
-    assert (packed(model.family.latent.process_in(made)) - expected).abs().max() < 1e-4
+    assert (qwen.packed(model.family.latent.process_in(made)) - expected).abs().max() < 1e-4
 
 
 def test_prompts_of_different_length_are_guided(tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ class QwenNet(Stem):
         control: dict[str, Any] | None = None, taps: Any = None, facts: dict[str, Any] | None = None,
     ) -> Tensor:  # fmt: skip
         height, width = x.shape[-2:]
-        pictures = [_whole(x), *(_whole(reference) for reference in references)]
+        pictures = [whole(x), *(whole(reference) for reference in references)]
         tall, wide = pictures[0].shape[-2:]
         tokens = [film_tokens(picture) for picture in pictures]
         count = tokens[0].shape[1]
@@ -297,6 +297,6 @@ class QwenNet(Stem):
         return h
 
 
-def _whole(x: Tensor) -> Tensor:
+def whole(x: Tensor) -> Tensor:
     """A film [B, C, T, H, W] in whole patches."""
     return torch.unflatten(fitted(x.transpose(1, 2).flatten(0, 1), PATCH), 0, (len(x), -1)).transpose(1, 2)
