@@ -107,11 +107,15 @@ class FluxNet(nn.Module):
             vec = vec + self.vector_in(y.to(x.dtype))
         return F.silu(vec)
 
-    def for_double(self, i: int, vec: Tensor) -> tuple[Shift, Shift]:
+    def shifts(self, vec: Tensor) -> Any:
+        """What `for_double` and `for_single` are asked with, computed once a call."""
+        return vec
+
+    def for_double(self, i: int, vec: Any) -> tuple[Shift, Shift]:
         block: Any = self.double_blocks[i]
         return block.img_mod(vec), block.txt_mod(vec)
 
-    def for_single(self, i: int, vec: Tensor) -> Shift:
+    def for_single(self, i: int, vec: Any) -> Shift:
         block: Any = self.single_blocks[i]
         told: Shift = block.modulation(vec)
         return told
@@ -168,9 +172,10 @@ class FluxNet(nn.Module):
     def run(self, state: State, vec: Tensor, control: Mapping[str, Sequence[Tensor | None]], site: Site | None) -> Tensor:
         """The streams through all blocks; the picture's tokens, references behind."""
         img, txt, by = state.img, state.txt, state.facts["turn"]
+        shifts = self.shifts(vec)
         length = txt.shape[1]
         for i, block in enumerate(self.double_blocks):
-            told = self.for_double(i, vec)
+            told = self.for_double(i, shifts)
             if site is None:
                 img, txt = block(img, txt, told, by)
             else:
@@ -180,7 +185,7 @@ class FluxNet(nn.Module):
                 txt = txt.clamp(-LARGEST, LARGEST)
         x = torch.cat([txt, img], dim=1)
         for i, block in enumerate(self.single_blocks):
-            single = self.for_single(i, vec)
+            single = self.for_single(i, shifts)
             if site is None:
                 x = block(x, single, by)
             else:
