@@ -19,6 +19,7 @@ from backend.base.errors import BadFile, BadInput, MissingFile, NotInstalled, Un
 from backend.base.paths import Folders
 from backend.codecs.asymmetric import spec as asymmetric
 from backend.codecs.consistency import spec as consistency
+from backend.codecs.flux2 import spec as flux2
 from backend.codecs.kl import spec as kl
 from backend.codecs.kl.spec import VaeHandle
 from backend.codecs.tiny import spec as tiny
@@ -120,7 +121,7 @@ def load_vae(path: Path | str, services: Services) -> VaeHandle:
 
 def _vae(file: WeightFile, dtype: torch.dtype) -> VaeHandle | None:
     """The autoencoder in a file, of whatever make; those with marks of their own are asked first."""
-    makes = (asymmetric.from_file, consistency.from_file, tiny.from_file, wan.from_file, kl.from_file)
+    makes = (asymmetric.from_file, consistency.from_file, tiny.from_file, wan.from_file, flux2.from_file, kl.from_file)
     return next((vae for make in makes if (vae := make(file, dtype)) is not None), None)
 
 
