@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from backend.base.config import VERSION, Settings, parse
 from backend.base.errors import Problem
-from backend.base.events import Event, NodeFinished, NodeLog, NodePart, NodeStarted, Progress, to_json
+from backend.base.events import Event, NodeFinished, NodeLog, NodePart, NodeStarted, NodeText, Progress, to_json
 from backend.workers import left_out
 from backend.workers.beacon import Beacon
 from backend.workers.protocol import Outbox, binary_frame, read_frame_blocking, take_stdio
@@ -171,7 +171,7 @@ class Worker:
             persistent=self._persistent() if self.settings.persist else None,
         )
         self._reader = Reader()
-        self.pool.upcoming, self.pool.on_move = self._upcoming, self._moved
+        self.pool.upcoming, self.pool.on_move, self.pool.on_reading = self._upcoming, self._moved, self._reading
         self._described = {id: to_wire(t) for id, t in self.registry.items()}
         self.pipe.answers.update(validate=self._validate, refresh=self._refresh, memory=self._memory, on_prompt=routes.on_prompt)
         self.pipe.answers["forward"] = self._forward
@@ -214,8 +214,10 @@ class Worker:
             if self._beacon is not None:
                 self._beacon.set(self._job, self._node)
         elif event.__class__ is NodeFinished:
-            for what, first, seconds in self.pool.brought():
-                self.pipe.outbox.event(self._job, NodePart(self._node, "load", what, int(first * 1000), seconds))
+            for what, intake in self.pool.brought():
+                self.pipe.outbox.event(self._job, NodePart(self._node, "load", what, int(intake.first * 1000), intake.busy))
+                if intake.nbytes >= _WORTH_TELLING:
+                    self.pipe.outbox.event(self._job, NodeLog(self._node, f"{what}: {intake.sentence()}."))
         self.pipe.outbox.event(self._job, event)
 
     def work(self) -> None:
@@ -270,6 +272,9 @@ class Worker:
         if move.seconds:
             began = int((move.at - move.seconds) * 1000)
             self.pipe.outbox.event(self._job, NodePart(self._node, "transfer", move.key, began, move.seconds))
+
+    def _reading(self, sentence: str) -> None:
+        self.pipe.outbox.event(self._job, NodeText(self._node, sentence))
 
     def _tighten(self) -> str:
         limit = self.pool.tighten()

@@ -14,7 +14,8 @@ def environment(line: str) -> dict[str, str]:
 
 def test_the_worker_gets_the_flags_and_finds_the_code() -> None:
     assert worker_command(parse(["--cpu"]))[-3:] == ["-m", "backend.worker", "--cpu"]
-    assert environment("") == {"PATH": "/bin", "PYTHONPATH": f"{ROOT}:/own", "THP_MEM_ALLOC_ENABLE": "1"}
+    large_pages = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    assert environment("") == {"PATH": "/bin", "PYTHONPATH": f"{ROOT}:/own", "THP_MEM_ALLOC_ENABLE": "1", **large_pages}
 
 
 def test_device_flags_reach_the_libraries_before_they_are_loaded() -> None:

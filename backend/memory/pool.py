@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backend.memory.ahead import Ahead, Intake, apart, helpers
 from backend.memory.heap import trim
 from backend.memory.measured import Measured, watermark
 from backend.memory.plan import Demand, Held, next_to_read, place
@@ -88,6 +89,8 @@ class _Live:
     why: str = ""
     stream: Stream | None = None
     """Brings the weights that do not stay."""
+    ahead: Ahead | None = None
+    """Brings those that stay."""
 
     def nbytes(self) -> int:
         return sum(slot.nbytes for slot in self.residents())
@@ -118,12 +121,15 @@ class Pool:
         self.budget, self.spare, self.keeps = budget, spare, keeps
         self._live: dict[str, _Live] = {}
         self._clock = 0
-        self._lock = threading.RLock()
+        self._lock, self._counting = threading.RLock(), threading.Lock()
         self._tier = 0
         self._reading = ""
-        self._brought: dict[str, tuple[float, float]] = {}
+        self._brought: dict[str, Intake] = {}
+        self._told = 0.0
         self.upcoming: Callable[[], Iterable[Loadable]] = tuple
         self.on_move: Callable[[Move], None] = lambda move: None
+        self.on_reading: Callable[[str], None] = lambda sentence: None
+        """Hears how far reading is, every few seconds while it goes on."""
         self.served = 0
         """Leases given so far."""
         self.measured, self.measures = Measured(), False
@@ -146,7 +152,7 @@ class Pool:
             try:
                 self._settle(live, key, loadable, self.measured.expect(about, working))
             except BaseException:
-                self._live.pop(key, None)
+                self._forget(key)
                 raise
             live.leases += 1
         self.served += 1
@@ -164,12 +170,14 @@ class Pool:
                 if not live.leases:
                     self._rest(live, key)
                     if key != loadable.key:
-                        self._live.pop(key, None)
+                        self._forget(key)
                     elif self._unwanted(key):
                         self._drop(key, "models are not kept after their use")
 
     def _rest(self, live: _Live, key: str) -> None:
         """Nobody uses this net at present: nothing is brought ahead any more, and what was brought is told."""
+        if live.ahead is not None:
+            live.ahead.rest()
         if live.stream is None:
             return
         live.stream.rest()
@@ -212,11 +220,10 @@ class Pool:
         """Plan with the whole budget again."""
         self._tier = 0
 
-    def brought(self) -> list[tuple[str, float, float]]:
-        """The nets whose weights were read since this was last asked: title, since when (seconds since the epoch), and seconds together."""
-        found = [(title(key), first, seconds) for key, (first, seconds) in self._brought.items()]
-        self._brought.clear()
-        return found
+    def brought(self) -> list[tuple[str, Intake]]:
+        """The nets whose weights were read since this was last asked, by title."""
+        found, self._brought = self._brought, {}
+        return [(title(key), intake) for key, intake in found.items()]
 
     def lowered(self, key: str, how: str) -> None:
         """Tell that a net is used in a way that needs less memory, `how`, because memory ran out."""
@@ -234,7 +241,13 @@ class Pool:
         return min(limits)
 
     def _drop(self, key: str, why: str) -> None:
-        self._note(Move(time.time(), key, "dropped", why, self._live.pop(key).nbytes()))
+        self._note(Move(time.time(), key, "dropped", why, self._live[key].nbytes()))
+        self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        live = self._live.pop(key, None)
+        if live is not None and live.ahead is not None:
+            live.ahead.close()
 
     def _note(self, move: Move) -> None:
         self.moves.append(move)
@@ -281,6 +294,7 @@ class Pool:
         missing = [name for name in live.places if name not in loadable.source]
         if missing:
             raise KeyError(f"{loadable.key}: no weights for {len(missing)} parameters, e.g. {missing[0]}")
+        live.ahead = Ahead(list(live.places), functools.partial(_bring_one, live), functools.partial(_read_one, live), helpers(self.device))
         self._live[key] = live
         return live
 
@@ -322,8 +336,8 @@ class Pool:
         bench = _Bench(loadable, [name for name, stay in stale if stay], self.device)
         for layer, own in (live.places[name] for name, _ in stale):  # all first: neighbours join to holes that the new ones fit into
             layer.slots.pop(own, None)
-        for i, (name, stay) in enumerate(stale):
-            self._hang(live, loadable, name, stay, stale[i + _AHEAD][0] if i + _AHEAD < len(stale) else None, compact.get(name), bench)
+        for name, stay in stale:
+            self._hang(live, loadable, name, stay, compact.get(name), bench)
         if stale and (before.deltas or loadable.deltas):
             trim()
 
@@ -359,12 +373,10 @@ class Pool:
             return False
         return before.fingerprint == now.fingerprint or before.deltas.get(name, ()) == now.deltas.get(name, ())
 
-    def _hang(
-        self, live: _Live, loadable: Loadable, name: str, stay: bool, ahead: str | None, packed: Packed | None, bench: _Bench
-    ) -> None:
-        """Hang one slot. A weight without patches is read when it is first used: by then the system has read it ahead (`ahead` names the
-        one to read while this one is converted), and weights that are never used cost nothing. One with patches is made and packed at
-        once, after the one it replaces has gone and so in its place: memory that is new to the process costs as much as the work."""
+    def _hang(self, live: _Live, loadable: Loadable, name: str, stay: bool, packed: Packed | None, bench: _Bench) -> None:
+        """Hang one slot. A weight without patches is read when it is first used, and those after it meanwhile; weights that are never used
+        cost nothing. One with patches is made and packed at once, after the one it replaces has gone and so in its place: memory that is
+        new to the process costs as much as the work."""
         layer, own = live.places[name]
         deltas, pack = loadable.deltas.get(name, ()), functools.partial(layer.pack, own)
         if not stay:
@@ -376,24 +388,34 @@ class Pool:
         if packed is not None:
             layer.slots[own] = Compact(functools.partial(packed.to, self.device), packed.nbytes, loadable.dtype, pack)
             return
-        make = functools.partial(self._bring, loadable, name, ahead)
         if deltas:
-            layer.slots[own] = Resident(bench.packed(make(bench.room), pack))
+            layer.slots[own] = Resident(bench.packed(self._bring(loadable, name, live.counts[name], bench.room), pack))
         else:
-            layer.slots[own] = Resident.later(make, live.counts[name] * loadable.dtype.itemsize, pack)
+            assert live.ahead is not None
+            make = functools.partial(self._bring_unpatched, live.ahead, loadable, name, live.counts[name], pack)
+            layer.slots[own] = Resident.later(make, live.counts[name] * loadable.dtype.itemsize)
 
-    def _bring(self, loadable: Loadable, name: str, ahead: str | None, room: Tensor | None = None) -> Tensor:
-        """One weight of a net on the device, patched (in `room`, if it is given), and its pages of the file given back."""
-        began = time.perf_counter()
-        file = loadable.source.file if isinstance(loadable.source, Views) else None
-        if file is not None and ahead is not None:
-            file.prefetch(ahead)
+    def _bring_unpatched(self, ahead: Ahead, loadable: Loadable, name: str, count: int, pack: Callable[[Tensor], Tensor]) -> Tensor:
+        """One weight of `count` values as its layer wants it, and those after it begun."""
+        ahead.asked(name)
+        room = ahead.room(count, loadable.dtype) if self.device.type == "cpu" and count > _SMALL else None
+        weight = apart(pack(self._bring(loadable, name, count, room)), room)
+        intake, now = self._brought.get(loadable.key), time.time()
+        if intake is not None and now - max(self._told, intake.first) > _TELL_S:
+            self._told = now
+            live = self._live.get(loadable.key)
+            self.on_reading(f"Reading {title(loadable.key)}: {intake.outlook(live.nbytes() if live is not None else intake.nbytes)}")
+        return weight
+
+    def _bring(self, loadable: Loadable, name: str, count: int, room: Tensor | None) -> Tensor:
+        """One weight of `count` values on the device, patched (in `room`, if that is given), and its pages of the file given back."""
+        began = time.time()
         weight = materialise(loadable.source[name], loadable.deltas.get(name, ()), self.device, loadable.dtype, room)
-        if file is not None:
-            file.release(name)
-        seconds = time.perf_counter() - began
-        first, before = self._brought.get(loadable.key, (time.time() - seconds, 0.0))
-        self._brought[loadable.key] = first, before + seconds
+        if isinstance(loadable.source, Views):
+            loadable.source.file.release(name)
+        with self._counting:
+            ended = time.time()
+            self._brought.setdefault(loadable.key, Intake(began, ended)).add(began, ended, count * loadable.dtype.itemsize)
         return weight
 
 
@@ -406,10 +428,7 @@ class _Bench:
 
     def packed(self, weight: Tensor, pack: Callable[[Tensor], Tensor]) -> Tensor:
         """The packed weight, in memory of its own."""
-        done = pack(weight)
-        if self.room is None or done.is_mkldnn or done.untyped_storage().data_ptr() != self.room.untyped_storage().data_ptr():
-            return done
-        return done.clone()
+        return apart(pack(weight), self.room)
 
 
 def _kind(stays: bool, is_compact: bool) -> type:
@@ -429,6 +448,23 @@ def _packed(loadable: Loadable, names: list[str]) -> dict[str, Packed]:
     return {name: packed for name, packed in found.items() if packed is not None}
 
 
+def _bring_one(live: _Live, name: str) -> None:
+    layer, own = live.places[name]
+    slot = layer.slots.get(own)
+    if isinstance(slot, Resident):
+        slot.settle()
+
+
+def _read_one(live: _Live, name: str) -> int:
+    """Have the system read a weight soon, if it is still to come; its bytes in the file."""
+    layer, own = live.places[name]
+    slot, source = layer.slots.get(own), live.loadable.source
+    if not isinstance(slot, Resident) or slot.is_here or not isinstance(source, Views):
+        return 0
+    source.file.prefetch(name)
+    return source.file[name].nbytes
+
+
 def _prefetch(source: Views) -> None:
     for name in source:
         source.file.prefetch(name)
@@ -437,7 +473,8 @@ def _prefetch(source: Views) -> None:
 _CUSHION = 256 << 20  # bytes of what is free now that are left alone
 _REMEMBERED = 200  # moves that /memory tells
 _TIGHTER = 2  # after memory ran out, nets may fill one part in so many of what they filled
-_AHEAD = 8  # parameters read from disk while the current one is converted
+_SMALL = 1 << 16  # values up to which a weight is made where it stays
+_TELL_S = 2.0
 
 
 def _same(a: Loadable, b: Loadable) -> bool:

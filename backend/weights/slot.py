@@ -38,7 +38,9 @@ def materialise(weight: Tensor, deltas: tuple[Delta, ...], device: torch.device,
             patched = delta(patched)
         weight = patched
     if weight.dtype == torch.float16 and dtype == torch.bfloat16 and weight.device.type == device.type == "cpu" and weight.is_contiguous():
-        return _half_to_bfloat(weight)
+        return _half_to_bfloat(weight, room)
+    if room is not None and not deltas:
+        return room[: weight.numel()].view(weight.shape).copy_(weight)
     return weight.to(device=device, dtype=dtype, memory_format=torch.contiguous_format, copy=not deltas)
 
 
@@ -65,9 +67,9 @@ def _in_pieces(weight: Tensor, changes: Sequence[RowChange], dtype: torch.dtype,
 _PIECE = 1 << 19  # values; their float32 form stays in the caches of a core
 
 
-def _half_to_bfloat(weight: Tensor) -> Tensor:
+def _half_to_bfloat(weight: Tensor, room: Tensor | None) -> Tensor:
     """The same rounding as a direct cast, which goes through float32 value by value; both halves of the way are vectorised."""
-    result = torch.empty(weight.shape, dtype=torch.bfloat16)
+    result = torch.empty(weight.shape, dtype=torch.bfloat16) if room is None else room[: weight.numel()].view(weight.shape)
     source, target, scratch = weight.view(-1), result.view(-1), torch.empty(min(_PIECE, weight.numel()))
     for begin in range(0, weight.numel(), _PIECE):
         piece = source[begin : begin + _PIECE]
