@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.nn.attention import attention
-from backend.nn.layers import Conv2d, GroupNorm, LayerNorm, Linear
+from backend.nn.layers import Conv2d, GatedLinear, GroupNorm, LayerNorm, Linear
 from backend.nn.taps import Site
 
 
@@ -86,11 +86,10 @@ class GEGLU(nn.Module):
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.proj = Linear(width, inner * 2)
+        self.proj = GatedLinear(width, inner)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, gate = self.proj(x).chunk(2, dim=-1)
-        return x * F.gelu(gate)
+        return self.proj(x)
 
 
 class FeedForward(nn.Module):

@@ -61,6 +61,24 @@ class Linear(Layer):
         return packed.linear(x, weight, bias) if weight.is_mkldnn else F.linear(x, weight, bias)
 
 
+class GatedLinear(Linear):
+    """y = (x Vᵀ + b) * gelu(x Gᵀ + c) (Shazeer 2020); weight [2 * cout, cin] is V above G, bias b above c."""
+
+    def __init__(self, cin: int, cout: int) -> None:
+        super().__init__(cin, 2 * cout)
+
+    def pack(self, name: str, weight: Tensor) -> Tensor:
+        return packed.pack_halves(weight) if name == "weight" else weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.ready("weight", x), self.get("bias", x)
+        halves = packed.blocks(weight)
+        if halves:
+            return packed.gated(x, halves[0], halves[1], bias)
+        value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
 class Conv2d(Layer):
     """Square convolution over [B, C, H, W]; weight [cout, cin, k, k]."""
 
@@ -80,6 +98,9 @@ class Conv2d(Layer):
         if any(self.wraps) and self.padding:
             weight = weight.to_dense() if weight.is_mkldnn else weight
             return F.conv2d(self._wrapped(x), weight, bias, self.stride)
+        matrices = packed.blocks(weight)
+        if matrices:
+            return packed.pointwise(x, matrices[0], bias)
         if weight.is_mkldnn:
             return packed.conv2d(x, weight, bias, self.stride, self.padding)
         return F.conv2d(x, weight, bias, self.stride, self.padding)

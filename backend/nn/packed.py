@@ -1,7 +1,7 @@
 """Weights in the CPU kernels' own blocked layout. Reordering once saves it at every call, which counts where maps are small.
 
 A weight that is brought at each use is packed as one that stays is, so both give the same bits. Packed tensors are opaque: `is_mkldnn`
-tells them.
+tells them. Where one tensor of the kernels is not enough, `Blocks` stands in its place.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import platform
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -23,7 +24,6 @@ class Packing:
 
 
 PACKING = Packing()
-_DENSE_CONV_KERNEL = 1  # 1x1 convolutions are matrix products already; without a known map size their packing is slower
 _ONE_LAYOUT = 64  # only for multiples of this many channels out do the kernels want one layout at every map size; for others (96) a layout
 # chosen without the map size may be the wrong one, and is then turned round at every call, twenty times slower than not packing
 
@@ -39,9 +39,41 @@ def pack_linear(weight: Tensor) -> Tensor:
     return packed
 
 
+class Blocks:
+    """A weight of `shape` as packed matrices, each of some of its rows. Slots hold and answer with it as they do with a packed tensor."""
+
+    is_mkldnn = True
+
+    def __init__(self, parts: tuple[Tensor, ...], shape: torch.Size) -> None:
+        self.parts, self.shape = parts, shape
+        self.dtype, self.device, self.nbytes = parts[0].dtype, parts[0].device, sum(part.nbytes for part in parts)
+
+    def to_dense(self) -> Tensor:
+        """The weight as everyone reads it."""
+        return torch.cat([part.to_dense() for part in self.parts]).view(self.shape)
+
+
+def blocks(weight: Tensor) -> tuple[Tensor, ...]:
+    """The packed matrices of a weight that consists of such; of any other: none."""
+    return weight.parts if isinstance(weight, Blocks) else ()
+
+
+def pack_halves(weight: Tensor) -> Tensor:
+    """As `pack_linear`, the upper and the lower half of the rows by themselves."""
+    upper, lower = (pack_linear(half) for half in weight.chunk(2))
+    return cast(Tensor, Blocks((upper, lower), weight.shape)) if upper.is_mkldnn else weight
+
+
 def pack_conv(weight: Tensor, stride: int, padding: int) -> Tensor:
-    """A convolution's weight [cout, cin, k, k], packed where the CPU's kernels take it and gain from it, else channels-last."""
-    if weight.shape[-1] <= _DENSE_CONV_KERNEL or weight.shape[0] % _ONE_LAYOUT or not _can_pack(weight):
+    """A convolution's weight [cout, cin, k, k], packed where the CPU's kernels take it and gain from it, else channels-last.
+
+    A 1x1 convolution is a matrix product over the positions. As a convolution its best layout depends on the size of the map.
+    """
+    if weight.shape[-1] == 1 and stride == 1 and padding == 0:
+        matrix = pack_linear(weight.flatten(1))
+        if matrix.is_mkldnn:
+            return cast(Tensor, Blocks((matrix,), weight.shape))
+    if weight.shape[-1] == 1 or weight.shape[0] % _ONE_LAYOUT or not _can_pack(weight):
         return weight.contiguous(memory_format=torch.channels_last)
     packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, [padding] * 2, [stride] * 2, [1, 1], 1, None)
     return packed
@@ -51,6 +83,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x Wᵀ + b with a packed weight."""
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return out
+
+
+def gated(x: Tensor, value: Tensor, gate: Tensor, bias: Tensor) -> Tensor:
+    """(x Vᵀ + b) * gelu(x Gᵀ + c) with packed V and G, b above c in `bias`. Neither product is written out before it is used."""
+    b, c = bias.chunk(2)
+    ops = torch.ops.mkldnn
+    out: Tensor = ops._linear_pointwise.binary(x, ops._linear_pointwise(x, gate, c, "gelu", [], "none"), value, b, "mul")
+    return out
+
+
+def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """1x1 convolution of [B, C, H, W] with a packed matrix; the result is channels-last."""
+    return linear(x.permute(0, 2, 3, 1).contiguous(), weight, bias).permute(0, 3, 1, 2)
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:

@@ -62,7 +62,8 @@ def test_a_score_that_no_guess_foresaw_is_left_to_the_fused_kernel() -> None:
 def test_flags_choose_the_kernel() -> None:
     q, k, v = (torch.randn(1, 2, 600, 16).bfloat16() for _ in range(3))
     fused = F.scaled_dot_product_attention(q, k, v)
-    assert products.suits(q, k) and not products.suits(q.float(), k.float()) and not products.suits(q, k[:, :, :77])
+    assert products.suits(q, k) and not products.suits(q.float(), k.float()) and not products.suits(q, k[:, :, :40])
+    assert not products.suits(q, k[:, :, :77]) and products.suits(q.repeat(1, 1, 2, 1), k[:, :, :77])
     choice.PREFERENCE.kernel = "fused"
     assert torch.equal(choice.by_head(q, k, v), fused)
     choice.PREFERENCE.kernel = "products"

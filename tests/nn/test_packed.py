@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.nn import packed
-from backend.nn.layers import Conv2d, Linear, init_weights
+from backend.nn.layers import Conv2d, GatedLinear, Linear, init_weights
 from backend.weights.slot import Resident
 
 
@@ -56,6 +56,33 @@ def test_conv(dtype: torch.dtype, batch: int, size: int, cin: int, cout: int, ki
     assert torch.allclose(out.float(), expected.float(), rtol=tolerance, atol=tolerance)
 
 
+@given(DTYPES, st.integers(1, 3), st.integers(1, 40), st.integers(1, 40), st.integers(1, 70))
+@settings(max_examples=40, deadline=None)
+def test_gated_linear(dtype: torch.dtype, batch: int, tokens: int, cin: int, cout: int) -> None:
+    layer = init_weights(GatedLinear(cin, cout)).to(dtype)
+    assert isinstance(layer, GatedLinear)
+    packed.PACKING.float32 = True
+    x = torch.randn(batch, tokens, cin).to(dtype)
+    with torch.inference_mode():
+        expected = layer(x)
+        layer.slots["weight"] = Resident(layer.pack("weight", layer.weight))
+        out = layer(x)
+        again = layer(x.double())
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+    assert out.shape == (batch, tokens, cout)
+    assert torch.allclose(out.float(), expected.float(), rtol=tolerance, atol=tolerance)
+    assert torch.allclose(again.float(), expected.float(), rtol=tolerance, atol=tolerance)  # another dtype reads the same weight
+
+
+@pytest.mark.parametrize("layer", [GatedLinear(8, 16), Conv2d(8, 32, 1)])
+def test_weights_of_several_blocks_are_read_whole(layer: GatedLinear | Conv2d) -> None:
+    packed.PACKING.float32 = True
+    weight = torch.randn(layer.weight.shape)
+    slot = layer.slots["weight"] = Resident(weight.clone(), lambda w: layer.pack("weight", w))
+    assert torch.equal(layer.get("weight", torch.zeros(1)), weight)
+    assert torch.equal(slot.fetch(torch.device("cpu"), torch.float64), weight.double())
+
+
 def test_a_packed_weight_can_be_read_in_another_dtype() -> None:
     weight = torch.randn(64, 64).bfloat16()
     slot = Resident(packed.pack_linear(weight))
@@ -70,9 +97,12 @@ def test_others_see_plain_weights() -> None:
 
 
 def test_packing_happens_where_it_can() -> None:
-    """On x86 the big convolutions are packed; elsewhere weights stay as they are. Either way 1x1 and odd dtypes stay."""
+    """On x86 the big convolutions are packed; elsewhere weights stay as they are. Either way odd dtypes and strided 1x1 stay."""
     x86 = bool(packed._packable())
     assert packed.pack_conv(torch.randn(64, 64, 3, 3), 1, 1).is_mkldnn == x86
+    assert packed.pack_conv(torch.randn(64, 64, 1, 1).bfloat16(), 1, 0).is_mkldnn == (torch.bfloat16 in packed._packable())
+    assert not packed.pack_conv(torch.randn(64, 64, 1, 1), 1, 0).is_mkldnn
+    assert not packed.pack_conv(torch.randn(64, 64, 1, 1).bfloat16(), 2, 0).is_mkldnn
     for weight in (torch.randn(64, 64, 1, 1), torch.randn(64, 64, 3, 3).half()):
         assert torch.equal(packed.pack_conv(weight, 1, 1), weight)
         assert packed.pack_conv(weight, 1, 1).is_contiguous(memory_format=torch.channels_last)
