@@ -17,7 +17,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"T5TokenizerOptions|CLIPTextEncodePixArtAlpha", "needs the text encoder T5"),
     (r"TripleCLIPLoader|CLIPTextEncodeSD3", FAMILY.format("Stable Diffusion 3")),
     (r"Chroma.*", FAMILY.format("Chroma")),
-    (r"CLIPTextEncodeLumina2", FAMILY.format("Lumina 2")),
     (r"Cosmos.*", FAMILY.format("Cosmos")),
     (r"StableCascade_.*", FAMILY.format("Stable Cascade")),
     (r"SVD_.*|SV3D_.*", FAMILY.format("Stable Video Diffusion")),
