@@ -16,6 +16,7 @@ from backend.diffusion.latent import WAN
 from backend.diffusion.noise import NoiseModel, flow_noise
 from backend.families import Family, references
 from backend.families.qwen_image.net import CLEAN, PATCH, QwenNet, QwenSizes
+from backend.families.qwen_image.texts import QWEN_IMAGE
 from backend.weights.detect import Signature, count
 from backend.weights.file import Header
 
@@ -98,6 +99,7 @@ FAMILY = Family(
     from_diffusers=names,
     to_diffusers=lambda sizes, keys: names(keys),
     beside=(CLEAN_MARK,),
+    text=QWEN_IMAGE,
 )
 
 FAMILIES = (FAMILY,)
