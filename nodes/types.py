@@ -16,6 +16,7 @@ from backend.graph.schema import Socket
 
 if TYPE_CHECKING:  # a wire's Python type matters to the type checker only; its Socket is what runs
     from backend.adapters.gligen import Gligen as GligenModel
+    from backend.adapters.patches import ModelPatch as ModelPatchFile
     from backend.adapters.style import StyleModel as StyleModelFile
     from backend.codecs.kl.spec import VaeHandle
     from backend.control.control import Control
@@ -25,7 +26,8 @@ if TYPE_CHECKING:  # a wire's Python type matters to the type checker only; its 
     from backend.encoders.clip_vision.handle import VisionHandle, VisionOutput
     from backend.encoders.text import TextEncoder
 else:
-    ModelHandle = TextEncoder = VisionHandle = VisionOutput = VaeHandle = Guider = Solver = Control = GligenModel = StyleModelFile = Any
+    ModelHandle = TextEncoder = VisionHandle = VisionOutput = VaeHandle = Guider = Solver = Control = GligenModel = Any
+    ModelPatchFile = StyleModelFile = Any
 
 
 class NoiseMaker(Protocol):
@@ -53,6 +55,7 @@ Noise = Annotated[NoiseMaker, Socket("NOISE")]
 Svg = Annotated[Any, Socket("SVG")]
 ControlNet = Annotated[Control, Socket("CONTROL_NET")]
 StyleModel = Annotated[StyleModelFile, Socket("STYLE_MODEL")]
+ModelPatch = Annotated[ModelPatchFile, Socket("MODEL_PATCH")]
 LoraModel = Annotated[Mapping[str, Tensor], Socket("LORA_MODEL")]
 Gligen = Annotated[GligenModel, Socket("GLIGEN")]
 LatentOperation = Annotated[Callable[..., Tensor], Socket("LATENT_OPERATION")]

@@ -12,7 +12,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"Hunyuan.*|CLIPTextEncodeHunyuan.*|TextEncodeHunyuan.*", FAMILY.format("Hunyuan (pictures and video)")),
     (r".*HiDream.*|QuadrupleCLIPLoader", FAMILY.format("HiDream")),
     (r".*QwenImage.*|TextEncodeQwen.*|CameraAngle", FAMILY.format("Qwen Image")),
-    (r"ModelPatchLoader", "needs the model families Qwen Image, Z-Image or Flux, whose patches it loads"),
     (r"USOStyleReference|CLIPTextEncodeFlux", FAMILY.format("Flux (with T5)")),
     (r"T5TokenizerOptions|CLIPTextEncodePixArtAlpha", "needs the text encoder T5"),
     (r"TripleCLIPLoader|CLIPTextEncodeSD3", FAMILY.format("Stable Diffusion 3")),
