@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 
 from backend.encoders.lm import spec
 from backend.encoders.lm.handle import LmHandle
-from backend.encoders.lm.reading import Reading
+from backend.encoders.lm.reading import Reading, stacked
+from backend.encoders.lm.vision.pictures import QWEN2, patches
 from backend.encoders.text import Found
 from backend.memory.pool import Pool
 from backend.weights.held import Held
@@ -72,7 +74,8 @@ def ours(net: Any, monkeypatch: pytest.MonkeyPatch, prefix: str = "model.", **co
 
 
 def run(handle: LmHandle, ids: list[int], layers: tuple[int, ...]) -> list[torch.Tensor]:
-    return handle.read_as(Reading(layers=layers))._run(ids, torch.ones(1, len(ids), dtype=torch.bool), Pool("cpu"))
+    read = handle.read_as(Reading(layers=layers))
+    return read._run(read.read(ids, Pool("cpu")), Pool("cpu"))
 
 
 @pytest.mark.parametrize("make", MAKES)
@@ -143,3 +146,62 @@ def test_names_of_llama_cpp(make: str, monkeypatch: pytest.MonkeyPatch) -> None:
         want = net(torch.tensor([ids])).last_hidden_state
     (got,) = run(handle, ids, (-1,))
     assert (got - want).abs().max() < 1e-5
+
+
+VISION = {
+    "Qwen 2.5 VL": {"depth": 3, "hidden_size": 64, "intermediate_size": 40, "num_heads": 4, "patch_size": 14, "out_hidden_size": 48,
+                    "fullatt_block_indexes": [1], "window_size": 56},
+    "Qwen 3 VL": {"depth": 3, "hidden_size": 64, "intermediate_size": 40, "num_heads": 4, "patch_size": 16, "out_hidden_size": 48,
+                  "deepstack_visual_indexes": [0, 2], "num_position_embeddings": 36},
+}  # fmt: skip
+SECTIONS = {"Qwen 2.5 VL": [2, 3, 3], "Qwen 3 VL": [4, 2, 2]}
+TEXT, PICTURE, VIDEO, BEGIN = [5, 17, 99], 100, 101, 102
+
+
+@pytest.mark.parametrize("make", VISION)
+@torch.no_grad()
+def test_seeing(make: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures and hidden states of models that see; 5 x 7 tokens are windows of all shapes."""
+    name = make.replace("Qwen 2.5 VL", "Qwen2_5_VL").replace("Qwen 3 VL", "Qwen3VL")
+    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": SECTIONS[make]}
+    text = {k: v for k, v in TINY.items() if k != "attn_implementation" and (k != "head_dim" or name == "Qwen3VL")}
+    width = {"hidden_size": 64} if name == "Qwen2_5_VL" else {}
+    torch.manual_seed(3)
+    vision = {**VISION[make], "out_hidden_size": width.get("hidden_size", 48)}
+    config = getattr(transformers, f"{name}Config")(
+        text_config={**text, **width, "rope_parameters": rope, "rope_scaling": rope}, vision_config=vision, image_token_id=PICTURE,
+        video_token_id=VIDEO, vision_start_token_id=BEGIN, attn_implementation="eager",
+    )  # fmt: skip
+    net = getattr(transformers, f"{name}Model")(config).eval()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    handle = ours(net, monkeypatch)
+    assert handle.title == make and handle.vision is not None
+    step = handle.vision.look.patch * 2
+    handle = replace(handle, vision=replace(handle.vision, look=replace(handle.vision.look, least=1)))
+    image = torch.rand(5 * step, 7 * step, 3)
+    x, rows, columns = patches(image, handle.vision.look)
+    size = torch.tensor([[1, rows, columns]])
+    seen = handle.vision.see(image, Pool("cpu"))
+    want = net.visual(x, grid_thw=size)
+    assert (seen.tokens - want.pooler_output).abs().max() < 1e-5 * want.pooler_output.abs().max()
+    ids = [*TEXT, BEGIN, *[PICTURE] * 35, 4, 7, 9]
+    told = {"input_ids": torch.tensor([ids]), "pixel_values": x, "image_grid_thw": size, "attention_mask": torch.ones(1, len(ids)),
+            "mm_token_type_ids": torch.tensor([[int(i == PICTURE) for i in ids]])}  # fmt: skip
+    whole = net(**told, output_hidden_states=True).hidden_states
+    entries = [*TEXT, BEGIN, {"type": "image", "data": image}, 4, 7, 9]
+    got = handle.read_as(Reading(layers=(1, 2, 3), mix=stacked)).encoded({handle.branch: [[(e, 1.0) for e in entries]]}, Pool("cpu")).cond
+    for layer in (1, 2, 3):
+        assert (got[:, layer - 1] - whole[layer]).abs().max() < 1e-5 * max(1, whole[layer].abs().max().item()), layer
+
+
+@torch.no_grad()
+def test_pictures_as_the_processor_cuts_them() -> None:
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    image = (torch.rand(70, 61, 3) * 255).to(torch.uint8)
+    processor = Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=28 * 28 * 16384)
+    want = processor(images=[image.numpy()], return_tensors="pt")
+    got, rows, columns = patches(image / 255, QWEN2)
+    assert want["image_grid_thw"].tolist() == [[1, rows, columns]]
+    assert (got - want["pixel_values"]).abs().mean() < 0.01  # theirs rounds to bytes between

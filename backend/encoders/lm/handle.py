@@ -15,12 +15,15 @@ from backend.encoders.lm.makes import Make
 from backend.encoders.lm.net import LanguageModel
 from backend.encoders.lm.reading import Reading
 from backend.encoders.lm.sizes import LmSizes
+from backend.encoders.lm.text import Text, laid_out
+from backend.encoders.lm.vision.spec import Vision
 from backend.encoders.text import Encoded, Tokens
 from backend.encoders.vocabularies import Source
 from backend.memory.pool import Loadable, Pool
 from backend.weights.patch import Patch, by_key, fingerprint
 
 PLAIN = Reading()
+IMAGE_PAD = "<|image_pad|>"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class LmHandle:
     branch: str
     head: Loadable | None = None
     """What makes logits, where it is not the table of embeddings."""
+    vision: Vision | None = None
     reading: Reading = PLAIN
     patches: tuple[Patch, ...] = ()
 
@@ -91,13 +95,38 @@ class LmHandle:
         found: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return found
 
-    def tokenize(self, text: str, return_word_ids: bool = False) -> dict[str, Any]:
-        """{branch: one chunk of (token, 1.0)} of the prompt in the family's template; weights in a prompt are text to a language model."""
-        start = self.make.start if self.reading.start else ()
-        ids = [*start, *self.ids(self.reading.told(text)), *self.reading.end]
-        if self.reading.most is not None:
-            ids = ids[: self.reading.most]
+    def tokenize(
+        self, text: str, return_word_ids: bool = False, images: Sequence[Tensor] = (), template: str | None = None
+    ) -> dict[str, Any]:
+        """{branch: one chunk of (token, 1.0)} of the prompt in the family's template; weights in a prompt are text to a language model.
+
+        `images` [H, W, 3] take the places of the marks for pictures in the text, in order; `template` is another than the family's. Raises
+        BadInput where the text has fewer such marks than there are images.
+        """
+        reading = self.reading if template is None else replace(self.reading, template=template)
+        start = self.make.start if reading.start else ()
+        ids: list[Any] = [*start, *self.ids(reading.told(text)), *reading.end]
+        if reading.most is not None:
+            ids = ids[: reading.most]
+        if images:
+            self._place(images, ids)
         return {self.branch: [[(token, 1.0, i + 1) if return_word_ids else (token, 1.0) for i, token in enumerate(ids)]]}
+
+    def _place(self, images: Sequence[Tensor], ids: list[Any]) -> None:
+        """Put pictures in the places of their marks."""
+        if self.vision is None:
+            raise BadInput(
+                f"This {self.title} cannot see: its file holds no vision tower.", hint="Use the file of a VL model, or leave the image out."
+            )
+        mark = self.tokenizer.token_to_id(IMAGE_PAD)
+        at = [i for i, token in enumerate(ids) if token == mark]
+        if len(at) < len(images):
+            raise BadInput(
+                f"The text has {len(at)} places for pictures, but there are {len(images)}.",
+                hint=f"Write {self.make.image} where a picture belongs.",
+            )
+        for i, image in zip(at, images, strict=False):
+            ids[i] = {"type": "image", "data": image}
 
     def conditioning(self, text: str, pool: Pool) -> list[list[Any]]:
         """The prompt as a CONDITIONING value."""
@@ -115,58 +144,33 @@ class LmHandle:
                 f"These tokens are for {', '.join(tokens) or 'no text encoder'}; this text encoder takes '{self.branch}'.",
                 hint="Tokenize the prompt with the same CLIP that encodes it.",
             )
-        ids = [entry[0] for chunk in chunks for entry in chunk]
-        padded, there = self._padded(ids)
-        states = self._run(padded, there, pool)
-        drop = self.reading.dropped([token if isinstance(token, int) else -1 for token in padded])
+        text = self.read([entry[0] for chunk in chunks for entry in chunk], pool)
+        states = self._run(text, pool)
+        drop = self.reading.dropped(text.tokens[0].tolist())
         cond = self.reading.mix(states)[..., drop:, :]
         if cond.shape[-2] == 0:
             raise BadInput("Nothing is left of the prompt to encode.", hint="Write the prompt without the template's own marks.")
-        extra = {"attention_mask": there[:, drop:].long()} if self.reading.mask else {}
+        extra = {"attention_mask": text.there[:, drop:].long()} if self.reading.mask else {}
         return Encoded(cond, None, extra)
 
-    def _padded(self, ids: Sequence[Any]) -> tuple[list[Any], Tensor]:
-        """Filled up to the reading's least length, and which tokens are there [1, T] bool."""
-        missing = max(self.reading.least - len(ids), 0)
-        fill = [self.make.pad if self.reading.pad is None else self.reading.pad] * missing
-        there = torch.ones(1, len(ids) + missing, dtype=torch.bool)
-        if missing and self.reading.pad_left:
-            there[:, :missing] = False
-            return [*fill, *ids], there
-        if missing:
-            there[:, -missing:] = False
-        return [*ids, *fill], there
+    def read(self, ids: Sequence[Any], pool: Pool) -> Text:
+        """Tokens laid out, with pictures seen and padding added. Raises BadInput."""
+        least = self.reading.least
+        pad = self.make.pad if self.reading.pad is None else self.reading.pad
+        see = self.vision.see if self.vision is not None else None
+        seen = [see(token["data"], pool) if isinstance(token, dict) and see is not None else token for token in ids]
+        text = laid_out(seen, self.title, self.width, self.sizes.vocabulary)
+        return text if text.length >= least else text.padded(least - text.length, pad, self.reading.pad_left)
 
     @torch.no_grad()
-    def _run(self, ids: Sequence[Any], there: Tensor, pool: Pool) -> list[Tensor]:
+    def _run(self, text: Text, pool: Pool) -> list[Tensor]:
         """Hidden states [1, T, width] of the layers that are read, float32 on the CPU."""
         loadable = self.leasable()
-        tokens, vectors = self._split(ids)
-        with pool.lease(loadable, self.working(len(ids))) as leased:
+        with pool.lease(loadable, self.working(text.length)) as leased:
             net = cast(LanguageModel, leased)
-            x = net.embedded(tokens.to(pool.device), loadable.dtype)
-            for at, vector in vectors:
-                x[0, at] = vector.to(x)
-            mask = None if bool(there.all()) else there.to(pool.device)
-            states = net(x, self.reading.layers, mask=mask)
+            x = text.embedded(net, loadable.dtype, pool.device)
+            states = net(x, self.reading.layers, finish=self.reading.finish, **text.facts(pool.device))
             return [state.float().cpu() for state in states]
-
-    def _split(self, ids: Sequence[Any]) -> tuple[Tensor, list[tuple[int, Tensor]]]:
-        """Token ids [1, T], and the vectors that stand in place of some. Raises BadInput."""
-        row: list[int] = []
-        vectors: list[tuple[int, Tensor]] = []
-        for at, token in enumerate(ids):
-            if isinstance(token, Tensor) and token.ndim == 1:
-                if token.shape[0] != self.width:
-                    raise BadInput(f"A token vector is {token.shape[0]} wide, {self.title} is {self.width} wide.")
-                vectors.append((at, token))
-                token = 0
-            if not 0 <= int(token) < self.sizes.vocabulary:
-                raise BadInput(f"Token {int(token)} is not among the {self.sizes.vocabulary} that {self.title} knows.")
-            row.append(int(token))
-        if not row:
-            raise BadInput(f"There is nothing to encode: the prompt gives {self.title} no token.", hint="Write something into the prompt.")
-        return torch.tensor([row]), vectors
 
     def working(self, length: int) -> int:
         """Bytes of activations at the widest point: hidden states that are kept, the perceptron's gate and product, scores of all heads."""

@@ -87,14 +87,15 @@ class LanguageModel(nn.Module):
         cache: Cache | None = None,
         deep: Mapping[int, tuple[Tensor, Tensor]] | None = None,
         causal: Tensor | None = None,
+        finish: bool = True,
     ) -> list[Tensor]:
         """Embeddings [B, T, width] -> hidden states [B, T, width], one for each of `wanted`.
 
         0 are the embeddings, i what layer i (from 1) gave, and the number of layers the last one's after the final norm; negative ones
         count from there. Layers behind the last one wanted do not run. `mask` [B, T] bool: which tokens are there (False: padding).
-        `places` [B, T], or [3, B, T] for models that know rows and columns; default 0, 1, 2... `deep` adds to the first layers' outputs:
-        layer -> (places in the text [B, T] bool, vectors [n, width]). `causal` [T, T] bool: who sees whom, where that is not everybody
-        before.
+        `places` [B, T], or [3, B, T] for models that know rows and columns; default 0, 1, 2... `deep` adds to the first layers' outputs,
+        after they are kept: layer -> (places in the text [B, T] bool, vectors [n, width]). `causal` [T, T] bool: who sees whom, where
+        that is not everybody before. `finish`: whether the last layer's go through the final norm.
         """
         count = self.sizes.layers
         numbers = [i + count + 1 if i < 0 else i for i in wanted]
@@ -105,12 +106,12 @@ class LanguageModel(nn.Module):
         kept = {0: x} if 0 in numbers else {}
         for i, block in enumerate(self.layers[: max(numbers)]):
             x = block(x, near if self.sizes.is_near(i) else far, i, cache)
+            if i + 1 in numbers:
+                kept[i + 1] = self.norm(x) if finish and i + 1 == count else x
             if deep is not None and i in deep:
                 where, vectors = deep[i]
                 x = x.clone()
                 x[where] += vectors.to(x)
-            if i + 1 in numbers:
-                kept[i + 1] = x if i + 1 < count else self.norm(x)
         if cache is not None:
             cache.length += x.shape[1]
         return [kept[i] for i in numbers]

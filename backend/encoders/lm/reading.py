@@ -49,6 +49,8 @@ class Reading:
     """Whether the family is told which tokens are there, as "attention_mask" [1, tokens]."""
     start: bool = True
     """Whether the tokens that the model's texts begin with are put before."""
+    finish: bool = True
+    """Whether the last layer's hidden states go through the final norm."""
     end: tuple[int, ...] = ()
     """Tokens put behind."""
 

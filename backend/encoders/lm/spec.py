@@ -11,10 +11,11 @@ import torch
 
 from backend.base.errors import BadFile
 from backend.encoders.lm.handle import LmHandle
-from backend.encoders.lm.makes import Make, Shown, make_of, sizes_of
+from backend.encoders.lm.makes import Shown, make_of, sizes_of
 from backend.encoders.lm.names import EMBEDDINGS, Place, places
 from backend.encoders.lm.net import Head, LanguageModel
 from backend.encoders.lm.sizes import LmSizes
+from backend.encoders.lm.vision.spec import vision_of as vision_tower
 from backend.encoders.text import Found
 from backend.encoders.vocabularies import vocabulary
 from backend.memory.pool import Loadable
@@ -42,7 +43,8 @@ def _at(place: Place, found: Found) -> LmHandle | None:
         make = make_of(shown)
         if make is None:
             return None
-        sizes = _stored(sizes_of(make, shown), make, place)
+        sizes = _stored(sizes_of(make, shown), place)
+        vision = vision_tower(found) if make.image else None
     except (KeyError, IndexError, ValueError) as error:
         raise BadFile(
             f"{found.file.path.name} holds a language model whose weights do not fit together ({error}).",
@@ -57,7 +59,7 @@ def _at(place: Place, found: Found) -> LmHandle | None:
         source = Views(Renamed(found.file, {"lm_head.weight": place.head}))
         head = Loadable(f"{key}_head", functools.partial(Head, sizes), source, dtype=found.dtype)
     words = vocabulary(make.vocabulary, found.file, sizes.vocabulary, found.tokenizer)
-    return LmHandle(loadable, sizes, make, words, make.branch(shown.width), head)
+    return LmHandle(loadable, sizes, make, words, make.branch(shown.width), head, vision)
 
 
 def shown_by(header: Header, vision: str = "", config: Mapping[str, Any] | None = None) -> Shown:
@@ -90,7 +92,7 @@ def vision_of(header: Header) -> str:
     return "qwen2" if any(key.endswith("visual.patch_embed.proj.weight") for key in header) else ""
 
 
-def _stored(sizes: LmSizes, make: Make, place: Place) -> LmSizes:
+def _stored(sizes: LmSizes, place: Place) -> LmSizes:
     """Sizes for the way in which the place stores weights."""
     if not place.llama_cpp:
         return sizes
