@@ -23,12 +23,12 @@ class Work:
     weight: Tensor | None
 
 
-def group(work: Sequence[Work]) -> list[list[Work]]:
-    """Work in as few groups as possible; order is kept inside a group."""
+def group(work: Sequence[Work], repeats: bool = True) -> list[list[Work]]:
+    """Work in as few groups as possible; order is kept inside a group. `repeats`: token lists of different lengths may be together."""
     groups: list[list[Work]] = []
     for item in work:
         for members in groups:
-            if all(_together(item.entry, member.entry) for member in members):
+            if all(_together(item.entry, member.entry, repeats) for member in members):
                 members.append(item)
                 break
         else:
@@ -36,7 +36,7 @@ def group(work: Sequence[Work]) -> list[list[Work]]:
     return groups
 
 
-def _together(a: Entry, b: Entry) -> bool:
+def _together(a: Entry, b: Entry, repeats: bool) -> bool:
     """Whether two entries can be in one batch: same size of latent, same control and hooks, tensors that can be stacked."""
     sizes_a = None if a.area is None else a.area[: len(a.area) // 2]
     sizes_b = None if b.area is None else b.area[: len(b.area) // 2]
@@ -44,14 +44,15 @@ def _together(a: Entry, b: Entry) -> bool:
         return False
     if a.cond.get("hooks") is not b.cond.get("hooks"):
         return False
-    return a.inputs.keys() == b.inputs.keys() and all(stackable(a.inputs[k], b.inputs[k]) for k in a.inputs)
+    return a.inputs.keys() == b.inputs.keys() and all(stackable(a.inputs[k], b.inputs[k], repeats) for k in a.inputs)
 
 
-def stackable(a: Tensor, b: Tensor) -> bool:
-    """Equal but for the batch; or token lists [n, tokens, dim] whose least common multiple is at most 4 times the shorter."""
+def stackable(a: Tensor, b: Tensor, repeats: bool = True) -> bool:
+    """Equal but for the batch; or, with `repeats`, token lists [n, tokens, dim] whose least common multiple is at most 4 times the
+    shorter."""
     if a.shape[1:] == b.shape[1:]:
         return True
-    if a.ndim != 3 or b.ndim != 3 or a.shape[2] != b.shape[2]:
+    if not repeats or a.ndim != 3 or b.ndim != 3 or a.shape[2] != b.shape[2]:
         return False
     return math.lcm(a.shape[1], b.shape[1]) // min(a.shape[1], b.shape[1]) <= _STRETCH
 

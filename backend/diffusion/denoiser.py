@@ -63,7 +63,7 @@ class Denoiser:
             active = [[seen for e in entries if (seen := window.entry(e)) is not None] for entries in active]
         work = with_defaults(active, x.shape, x.device)
         predictions: dict[int, Tensor] = {}
-        for members in group(work):
+        for members in group(work, getattr(self.model.family, "repeats_text", True)):
             for item, prediction in zip(members, self._run(members, x, sigma), strict=True):
                 predictions[id(item)] = prediction
         return merge(len(roles), work, [predictions[id(item)] for item in work], x)

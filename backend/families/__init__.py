@@ -53,6 +53,9 @@ class Family:
     marks: Callable[[Any], Mapping[str, Tensor]] = field(default=lambda sizes: {})
     """Small tensors beside a net of these sizes, by which a saved checkpoint is known again."""
 
+    repeats_text: bool = False
+    """Whether saying a prompt's tokens twice changes nothing: so where they are only looked at (cross-attention), and not where they share
+    one attention with the picture. Prompts of different lengths can then be run together."""
     text: Joiner | None = None
     """Which text encoders its models read, and how."""
 

@@ -51,6 +51,7 @@ SD1_FAMILY = Family(
     forward=forward,
     working_bytes=working_bytes,
     from_diffusers=from_diffusers,
+    repeats_text=True,
     to_diffusers=to_diffusers,
     text=ONE,
 )

@@ -93,6 +93,7 @@ FAMILIES = (
         forward=forward,
         working_bytes=working_bytes,
         from_diffusers=own_names,
+        repeats_text=True,
         to_diffusers=lambda sizes, keys: own_names(keys),
     ),
 )

@@ -1,0 +1,34 @@
+"""Prompts for Flux, whose two text encoders may be told different things."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from backend.base.errors import BadInput
+from backend.engine.context import Context
+from backend.graph.declare import Float, Text, node
+from nodes.conditioning import with_values
+from nodes.types import Clip, Conditioning
+
+flux_node = partial(node, category="advanced/conditioning/flux", module="comfy_extras.nodes_flux", form="v3")
+
+
+@flux_node("CLIPTextEncodeFlux")
+def clip_text_encode_flux(
+    ctx: Context,
+    *,
+    clip: Clip,
+    clip_l: str = Text(multiline=True, dynamicPrompts=True),
+    t5xxl: str = Text(multiline=True, dynamicPrompts=True),
+    guidance: float = Float(3.5, min=0.0, max=100.0, step=0.1),
+) -> Conditioning:
+    """Encode a prompt for each of Flux's two text encoders, with the guidance scale that the model is told."""
+    tokens = {**clip.tokenize(clip_l), "t5xxl": clip.tokenize(t5xxl).get("t5xxl", [])}
+    if not (tokens.get("l") and tokens["t5xxl"]):
+        raise BadInput(
+            f"Flux reads two text encoders, l and t5xxl; this CLIP has {' and '.join(clip.branches)}.",
+            hint="Use DualCLIPLoader with type flux.",
+            node=ctx.node,
+            input="clip",
+        )
+    return with_values(clip.encoded(tokens, ctx.services.pool).conditioning(), guidance=guidance)
