@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from backend.encoders.lm.handle import LmHandle
+from backend.encoders.lm.reading import Reading
 from backend.encoders.text import SingleEncoder, TextEncoder
 
 
@@ -28,3 +30,13 @@ def by_branch(encoders: Sequence[SingleEncoder]) -> dict[str, SingleEncoder] | N
     """The encoders by their branches; None where two are of one kind."""
     found = {encoder.branch: encoder for encoder in encoders}
     return found if len(found) == len(encoders) else None
+
+
+def language_model(make: str, reading: Reading) -> Callable[[Sequence[SingleEncoder]], TextEncoder | None]:
+    """For families that hear one language model of that make, by `reading`."""
+
+    def join(encoders: Sequence[SingleEncoder]) -> TextEncoder | None:
+        only = encoders[0] if len(encoders) == 1 else None
+        return only.read_as(reading) if isinstance(only, LmHandle) and only.make.name == make else None
+
+    return join

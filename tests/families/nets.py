@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backend.diffusion.guiders import Guider
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.sample import sample
+from backend.diffusion.samplers import solver
 from backend.families import shelf
 from backend.families.load import load_diffusion_model
 from backend.memory.pool import Pool
@@ -52,3 +55,9 @@ def call(model: ModelHandle, x: Tensor, sigma: Tensor, cond: dict[str, Any]) -> 
 def off(got: Tensor, want: Tensor) -> float:
     """The largest difference, as a part of the largest value."""
     return float((got - want).abs().max() / want.abs().max())
+
+
+def solved(guider: Guider, noise: Tensor, sigmas: Tensor) -> Tensor:
+    """The latent after Euler steps through `sigmas`, as the net sees it."""
+    latent = guider.model.family.latent
+    return latent.process_in(sample(guider, noise, torch.zeros_like(noise), solver("euler"), sigmas, pool=Pool("cpu")))

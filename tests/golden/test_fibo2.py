@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import BriaFibo2Pipeline, BriaFibo2Transformer2DModel
+from diffusers import AutoencoderKLFlux2, BriaFibo2Pipeline, BriaFibo2Transformer2DModel, FlowMatchEulerDiscreteScheduler
 from diffusers.models.transformers.transformer_bria_fibo2 import compute_gist_count
 
+from backend.diffusion.guiders import CfgGuider
+from backend.diffusion.sample import prepare_noise
 from backend.families.fibo2.net import gists
-from tests.families import nets
+from backend.families.load import load_text_encoders
+from backend.memory.pool import Pool
+from tests.families import nets, spoken, tiny
 
 CONFIG: dict[str, Any] = {
     "in_channels": 4, "dim": 32, "n_layers": 3, "n_refiner_layers": 1, "n_heads": 2, "cap_feat_dim": 24, "injection_layer_ids": (1, 2),
@@ -38,3 +42,30 @@ def test_one_call(pictures: int, tmp_path: Path) -> None:
 def test_longer_prompts_get_longer_gists() -> None:
     lengths = [10, 256, 300, 1000, 2048, 5000]
     assert [gists(n, 512) for n in lengths] == compute_gist_count(lengths, 256, 512, 64, 256, 2048)
+
+
+def test_whole_latent(tmp_path: Path) -> None:
+    """From a caption."""
+    net = nets.randomised(
+        BriaFibo2Transformer2DModel(
+            **{**CONFIG, "in_channels": 32, "n_layers": 6, "cap_feat_dim": 72, "injection_layer_ids": (1, 2, 3, 4, 5)}
+        ),
+        std=0.1,
+    )
+    text, words = spoken.qwen3_vl(), spoken.qwen_words()
+    vae = AutoencoderKLFlux2(block_out_channels=(8,) * 4, layers_per_block=1, norm_num_groups=2, latent_channels=32)
+    pipeline = BriaFibo2Pipeline(net, FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), vae, text, None)
+    pipeline.set_progress_bar_config(disable=True)
+    prompts = ('{"short_description":"a red cat"}', '{"short_description":""}')
+    read = [pipeline._get_qwen_prompt_embeds(text, lambda text, images, **options: words(text, **options), prompt) for prompt in prompts]
+    told = {"prompt_embeds": read[0][0], "negative_prompt_embeds": read[1][0], "guidance_scale": 3.0, "num_inference_steps": 3}
+    noise = prepare_noise(torch.zeros(1, 32, 6, 8), 7)
+    want = pipeline(**told, latents=noise, height=48, width=64, output_type="latent").images
+
+    text.save_pretrained(tmp_path / "text")
+    clip = load_text_encoders([tmp_path / "text"], tiny.services(tmp_path), "fibo2")
+    model = nets.load(dict(net.state_dict()), tmp_path)
+    positive, negative = (clip.conditioning(prompt, Pool("cpu")) for prompt in prompts)
+    pack = BriaFibo2Pipeline._patchify_latents
+    got = nets.solved(CfgGuider(model, positive, negative, 3.0), pack(noise), pipeline.scheduler.sigmas)
+    assert (got - pack(want)).abs().max() < 1e-4 and want.abs().max() < 20

@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import Krea2Transformer2DModel
+from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler, Krea2Pipeline, Krea2Transformer2DModel
 
+from backend.diffusion.guiders import CfgGuider
+from backend.diffusion.sample import prepare_noise
 from backend.families.krea2.names import to_diffusers
 from backend.families.krea2.net import Krea2Net, Krea2Sizes
+from backend.families.load import load_checkpoint
+from backend.memory.pool import Pool
 from backend.nn.patchify import to_picture, to_tokens
-from tests.families import nets
+from tests.families import nets, spoken, tiny
 
 CONFIG: dict[str, Any] = {
     "in_channels": 64, "num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -44,3 +48,29 @@ def test_one_call(spelling: str, tmp_path: Path) -> None:
         want = reference(tokens, text.expand(2, -1, -1, -1), sigma, ids, told, return_dict=False)[0]
         got = nets.call(model, x, sigma, {"cross_attn": text.flatten(2)} | ({} if known is None else {"attention_mask": known}))
         assert nets.off(got[:, :, 0], to_picture(want, 8, 6, 2, channels_last=False)) < nets.NEAR
+
+
+def test_whole_latent(tmp_path: Path) -> None:
+    """From a prompt, through a folder in the layout of diffusers: text, net, scheduler."""
+    net = nets.randomised(Krea2Transformer2DModel(**{**CONFIG, "num_text_layers": 12}), std=0.1)
+    vae = AutoencoderKLQwenImage(base_dim=8, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
+    pipeline = Krea2Pipeline(
+        FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), vae, spoken.qwen3_vl(), spoken.qwen_words(), net, is_distilled=True
+    )
+    pipeline.save_pretrained(tmp_path / "m")
+    pipeline.set_progress_bar_config(disable=True)
+    found = load_checkpoint(tmp_path / "m", tiny.services(tmp_path))
+    assert found.model is not None and found.clip is not None and found.vae is not None and found.unmatched == ()
+    noise = prepare_noise(torch.zeros(1, 16, 1, 4, 6), 7)
+    told = {
+        "prompt": "a red cat",
+        "negative_prompt": "blurry, dark",
+        "guidance_scale": 2.0,
+        "num_inference_steps": 3,
+        "max_sequence_length": 40,
+    }
+    packed = to_tokens(noise[:, :, 0], 2, channels_last=False)
+    want = pipeline(**told, latents=packed, height=32, width=48, output_type="latent").images
+    positive, negative = (found.clip.conditioning(text, Pool("cpu")) for text in ("a red cat", "blurry, dark"))
+    got = nets.solved(CfgGuider(found.model, positive, negative, 3.0), noise, pipeline.scheduler.sigmas)
+    assert (got[:, :, 0] - to_picture(want, 4, 6, 2, channels_last=False)).abs().max() < 1e-4 and want.abs().max() < 20

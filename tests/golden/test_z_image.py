@@ -7,27 +7,24 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import ZImageTransformer2DModel
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 from torch import Tensor
 
-from backend.families import shelf
-from backend.families.load import load_diffusion_model
+from backend.diffusion.guiders import CfgGuider
+from backend.diffusion.sample import prepare_noise
+from backend.families.load import load_checkpoint
 from backend.families.z_image.net import ZImageSizes
 from backend.memory.pool import Pool
-from backend.weights.file import Entry
-from backend.weights.save import save_safetensors
-from tests.families import tiny
+from tests.families import nets, spoken, tiny
 
-CONFIG: dict[str, Any] = {"dim": 32, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2, "cap_feat_dim": 24, "axes_dims": [4, 6, 6],
-                          "axes_lens": [256, 64, 64]}  # fmt: skip
+CONFIG: dict[str, Any] = {
+    "dim": 32, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2, "cap_feat_dim": 24, "axes_dims": [4, 6, 6],
+    "axes_lens": [256, 64, 64],
+}  # fmt: skip
 
 
-def twin() -> ZImageTransformer2DModel:
-    torch.manual_seed(0)
-    net = ZImageTransformer2DModel(**CONFIG)
-    for parameter in net.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    return net.eval()
+def twin(std: float = 0.2) -> ZImageTransformer2DModel:
+    return nets.randomised(ZImageTransformer2DModel(**CONFIG), std=std)
 
 
 def published(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -48,20 +45,30 @@ def published(state: dict[str, Tensor]) -> dict[str, Tensor]:
 @torch.no_grad()
 def test_one_call(spelling: str, tmp_path: Path) -> None:
     reference = twin()
-    state = reference.state_dict()
-    save_safetensors(tmp_path / "m.safetensors", published(state) if spelling == "single" else state)
-    model = load_diffusion_model(tmp_path / "m.safetensors", tiny.services(tmp_path))
-    assert model.family.name == "Z-Image" and model.sizes == ZImageSizes(16, 32, 2, 85, 2, 1, 24, 32, 1024)
+    state = dict(reference.state_dict())
+    if spelling == "single":
+        state = published(state)
+        assert nets.knowing(state) == ["Z-Image"]
+    model = nets.load(state, tmp_path)
+    assert model.sizes == ZImageSizes(16, 32, 2, 85, 2, 1, 24, 32, 1024)
     x, sigma = torch.randn(2, 16, 6, 10), torch.tensor([0.7, 0.3])
-    texts = [torch.randn(1, 40, 24), torch.randn(1, 9, 24)]
-    for text in texts:
-        want = torch.stack(reference(list(x.unsqueeze(2)), 1 - sigma, [text[0]] * 2, return_dict=False)[0])[:, :, 0]
-        told = model.family.inputs([{"cross_attn": text}], model.sizes, x.shape)
-        with Pool("cpu").lease(model.leasable()) as net:
-            got = model.family.forward(net, x, sigma, {key: value.expand(2, *value.shape[1:]) for key, value in told.items()})
-        assert (got + want).abs().max() < 1e-5 * want.abs().max()
+    for text in (torch.randn(1, 40, 24), torch.randn(1, 9, 24)):
+        want = -torch.stack(reference(list(x.unsqueeze(2)), 1 - sigma, [text[0]] * 2, return_dict=False)[0])[:, :, 0]
+        assert nets.off(nets.call(model, x, sigma, {"cross_attn": text}), want) < nets.NEAR
 
 
-def test_one_family_knows_it() -> None:
-    header = {key: Entry(tuple(value.shape), value.dtype, value.nbytes) for key, value in published(twin().state_dict()).items()}
-    assert [family.name for family in shelf() if family.signature.matches(header)] == ["Z-Image"]
+def test_whole_latent(tmp_path: Path) -> None:
+    """From a prompt, through a folder in the layout of diffusers: text, net, scheduler."""
+    vae = AutoencoderKL(block_out_channels=(32, 32), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+                        layers_per_block=1, latent_channels=16, scaling_factor=0.3611, shift_factor=0.1159)  # fmt: skip
+    pipeline = ZImagePipeline(FlowMatchEulerDiscreteScheduler(shift=3.0), vae, spoken.qwen3(), spoken.qwen_words(), twin(0.1))
+    pipeline.save_pretrained(tmp_path / "m")
+    pipeline.set_progress_bar_config(disable=True)
+    found = load_checkpoint(tmp_path / "m", tiny.services(tmp_path))
+    assert found.model is not None and found.clip is not None and found.vae is not None and found.unmatched == ()
+    noise = prepare_noise(torch.zeros(1, 16, 6, 8), 7)
+    told = {"prompt": "a red cat", "negative_prompt": "blurry, dark", "guidance_scale": 2.0, "num_inference_steps": 3}
+    want = pipeline(**told, latents=noise, height=12, width=16, output_type="latent").images
+    positive, negative = (found.clip.conditioning(text, Pool("cpu")) for text in ("a red cat", "blurry, dark"))
+    got = nets.solved(CfgGuider(found.model, positive, negative, 3.0), noise, pipeline.scheduler.sigmas)
+    assert (got - want).abs().max() < 1e-4 and want.abs().max() < 20

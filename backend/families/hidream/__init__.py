@@ -13,6 +13,7 @@ from backend.diffusion.latent import FLUX
 from backend.diffusion.noise import flow_noise
 from backend.families import Family
 from backend.families.hidream.net import PATCH, HiDreamNet, HiDreamSizes
+from backend.families.hidream.texts import TEXT
 from backend.weights.detect import Signature, count
 from backend.weights.file import Header
 
@@ -97,6 +98,7 @@ FAMILY = Family(
     working_bytes=working_bytes,
     from_diffusers=lambda keys: {key: key for key in keys},
     to_diffusers=lambda sizes, keys: {},
+    text=TEXT,
 )
 
 FAMILIES = (FAMILY,)

@@ -14,6 +14,7 @@ from backend.diffusion.noise import flow_noise
 from backend.families import Family
 from backend.families.ideogram4.names import from_diffusers, to_diffusers
 from backend.families.ideogram4.net import Ideogram4Net, Ideogram4Sizes
+from backend.families.ideogram4.texts import TEXT
 from backend.weights.detect import Signature, count
 from backend.weights.file import Header
 
@@ -81,6 +82,7 @@ FAMILY = Family(
     working_bytes=working_bytes,
     from_diffusers=from_diffusers,
     to_diffusers=to_diffusers,
+    text=TEXT,
 )
 
 FAMILIES = (FAMILY,)

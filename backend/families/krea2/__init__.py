@@ -14,6 +14,7 @@ from backend.diffusion.noise import flow_noise
 from backend.families import Family
 from backend.families.krea2.names import from_diffusers, to_diffusers
 from backend.families.krea2.net import PATCH, Krea2Net, Krea2Sizes
+from backend.families.krea2.texts import TEXT
 from backend.weights.detect import Signature, count
 from backend.weights.file import Header
 
@@ -89,6 +90,7 @@ FAMILY = Family(
     working_bytes=working_bytes,
     from_diffusers=from_diffusers,
     to_diffusers=to_diffusers,
+    text=TEXT,
 )
 
 FAMILIES = (FAMILY,)

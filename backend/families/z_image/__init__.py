@@ -15,6 +15,7 @@ from backend.diffusion.noise import flow_noise
 from backend.families import Family
 from backend.families.z_image.names import from_diffusers, to_diffusers
 from backend.families.z_image.net import MULTIPLE, PATCH, ZImageNet, ZImageSizes
+from backend.families.z_image.texts import TEXT
 from backend.weights.detect import Signature, count
 from backend.weights.file import Header
 
@@ -80,6 +81,7 @@ FAMILY = Family(
     working_bytes=working_bytes,
     from_diffusers=from_diffusers,
     to_diffusers=to_diffusers,
+    text=TEXT,
 )
 
 FAMILIES = (FAMILY,)
