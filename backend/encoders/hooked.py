@@ -30,11 +30,17 @@ class HookedClip:
     def with_layer(self, layer: int | None) -> HookedClip:
         return replace(self, clip=self.clip.with_layer(layer))
 
+    def with_options(self, **options: int) -> HookedClip:
+        return replace(self, clip=self.clip.with_options(**options))
+
     def patched(self, *patches: Any) -> HookedClip:
         return replace(self, clip=self.clip.patched(*patches))
 
     def encode(self, tokens: Any, pool: Pool) -> Any:
         return self.hooks.patched_clip(self.clip).encode(tokens, pool)
+
+    def encoded(self, tokens: Any, pool: Pool) -> Any:
+        return self.hooks.patched_clip(self.clip).encoded(tokens, pool)
 
     def conditioning(self, text: str, pool: Pool) -> list[list[Any]]:
         """One entry, or one for each stretch of sampling."""

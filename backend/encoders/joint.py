@@ -64,6 +64,8 @@ class JointText:
 
     parts: tuple[SingleEncoder, ...]
     mix: Mix = side_by_side
+    optional: bool = False
+    """Whether encoders that are given no tokens are left out."""
 
     @property
     def branches(self) -> tuple[str, ...]:
@@ -108,9 +110,9 @@ class JointText:
     def encoded(self, tokens: Tokens, pool: Pool) -> Encoded:
         """What `mix` makes of the parts. Raises BadInput where the tokens of a branch are missing."""
         missing = [branch for branch in self.branches if not tokens.get(branch)]
-        if missing:
+        if any(branch not in tokens or not self.optional for branch in missing):
             raise BadInput(
                 f"These tokens are for {', '.join(tokens) or 'no text encoder'}; these text encoders take {' and '.join(self.branches)}.",
                 hint="Tokenize the prompt with the same CLIP that encodes it.",
             )
-        return self.mix({part.branch: part.encoded(tokens, pool) for part in self.parts})
+        return self.mix({part.branch: part.encoded(tokens, pool) for part in self.parts if part.branch not in missing})

@@ -22,7 +22,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"AudioEncoder.*", "needs an audio encoder (wav2vec 2), which Wan and HuMo listen with"),
     (r"PhotoMaker.*", "needs PhotoMaker's encoder"),
     (r"TextGenerate|TextEncode.*", "needs a language model of a family that is not there"),
-    (r".*MoGe.*", FAMILY.format("MoGe")),
+    (r"MoGePointMapToMesh", "makes meshes with textures, which are not there"),
     (r"SeedVR2.*", FAMILY.format("SeedVR 2")),
     (r"SAM3_.*", FAMILY.format("SAM 3")),
     (r"SDPose.*", FAMILY.format("SDPose")),

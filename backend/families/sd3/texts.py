@@ -38,6 +38,8 @@ def mix(parts: Mapping[str, Encoded]) -> Encoded:
         tokens.append(F.pad(wide, (0, max(0, width - wide.shape[-1]))))
     if t5 is not None:
         tokens.append(t5.cond)
+    if not tokens:
+        tokens.append(torch.zeros(1, LENGTH, width))
     pooled = [_pooled(l, L_POOLED), _pooled(g, G_POOLED)]
     return Encoded(torch.cat(tokens, dim=1), torch.cat(pooled, dim=-1))
 
@@ -58,7 +60,7 @@ def join(encoders: Sequence[SingleEncoder]) -> TextEncoder | None:
         elif branch in found:
             clip = cast(ClipHandle, found[branch])
             parts.append(replace(clip, layer=-2, norm=False, projected=branch == "g"))
-    return JointText(tuple(parts), mix)
+    return JointText(tuple(parts), mix, optional=True)
 
 
 SD3 = Joiner(

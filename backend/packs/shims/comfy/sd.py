@@ -222,16 +222,17 @@ class CLIP(Dressed):
         return self.handle.tokenize(text, return_word_ids)
 
     def encode_from_tokens(self, tokens: Any, return_pooled: Any = False, return_dict: bool = False) -> Any:
-        cond, pooled = self.undressed().encode(tokens, _pool())
+        encoded = self.undressed().encoded(tokens, _pool())
+        cond, pooled = encoded.cond, encoded.pooled
         if return_dict:
-            return {"cond": cond, "pooled_output": pooled}
+            return {"cond": cond, "pooled_output": pooled, **encoded.extra}
         return (cond, pooled) if return_pooled else cond
 
     def encode_from_tokens_scheduled(self, tokens: Any, unprojected: bool = False, add_dict: Any = None, show_pbar: bool = True) -> Any:
         handle = self.undressed()
-        cond, pooled = handle.encode(tokens, _pool())
+        encoded = handle.encoded(tokens, _pool())
         carried = {"hooks": handle.hooks} if getattr(handle, "on_conds", False) else {}
-        return [[cond, {"pooled_output": pooled, **carried, **(add_dict or {})}]]
+        return [[encoded.cond, {"pooled_output": encoded.pooled, **encoded.extra, **carried, **(add_dict or {})}]]
 
     def encode(self, text: str) -> Any:
         return self.encode_from_tokens(self.tokenize(text))
