@@ -17,6 +17,7 @@ from backend.encoders.geometry.anything_spec import SKY, AnythingModel, Depths, 
 from backend.engine.context import Context
 from backend.graph.declare import Choice, FileChoice, Int, node
 from backend.graph.schema import Socket
+from backend.imaging.colours import between
 from nodes.loaders import open_named
 from nodes.resize_any import ways
 from nodes.types import Image
@@ -78,7 +79,7 @@ def da3_render(ctx: Context, *, da3_geometry: DepthsWire, output: str = ways(OUT
         known = [name for name, each in (("sky", da3_geometry.sky), ("confidence", da3_geometry.confidence)) if each is not None]
         hint = f"Choose one of depth, {', '.join(known)}: nets for one picture know the sky, those for several how sure they are."
         raise BadInput(f"This model says nothing of {output!r:.40}.", hint=hint, node=ctx.node, input="output")
-    return _grey(values.clamp(0, 1) if output == "sky" else torch.stack([_stretched(each, each) for each in values]))
+    return _grey(values.clamp(0, 1) if output == "sky" else torch.stack([between(each, each, LEAST, MOST) for each in values]))
 
 
 def _normalised(ctx: Context, depth: Tensor, sky: Tensor | None, how: str) -> Tensor:
@@ -93,15 +94,8 @@ def _normalised(ctx: Context, depth: Tensor, sky: Tensor | None, how: str) -> Te
     found = []
     for i, near in enumerate(nearness):
         is_sky = torch.zeros_like(near, dtype=torch.bool) if sky is None else sky[i] >= SKY
-        found.append(_stretched(near, near[~is_sky] if bool((~is_sky).any()) else near))
+        found.append(between(near, near[~is_sky] if bool((~is_sky).any()) else near, LEAST, MOST))
     return torch.stack(found)
-
-
-def _stretched(values: Tensor, among: Tensor) -> Tensor:
-    """Values so that almost all of `among` lie in 0..1."""
-    ordered = among.flatten().sort().values
-    low, high = (ordered[round(share * (len(ordered) - 1))] for share in (LEAST, MOST))
-    return ((values - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
 
 
 def _grey(values: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ def filled(net: nn.Module) -> dict[str, Tensor]:
 
 def weight(name: str, shape: torch.Size) -> Tensor:
     random = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode()))) * 0.1
-    return random + 1 if name.endswith("gamma") or ("norm" in name and name.endswith("weight")) else random
+    *_, layer, kind = name.rsplit(".", 2)
+    return random + 1 if kind == "gamma" or ("norm" in layer and kind == "weight") else random
 
 
 def picture(height: int, width: int) -> Tensor:
