@@ -54,7 +54,10 @@ def flux_kontext_image_scale(ctx: Context, *, image: Image) -> Image:
 
 @FLUX("FluxKontextMultiReferenceLatentMethod", experimental=True)
 def flux_kontext_multi_reference_latent_method(
-    ctx: Context, *, conditioning: Conditioning, reference_latents_method: str = Combo(["offset", "index", "uxo/uno"])
+    ctx: Context,
+    *,
+    conditioning: Conditioning,
+    reference_latents_method: str = Combo(["offset", "index", "uxo/uno", "index_timestep_zero"]),
 ) -> Conditioning:
     """How several reference pictures are placed beside the latent."""
     return with_values(conditioning, reference_latents_method="uxo" if "ux" in reference_latents_method else reference_latents_method)

@@ -25,7 +25,10 @@ COMPLETE = (
 # The reference publishes two tooltips for this node's one output: a quirk that no client can make use of.
 QUIRKS = {("LoraLoaderModelOnly", "output_tooltips")}
 # What these nodes got after the reference was written down, known from newer workflow files.
-NEWER = {("PreviewAny", "output"), ("PreviewAny", "output_is_list"), ("PreviewAny", "output_name")}
+NEWER = {
+    ("PreviewAny", "output"), ("PreviewAny", "output_is_list"), ("PreviewAny", "output_name"),
+    ("FluxKontextMultiReferenceLatentMethod", "input"),
+}  # fmt: skip
 
 
 def choices(files: Files) -> list[str]:

@@ -11,7 +11,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"Hunyuan3D.*|VAEDecodeHunyuan3D", FAMILY.format("Hunyuan 3D")),
     (r"Hunyuan.*|CLIPTextEncodeHunyuan.*|TextEncodeHunyuan.*", FAMILY.format("Hunyuan (pictures and video)")),
     (r".*HiDream.*", FAMILY.format("HiDream")),
-    (r".*QwenImage.*|TextEncodeQwen.*|CameraAngle", FAMILY.format("Qwen Image")),
+    (r"QwenImage21.*|TextEncodeQwenImage21", FAMILY.format("Qwen Image")),
     (r"USOStyleReference", "needs the patches of models that ModelPatchLoader loads"),
     (r"Chroma.*", FAMILY.format("Chroma")),
     (r"Cosmos.*", FAMILY.format("Cosmos")),
