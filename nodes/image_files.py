@@ -9,7 +9,7 @@ import string
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from backend.base.errors import Problem
 from backend.base.paths import Save, next_save
@@ -19,11 +19,17 @@ from backend.graph.schema import Files
 from backend.imaging import picture
 from backend.imaging.masks import batched
 from backend.storage.images import write_png
+from nodes.saving import aside, each
 from nodes.types import Image, Mask
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
 
 picture_node = partial(node, module="nodes")
 T = TypeVar("T")
 METADATA = ("PROMPT", "EXTRA_PNGINFO")  # run values that saving nodes embed
+FAST = 1
+"""The level of PNG compression: 4 takes 2.3 times as long for files that are an eighth smaller (`benchmarks/png.py`)."""
 INPUT_PICTURES = Files("input", content=("image",))
 
 
@@ -67,14 +73,16 @@ def _write(ctx: Context, images: Image, place: Save, type: str, compress_level: 
     if not bool(images.isfinite().all()):
         ctx.log("The image holds values that are no numbers (NaN); they are saved as black. Try a VAE or model in float32.")
     texts = embedded(ctx)
-    items = []
-    for number, image in enumerate(picture.to_pictures(images)):
+
+    def write(numbered: tuple[int, PilImage]) -> dict[str, Any]:
+        number, image = numbered
         ctx.check()
         path = place.folder / f"{place.name.replace('%batch_num%', str(number))}_{place.counter + number:05}_.png"
         with ctx.part("save", path.name):
             write_png(path, image, texts, compress_level)
-        items.append(saved(path, place.subfolder, type))
-    return items
+        return saved(path, place.subfolder, type)
+
+    return list(each(write, enumerate(picture.to_pictures(images))))
 
 
 def save_preview(ctx: Context, images: Image) -> list[dict[str, Any]]:
@@ -83,11 +91,11 @@ def save_preview(ctx: Context, images: Image) -> list[dict[str, Any]]:
     while True:
         name = "ComfyUI_temp_" + "".join(secrets.choice(string.ascii_lowercase) for _ in range(5))
         if not (folder / f"{name}_00001_.png").exists():
-            return _write(ctx, images, Save(folder, name, 1, "", name), "temp", 1)
+            return _write(ctx, images, Save(folder, name, 1, "", name), "temp", FAST)
 
 
 @picture_node("SaveImage", title="Save Image", category="image", output=True, hidden=METADATA)
-def save_image(
+async def save_image(
     ctx: Context,
     *,
     images: Image = Wired(tooltip="The images to save."),
@@ -96,13 +104,13 @@ def save_image(
     ),
 ) -> None:
     """Save images as PNG in the output directory, with the workflow inside."""
-    ctx.show("images", save_pictures(ctx, images, filename_prefix, "output", 4))
+    ctx.show("images", await aside(save_pictures, ctx, images, filename_prefix, "output", FAST))
 
 
 @picture_node("PreviewImage", title="Preview Image", category="image", output=True, hidden=METADATA)
-def preview_image(ctx: Context, *, images: Image) -> None:
+async def preview_image(ctx: Context, *, images: Image) -> None:
     """Show images without keeping them."""
-    ctx.show("images", save_preview(ctx, images))
+    ctx.show("images", await aside(save_preview, ctx, images))
 
 
 @node("MaskPreview", category="mask", module="comfy_extras.nodes_mask", output=True, hidden=METADATA)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import struct
@@ -36,7 +37,7 @@ def bench(tmp_path: Path) -> Bench:
 
 def save(bench: Bench, images: torch.Tensor, prefix: str) -> list[dict[str, Any]]:
     ctx = bench.context(PROMPT, EXTRA)
-    image_files.save_image(ctx, images=images, filename_prefix=prefix)
+    asyncio.run(image_files.save_image(ctx, images=images, filename_prefix=prefix))
     return ctx.shown["images"]
 
 
@@ -86,8 +87,8 @@ def test_cancel_between_images(bench: Bench) -> None:
 
 def test_preview_goes_to_temp_under_a_new_name(bench: Bench) -> None:
     ctx = bench.context(PROMPT)
-    image_files.preview_image(ctx, images=noise(1, 4, 4, 3))
-    image_files.preview_image(ctx, images=noise(1, 4, 4, 3))
+    asyncio.run(image_files.preview_image(ctx, images=noise(1, 4, 4, 3)))
+    asyncio.run(image_files.preview_image(ctx, images=noise(1, 4, 4, 3)))
     one, two = ctx.shown["images"]
     assert one["type"] == "temp" and one["filename"].startswith("ComfyUI_temp_") and one["filename"] != two["filename"]
     assert (bench.folders.temp / two["filename"]).is_file()
