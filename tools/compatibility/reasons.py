@@ -20,7 +20,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"StableZero123_.*", FAMILY.format("Stable Zero123")),
     (r".*AceStep.*|VAE(Encode|Decode)Audio.*", FAMILY.format("ACE Step and Stable Audio")),
     (r"AudioEncoder.*", "needs an audio encoder (wav2vec 2), which Wan and HuMo listen with"),
-    (r"PhotoMaker.*", "needs PhotoMaker's encoder"),
     (r"TextGenerate|TextEncode.*", "needs a language model of a family that is not there"),
     (r"MoGePointMapToMesh", "makes meshes with textures, which are not there"),
     (r"SeedVR2.*", FAMILY.format("SeedVR 2")),
