@@ -153,7 +153,8 @@ def _saved(node: Node, form: Form, widgets: Sequence[Field]) -> tuple[dict[str, 
     if node.named or isinstance(values, dict):
         named = {**values, **node.named} if isinstance(values, dict) else node.named
         undeclared = [slot.widget for slot in node.inputs if slot.widget and slot.widget not in form.fields]
-        return {name: named[name] for name in [*form.fields, *undeclared] if name in named}, True
+        brought = [part.name for item in form.fields.values() for parts in item.branches.values() for part in parts]
+        return {name: named[name] for name in [*form.fields, *brought, *undeclared] if name in named}, True
     if not isinstance(values, list):
         return {}, values is None
     forced = {f.name for f in form.fields.values() if f.forced and f.is_widget}

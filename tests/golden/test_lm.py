@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from backend.encoders.lm import spec
+from backend.encoders.lm.generate import Choosing, chosen, generate
 from backend.encoders.lm.handle import LmHandle
 from backend.encoders.lm.reading import Reading, stacked
 from backend.encoders.lm.vision.pictures import QWEN2, patches
@@ -68,7 +69,8 @@ def theirs(name: str, extra: dict[str, Any], causal: bool = False) -> Any:
 
 def ours(net: Any, monkeypatch: pytest.MonkeyPatch, prefix: str = "model.", **config: Any) -> LmHandle:
     monkeypatch.setattr(spec, "vocabulary", lambda *args: Words())
-    state = {prefix + key: value for key, value in net.state_dict().items()}
+    tied = getattr(net.config, "tie_word_embeddings", False)
+    state = {prefix + key: value for key, value in net.state_dict().items() if key != "lm_head.weight" or not tied}
     (handle,) = spec.text_encoders(Found(Held(state), "lm", torch.float32, config={**net.config.to_dict(), **config}))
     return handle
 
@@ -205,3 +207,45 @@ def test_pictures_as_the_processor_cuts_them() -> None:
     got, rows, columns = patches(image / 255, QWEN2)
     assert want["image_grid_thw"].tolist() == [[1, rows, columns]]
     assert (got - want["pixel_values"]).abs().mean() < 0.01  # theirs rounds to bytes between
+
+
+@pytest.mark.parametrize("make", ["Qwen 3", "Gemma 3", "Gemma 2"])
+@torch.no_grad()
+def test_writing_the_likeliest(make: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Token by token with kept keys and values; heads of their own and tied ones; windows shorter than the text."""
+    name, extra = MAKES[make]
+    net = theirs(name, {**extra, "tie_word_embeddings": make != "Qwen 3"}, causal=True)
+    handle = ours(net, monkeypatch, prefix="")
+    assert (handle.head is not None) == (make == "Qwen 3")
+    ids = [5, 17, 99, 3, 44]
+    want = net.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False, eos_token_id=None, pad_token_id=0)[0, 5:].tolist()
+    counts: list[int] = []
+    assert generate(replace(handle, make=replace(handle.make, ends=())), ids, 12, Choosing(), Pool("cpu"), counts.append) == want
+    assert counts == list(range(1, 13))
+    stop = replace(handle, make=replace(handle.make, ends=(want[4],)))
+    assert generate(stop, ids, 12, Choosing(), Pool("cpu")) == want[: want.index(want[4])]
+
+
+@torch.no_grad()
+def test_choosing() -> None:
+    """What is left to choose from, against the reference's filters: shares of many throws."""
+    from transformers import generation as g
+
+    torch.manual_seed(0)
+    scores, before = torch.randn(40) * 2, [3, 7, 7, 11]
+    filters = [
+        g.RepetitionPenaltyLogitsProcessor(1.3), g.TemperatureLogitsWarper(0.8), g.TopKLogitsWarper(12), g.TopPLogitsWarper(0.9),
+        g.MinPLogitsWarper(0.1),
+    ]  # fmt: skip
+    want = scores[None]
+    for part in filters:
+        want = part(torch.tensor([before]), want)
+    possible = set(want[0].softmax(-1).nonzero().flatten().tolist())
+    how = Choosing(0.8, 12, 0.9, 0.1, 1.3)
+    dice = torch.Generator().manual_seed(1)
+    thrown = [chosen(scores, before, [], how, dice) for _ in range(600)]
+    assert set(thrown) <= possible and len(set(thrown)) > len(possible) // 2
+    likeliest = int(want[0].argmax())
+    assert abs(thrown.count(likeliest) / 600 - want[0].softmax(-1)[likeliest]) < 0.08
+    assert chosen(scores, before, [int(scores.argmax())], Choosing(presence=100.0), dice) != int(scores.argmax())
+    assert chosen(scores, [], [], Choosing(), dice) == int(scores.argmax())

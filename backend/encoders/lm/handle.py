@@ -104,13 +104,17 @@ class LmHandle:
         BadInput where the text has fewer such marks than there are images.
         """
         reading = self.reading if template is None else replace(self.reading, template=template)
-        start = self.make.start if reading.start else ()
-        ids: list[Any] = [*start, *self.ids(reading.told(text)), *reading.end]
-        if reading.most is not None:
-            ids = ids[: reading.most]
+        entries = self.entries(reading.told(text), images, reading.start, reading.end, reading.most)
+        return {self.branch: [[(entry, 1.0, i + 1) if return_word_ids else (entry, 1.0) for i, entry in enumerate(entries)]]}
+
+    def entries(
+        self, text: str, images: Sequence[Tensor] = (), start: bool = True, end: Sequence[int] = (), most: int | None = None
+    ) -> list[Any]:
+        """Tokens and pictures of a text as it stands; `start`: behind the tokens that the model's texts begin with. Raises BadInput."""
+        ids: list[Any] = [*(self.make.start if start else ()), *self.ids(text), *end][:most]
         if images:
             self._place(images, ids)
-        return {self.branch: [[(token, 1.0, i + 1) if return_word_ids else (token, 1.0) for i, token in enumerate(ids)]]}
+        return ids
 
     def _place(self, images: Sequence[Tensor], ids: list[Any]) -> None:
         """Put pictures in the places of their marks."""

@@ -32,6 +32,8 @@ class Make:
     """How a question is put to it; `{}` is the question, `{system}` a leading instruction."""
     system: str = ""
     """What such an instruction looks like; `{}` is its text."""
+    thought: str = ""
+    """The end of `chat` that tells it to answer without thinking first."""
     image: str = ""
     """What stands for a picture in its texts."""
 
@@ -65,6 +67,7 @@ class Shown:
 def _chatml(after: str = "") -> dict[str, Any]:
     chat = "{system}<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n" + after
     return {
+        "thought": after,
         "ends": (151645, 151643),
         "pad": 151643,
         "chat": chat,

@@ -123,7 +123,7 @@ class LanguageModel(nn.Module):
         seen = (columns <= rows if causal is None else causal)[None, None]
         if mask is not None:
             seen = seen & mask[:, None, None, :].bool()
-            seen = seen | (rows == columns)  # padding sees itself: a row without anybody would be undefined
+            seen = seen | ((rows == columns) & ~seen.any(-1, keepdim=True))  # a row without anybody would be undefined
         scale = None
         if s.by_length is not None:
             beta, length = s.by_length
