@@ -9,6 +9,7 @@ from backend.diffusion.latent import LatentFormat
 from backend.diffusion.noise import Flow, flow_noise
 from backend.families.flux import DEV, MARK, sizes_of
 from backend.families.flux.conditions import told
+from backend.families.flux2 import texts
 from backend.families.flux2.names import FLUX2
 from backend.families.flux2.net import Flux2Net
 from backend.weights.detect import Signature
@@ -34,6 +35,6 @@ FAMILY = replace(
     inputs=told("Flux 2", LATENT, layout=Flux2Net.layout, encoder="its text encoder (type flux2): Mistral 3 Small, or Qwen 3 for klein"),
     from_diffusers=FLUX2.from_diffusers,
     to_diffusers=FLUX2.to_diffusers,
-    text=None,
+    text=texts.FLUX2,
 )
 FAMILIES = (FAMILY,)

@@ -8,6 +8,7 @@ from backend.diffusion.latent import FLUX
 from backend.families.flux import DEV, MARK, shows
 from backend.families.flux.conditions import told
 from backend.families.flux.names import ENDS, Names
+from backend.families.longcat import texts
 from backend.families.longcat.net import LongCatNet
 from backend.weights.detect import Signature
 
@@ -28,6 +29,6 @@ FAMILY = replace(
     inputs=told("LongCat-Image", FLUX, layout=LongCatNet.layout, encoder="the text encoder Qwen 2.5 VL 7B (type longcat_image)"),
     from_diffusers=NAMES.from_diffusers,
     to_diffusers=NAMES.to_diffusers,
-    text=None,
+    text=texts.LONGCAT,
 )
 FAMILIES = (FAMILY,)
