@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from string import ascii_lowercase
 from typing import Any, NamedTuple
@@ -66,8 +66,8 @@ def grown(group: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {name.removeprefix(f"{group}."): value for name, value in inputs.items() if name.startswith(f"{group}.") and value is not None}
 
 
-def growing(kind: str, *, prefix: str = "", names: str = "", least: int = 1, most: int = 50) -> Any:
-    """Declares a group that grows: `<group>.<prefix>0`, `<group>.<prefix>1` ..., or by the letters of `names`, in the published form."""
+def growing(kind: str, *, prefix: str = "", names: Sequence[str] = "", least: int = 1, most: int = 50) -> Any:
+    """Declares a group that grows: `<group>.<prefix>0`, `<group>.<prefix>1` ..., or by each of `names`, in the published form."""
     called: dict[str, Any] = {"names": list(names)} if names else {"prefix": prefix, "max": most}
     template = {"input": {"required": {prefix or "value": [kind, {}]}}, **called, "min": least}
     return Widget("COMFY_AUTOGROW_V3", {"template": template}, True, None, True)

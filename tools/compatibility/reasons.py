@@ -10,7 +10,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"LTX.*|LatentUpscaleModelLoader|TextGenerateLTX2Prompt", FAMILY.format("LTX Video")),
     (r"Hunyuan3D.*|VAEDecodeHunyuan3D", FAMILY.format("Hunyuan 3D")),
     (r"Hunyuan.*|CLIPTextEncodeHunyuan.*|TextEncodeHunyuan.*", FAMILY.format("Hunyuan (pictures and video)")),
-    (r".*HiDream.*", FAMILY.format("HiDream")),
+    (r".*HiDreamO1.*", FAMILY.format("HiDream O1")),
     (r"QwenImage21.*|TextEncodeQwenImage21", FAMILY.format("Qwen Image")),
     (r"USOStyleReference", "needs the patches of models that ModelPatchLoader loads"),
     (r"Chroma.*", FAMILY.format("Chroma")),

@@ -21,6 +21,8 @@ NAME = "Fibo 2"
 MU = 1.15
 """Log of the shift at a megapixel."""
 PICTURE = "picture_"
+CHANNELS, CELL = 128, 16
+"""Channels of a latent, and pixels of a side of one of its cells."""
 
 
 def sizes(header: Header) -> Fibo2Sizes:
