@@ -81,9 +81,10 @@ def test_damaged_models(data: bytes) -> None:
         pieces.from_model(data)
 
 
-def test_inside_the_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["spiece_model", "text_encoders.spiece_model"])
+def test_inside_the_weights(key: str, tmp_path: Path) -> None:
     model = torch.frombuffer(bytearray(sentencepiece(pieces.BPE, prefix=False, fold=False)), dtype=torch.uint8)
-    source = vocabulary(GEMMA, Held({"spiece_model": model}, str(tmp_path / "gemma.safetensors")))
+    source = vocabulary(GEMMA, Held({key: model}, str(tmp_path / "gemma.safetensors")))
     assert ids(source, "abc") == [6, 5]
 
 

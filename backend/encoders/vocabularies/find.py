@@ -22,7 +22,7 @@ from backend.encoders.vocabularies.kinds import Kind
 from backend.weights.file import WeightFile
 
 INSIDE: Mapping[str, str] = {"spiece_model": "tokenizer.model", "tekken_model": "tekken.json"}
-"""Tensors of bytes in a weights' file -> the file that they are."""
+"""Ends of names of tensors of bytes in a weights' file -> the file that they are."""
 NAMES = ("tokenizer.json", "tokenizer.model", "spiece.model", "tekken.json", "tekken_model.json", "vocab.json")
 MOST_BYTES = 256 << 20
 
@@ -110,8 +110,9 @@ def _candidates(kind: Kind, file: WeightFile | None, rows: int | None, folder: P
 
 
 def _inside(kind: Kind, file: WeightFile, rows: int | None) -> Iterator[Source]:
-    for key, name in INSIDE.items():
-        if key in file:
+    for ending, name in INSIDE.items():
+        key = next((key for key in file if key == ending or key.endswith(f".{ending}")), None)
+        if key is not None:
             read = functools.partial(_parse, kind, name, functools.partial(_bytes, file, key))
             yield Source(kind, file.path.name, f"{file.mark}#{key}", read, rows)
     if file.path.suffix.lower() == ".gguf" and file.path.is_file() and gguf.has_vocabulary(file.path):
