@@ -37,7 +37,7 @@ QWEN_IDS = [32, 6548, 315, 220, 16, 17, 18, 19, 19423, 3554, 75402, 21894, 1513,
 
 def test_t5_ships() -> None:
     source = vocabulary(T5)
-    assert ids(source, "A photo of  a cat, ｆｕｌｌ wide <extra_id_0>") == [71, 1202, 13, 3, 9, 1712, 6, 423, 1148, 3, 32099]
+    assert ids(source, "A photo of  a cat, ｆｕｌｌ wide <extra_id_0>") == [71, 1202, 13, 3, 9, 1712, 6, 423, 1148, 32099]
 
 
 def varint(value: int) -> bytes:
