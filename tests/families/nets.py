@@ -44,12 +44,12 @@ def knowing(state: dict[str, Tensor]) -> list[str]:
 
 
 @torch.no_grad()
-def call(model: ModelHandle, x: Tensor, sigma: Tensor, cond: dict[str, Any]) -> Tensor:
-    """What the net predicts of x at sigmas [B], by the way that sampling takes."""
+def call(model: ModelHandle, x: Tensor, sigma: Tensor, cond: dict[str, Any], **more: Any) -> Tensor:
+    """What the net predicts of x at sigmas [B], by the way that sampling takes; `more` for the net, as it is."""
     told = model.family.inputs([cond], model.sizes, x.shape)
     batch = {key: value.expand(len(x), *value.shape[1:]) for key, value in told.items()}
     with Pool("cpu").lease(model.leasable()) as net:
-        return model.family.forward(net, x, model.noise.timestep(sigma), batch)
+        return model.family.forward(net, x, model.noise.timestep(sigma), batch | more)
 
 
 def off(got: Tensor, want: Tensor) -> float:

@@ -101,7 +101,9 @@ class ZImageNet(Layer):
     """(x [B, C, H, W], time in 0..1 [B] (1: clean), context [B, L, width of the text], real [B, L]: which of these are no filling; L a
     multiple of 32) -> velocity towards the clean picture [B, C, H, W].
 
-    Taps: "layer_output_patch" f(tokens, facts) after each block of the stream, with `layer_index` and how many tokens are the picture's.
+    Taps: "stream" f(tokens, place, facts) -> tokens; place is "picture" before its tokens are refined, "both" before the blocks of the
+    stream, and i after block i. `facts` has "net", "latent" (x), "time", "turn" (that of the tokens) and, in the stream, "prompt" (the
+    last of the tokens).
     """
 
     def __init__(self, sizes: ZImageSizes) -> None:
@@ -132,17 +134,17 @@ class ZImageNet(Layer):
         for block in self.context_refiner:
             text = block(text, text_turn)
 
+        site = Site(taps or {}, {**(facts or {}), "net": self, "latent": x, "time": time})
         h, picture_turn = self.picture(x, text.shape[1] + 1)
+        h = site.at(turn=picture_turn).fold("stream", h, "picture")
         for block in self.noise_refiner:
             h = block(h, picture_turn, time)
 
-        site = Site(taps, {**(facts or {}), "picture": h.shape[1], "time": time}) if taps else None
-        both = torch.cat([h, text], dim=1)
         both_turn = (torch.cat([picture_turn[0], text_turn[0]]), torch.cat([picture_turn[1], text_turn[1]]))
+        site = site.at(turn=both_turn, prompt=text)
+        both = site.fold("stream", torch.cat([h, text], dim=1), "both")
         for i, block in enumerate(self.layers):
-            both = block(both, both_turn, time)
-            if site is not None:
-                both = site.at(layer_index=i).fold("layer_output_patch", both)
+            both = site.fold("stream", block(both, both_turn, time), i)
 
         count = (tall // PATCH) * (wide // PATCH)
         out = to_picture(self.final_layer(both[:, :count], time), tall, wide, PATCH, channels_last=True)
@@ -151,9 +153,10 @@ class ZImageNet(Layer):
     def picture(self, x: Tensor, first: int) -> tuple[Tensor, Turn]:
         """The picture's tokens, filled up, and their turn; all stand at number `first`, filling at nought."""
         places = grid(x.shape[-2] // PATCH, x.shape[-1] // PATCH, first, x.device)
-        h = self.x_embedder(to_tokens(x, PATCH, channels_last=True))
-        missing = -h.shape[1] % MULTIPLE
-        if missing:
-            h = torch.cat([h, self.get("x_pad_token", h).expand(h.shape[0], missing, -1)], dim=1)
-            places = F.pad(places, (0, 0, 0, missing))
-        return h, turn(places, self.sizes.axes, THETA)
+        h = self.filled(self.x_embedder(to_tokens(x, PATCH, channels_last=True)))
+        return h, turn(F.pad(places, (0, 0, 0, h.shape[1] - len(places))), self.sizes.axes, THETA)
+
+    def filled(self, tokens: Tensor) -> Tensor:
+        """A picture's tokens filled up to a whole lot."""
+        missing = -tokens.shape[1] % MULTIPLE
+        return torch.cat([tokens, self.get("x_pad_token", tokens).expand(len(tokens), missing, -1)], dim=1) if missing else tokens
