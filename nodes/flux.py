@@ -1,14 +1,15 @@
-"""Prompts for Flux, whose two text encoders may be told different things."""
+"""Prompts for Flux, whose two text encoders may be told different things, and styles."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from backend.base.errors import BadInput
+from backend.adapters.patches.uso import Uso
+from backend.base.errors import BadInput, Problem
 from backend.engine.context import Context
 from backend.graph.declare import Float, Text, node
 from nodes.conditioning import with_values
-from nodes.types import Clip, Conditioning
+from nodes.types import Clip, ClipVisionOutput, Conditioning, Model, ModelPatch
 
 flux_node = partial(node, category="advanced/conditioning/flux", module="comfy_extras.nodes_flux", form="v3")
 
@@ -32,3 +33,19 @@ def clip_text_encode_flux(
             input="clip",
         )
     return with_values(clip.encoded(tokens, ctx.services.pool).conditioning(), guidance=guidance)
+
+
+@node("USOStyleReference", category="advanced/model_patches/flux", module="comfy_extras.nodes_model_patch", experimental=True)
+def uso_style_reference(ctx: Context, *, model: Model, model_patch: ModelPatch, clip_vision_output: ClipVisionOutput) -> Model:
+    """Paint in the style of a picture, which SigLIP has seen."""
+    if not isinstance(model_patch, Uso):
+        raise BadInput(
+            f"{model_patch.title} gives no style.",
+            hint="Load the projector of USO with ModelPatchLoader.",
+            node=ctx.node,
+            input="model_patch",
+        )
+    try:
+        return model_patch.styled(model, clip_vision_output, ctx.services.pool)
+    except Problem as problem:
+        raise problem.at(node=ctx.node) from problem.__cause__

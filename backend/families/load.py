@@ -25,6 +25,7 @@ from backend.codecs.kl.spec import VaeHandle
 from backend.codecs.tiny import spec as tiny
 from backend.codecs.wan import spec as wan
 from backend.diffusion.handle import ModelHandle
+from backend.encoders.clip_vision import siglip
 from backend.encoders.clip_vision import spec as vision_spec
 from backend.encoders.clip_vision.handle import VisionHandle
 from backend.encoders.text import Found, SingleEncoder, TextEncoder, text_encoders
@@ -221,7 +222,8 @@ def _vision(file: WeightFile, services: Services) -> VisionHandle | None:
     heads, activation = said.get("num_attention_heads"), said.get("hidden_act")
     quick = activation == "quick_gelu" if isinstance(activation, str) else None
     dtype = services.device.compute_dtype("text_encoder", services.settings)
-    return vision_spec.from_file(file, dtype, heads if isinstance(heads, int) else None, quick)
+    heads = heads if isinstance(heads, int) else None
+    return siglip.from_file(file, dtype, heads) or vision_spec.from_file(file, dtype, heads, quick)
 
 
 def load_diffusers_folder(path: Path | str, services: Services) -> Loaded:

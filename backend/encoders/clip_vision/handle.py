@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from backend.encoders.clip_vision.net import Seen, VisionSizes
 from backend.memory.pool import Loadable, Pool
 
-MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+MEAN, DEVIATION = VisionSizes().mean, VisionSizes().deviation
 """Of the colours CLIP was trained on."""
 
 
@@ -24,6 +25,8 @@ class VisionOutput:
     last_hidden_state: Tensor
     """[B, positions, width], not normed."""
     penultimate_hidden_states: Tensor
+    all_hidden_states: Tensor | None = None
+    """[B, layers, positions, width] after each layer; SigLIP's only."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,12 @@ class VisionHandle:
     @torch.no_grad()
     def encode_image(self, image: Tensor, pool: Pool, crop: bool = True) -> VisionOutput:
         """image [B, H, W, 3+] in 0..1; scaled to the encoder's square, its short side with `crop`, else squeezed."""
-        pixels = prepared(image, self.sizes.side, crop)
+        pixels = prepared(image, self.sizes.side, crop, self.sizes.mean, self.sizes.deviation)
         with pool.lease(self.loadable, self.working(len(pixels))) as net:
             seen: Seen = net(pixels.to(pool.device, self.loadable.dtype))
         embeds = None if seen.embeds is None else seen.embeds.float().cpu()
-        return VisionOutput(embeds, seen.last.float().cpu(), seen.penultimate.float().cpu())
+        every = None if seen.every is None else seen.every.float().cpu()
+        return VisionOutput(embeds, seen.last.float().cpu(), seen.penultimate.float().cpu(), every)
 
     def working(self, count: int) -> int:
         """Bytes of activations at the widest point."""
@@ -48,7 +52,7 @@ class VisionHandle:
         return count * s.positions * (s.width * 6 + max(2 * s.mlp, s.heads * s.positions * 2)) * 4
 
 
-def prepared(image: Tensor, side: int, crop: bool = True) -> Tensor:
+def prepared(image: Tensor, side: int, crop: bool = True, mean: Sequence[float] = MEAN, deviation: Sequence[float] = DEVIATION) -> Tensor:
     """[B, H, W, 3+] in 0..1 -> [B, 3, side, side]: bicubic, rounded to whole colour values as if it came from a file, normalised."""
     x = image[..., :3].movedim(-1, 1).float()
     height, width = x.shape[2:]
@@ -59,5 +63,5 @@ def prepared(image: Tensor, side: int, crop: bool = True) -> Tensor:
         top, left = (x.shape[2] - side) // 2, (x.shape[3] - side) // 2
         x = x[:, :, top : top + side, left : left + side]
     x = (x * 255).clamp(0, 255).round() / 255
-    mean, deviation = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (MEAN, DEVIATION))
-    return (x - mean) / deviation
+    centre, spread = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (mean, deviation))
+    return (x - centre) / spread

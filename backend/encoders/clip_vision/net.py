@@ -24,6 +24,9 @@ class VisionSizes:
     """Patches of a picture and one for the whole."""
     projection: int | None = 768
     quick: bool = True
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    deviation: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    """Of the colours it was trained on."""
 
     @property
     def side(self) -> int:
@@ -38,6 +41,8 @@ class Seen:
     embeds: Tensor | None
     last: Tensor
     penultimate: Tensor
+    every: Tensor | None = None
+    """[B, layers, positions, width], of encoders of which more than two are asked for."""
 
 
 class ClipVision(nn.Module):

@@ -46,7 +46,10 @@ _BACK = (
     (_LAYER_BACK + r"mlp\.fc1\.(weight|bias)", r"transformer.resblocks.\1.mlp.c_fc.\2"),
     (_LAYER_BACK + r"mlp\.fc2\.(weight|bias)", r"transformer.resblocks.\1.mlp.c_proj.\2"),
 )
-PLACES = (("embedder.model.visual.", True), ("visual.", True), ("", False), ("image_encoder.", False), ("clip_vision.", False))
+PLACES = (
+    ("embedder.model.visual.", True), ("cond_stage_model.model.visual.", True), ("visual.", True), ("", False), ("image_encoder.", False),
+    ("clip_vision.", False),
+)  # fmt: skip
 """(what stands before the names, whether they are OpenCLIP's)"""
 POSITIONS = "vision_model.embeddings.position_embedding.weight"
 SMALL, SMALL_HEADS, HEADS = 768, 12, 16

@@ -13,7 +13,7 @@ from backend.imaging.resize import resize
 from backend.packs.facade import Dressed
 from backend.packs.host import HOST
 
-_HIDDEN = ("image_embeds", "last_hidden_state", "penultimate_hidden_states")
+_HIDDEN = ("image_embeds", "last_hidden_state", "penultimate_hidden_states", "all_hidden_states")
 
 
 class Output(Dressed):
