@@ -21,6 +21,8 @@ UNET = ("time_embed.0.weight", "input_blocks.0.0.weight", "output_blocks.0.0.in_
 """Keys of every UNet of this kind."""
 LABELLED = "label_emb.0.0.weight"
 DISTILLED = "cond_proj.weight"
+TURNED = "cc_projection.weight"
+"""Beside nets that are told where a camera went (Zero123)."""
 
 
 def noise(facts: Mapping[str, str]) -> NoiseModel:
@@ -65,7 +67,7 @@ INPAINTING = replace(
 EDITING = replace(
     SD1_FAMILY,
     name="InstructPix2Pix",
-    signature=replace(SD1_FAMILY.signature, where=sd1(8)),
+    signature=replace(SD1_FAMILY.signature, lacks=(*SD1_FAMILY.signature.lacks, TURNED), where=sd1(8)),
     inputs=told("InstructPix2Pix", shown.edited()),
 )
 LCM = replace(
