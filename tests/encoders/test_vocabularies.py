@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import struct
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,7 @@ from backend.base.errors import BadFile, MissingFile
 from backend.encoders.vocabularies import GEMMA, LLAMA3, MISTRAL, QWEN, T5, pieces, vocabulary
 from backend.encoders.vocabularies import gguf as in_gguf
 from backend.weights.held import Held
-
-WORDS = ["a", "b", "c", "ab", "▁", "▁ab", "c▁"]
+from tests.encoders.sentencepieces import sentencepiece
 
 
 def ids(source: object, text: str) -> list[int]:
@@ -38,29 +36,6 @@ QWEN_IDS = [32, 6548, 315, 220, 16, 17, 18, 19, 19423, 3554, 75402, 21894, 1513,
 def test_t5_ships() -> None:
     source = vocabulary(T5)
     assert ids(source, "A photo of  a cat, ｆｕｌｌ wide <extra_id_0>") == [71, 1202, 13, 3, 9, 1712, 6, 423, 1148, 32099]
-
-
-def varint(value: int) -> bytes:
-    out = b""
-    while value > 0x7F:
-        out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
-    return out + bytes([value])
-
-
-def entry(number: int, value: bytes | int) -> bytes:
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def sentencepiece(algorithm: int, prefix: bool = True, fold: bool = True, more: tuple[str, ...] = ()) -> bytes:
-    """A SentencePiece model of a few pieces."""
-    listed = [("<unk>", 0.0, pieces.UNKNOWN), ("<bos>", 0.0, pieces.CONTROL), ("<turn>", 0.0, pieces.DEFINED)]
-    listed += [(word, float(-i if algorithm == pieces.BPE else len(word) * 2 - 9), pieces.NORMAL) for i, word in enumerate([*WORDS, *more])]
-    data = b""
-    for text, score, kind in listed:
-        data += entry(1, entry(1, text.encode()) + b"\x15" + struct.pack("<f", score) + entry(3, kind))
-    return data + entry(2, entry(3, algorithm)) + entry(3, entry(3, int(prefix)) + entry(4, int(fold)))
 
 
 def test_sentencepiece_with_byte_pairs() -> None:
