@@ -47,7 +47,7 @@ def inputs(conds: list[Cond], sizes: Any, shape: Sequence[int]) -> dict[str, Ten
     context = torch.cat([cond["cross_attn"] for cond in conds])
     if context.shape[-1] not in (sizes.context, sizes.context + CAMERA) or any("concat_latent_image" not in cond for cond in conds):
         raise BadInput(
-            f"A {NAME} model reads {sizes.context + CAMERA} numbers, a picture and where the camera went; this is {context.shape[-1]} wide.",
+            f"A {NAME} model reads {sizes.context + CAMERA} numbers, a picture and where the camera went; these are {context.shape[-1]}.",
             hint="Use the node StableZero123_Conditioning with the image encoder and the VAE of the checkpoint.",
         )
     return {"context": context, "concat": torch.cat([_shown(cond, shape) for cond in conds])}
