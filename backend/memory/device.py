@@ -37,14 +37,14 @@ class DeviceFacts:
     def compute_dtype(self, part: PartOfModel, settings: Settings | None = None) -> torch.dtype:
         """The dtype `part` computes in: the flag's if one was given, else the fastest that keeps its quality on this device.
 
-        fp16 is never chosen on a CPU, where it is emulated. The text encoder is small and runs once, so on a CPU it stays in float32.
-        The autoencoder avoids fp16, whose range some of them exceed. 8-bit flags mean storage; computing is in the usual dtype.
+        fp16 is never chosen on a CPU, where it is emulated. The autoencoder avoids fp16, whose range some of them exceed. 8-bit flags
+        mean storage; computing is in the usual dtype.
         """
         wanted = _flag(part, settings)
         if wanted is not None and wanted.itemsize > 1:
             return wanted
         if self.device.type == "cpu":
-            return torch.bfloat16 if torch.bfloat16 in self.half and part != "text_encoder" else torch.float32
+            return torch.bfloat16 if torch.bfloat16 in self.half else torch.float32
         if part == "vae":
             return torch.bfloat16 if torch.bfloat16 in self.half else torch.float32
         return torch.float16 if torch.float16 in self.half else torch.bfloat16 if torch.bfloat16 in self.half else torch.float32

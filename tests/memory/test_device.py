@@ -20,7 +20,7 @@ PASCAL = DeviceFacts(torch.device("cuda", 0), "gpu", 8 * GIB, (torch.float16,))
     ("facts", "unet", "vae", "text"),
     [
         (CPU, torch.float32, torch.float32, torch.float32),
-        (NEW, torch.bfloat16, torch.bfloat16, torch.float32),
+        (NEW, torch.bfloat16, torch.bfloat16, torch.bfloat16),
         (GPU, torch.float16, torch.bfloat16, torch.float16),
         (PASCAL, torch.float16, torch.float32, torch.float16),
     ],
