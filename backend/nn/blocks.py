@@ -21,9 +21,9 @@ class ResBlock(nn.Module):
         self.skip_connection = Conv2d(cin, cout, 1) if cin != cout else nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h = self.in_layers[2](F.silu(self.in_layers[0](x)))
+        h = self.in_layers[2](F.silu(self.in_layers[0](x), inplace=True))
         h = h + self.emb_layers[1](F.silu(emb))[:, :, None, None]
-        h = self.out_layers[3](F.silu(self.out_layers[0](h)))
+        h = self.out_layers[3](F.silu(self.out_layers[0](h), inplace=True))
         return self.skip_connection(x) + h
 
 

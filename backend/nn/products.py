@@ -38,7 +38,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
     b, h, t, d = q.shape
     n, s = b * h, k.shape[2]
     q, k, v = (q * (_LOG2_E * d**-0.5)).reshape(n, t, d), k.reshape(n, s, d), v.reshape(n, s, d)
-    largest = torch.bmm(q, k[:, ::_SAMPLE].transpose(1, 2)).amax(-1, keepdim=True)
+    sampled = k[:, ::_SAMPLE].transpose(1, 2)
+    group = max(1, _PIECE // (t * sampled.shape[2]))
+    largest = torch.cat([torch.bmm(q[i : i + group], sampled[i : i + group]).amax(-1, keepdim=True) for i in range(0, n, group)])
     if s == t:  # perhaps attention of a sequence to itself: then a token's own key is among its best
         largest = torch.maximum(largest, (q * k).sum(-1, keepdim=True))
     width = -(-(d + 1) // _ALIGN) * _ALIGN
