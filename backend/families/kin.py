@@ -23,6 +23,11 @@ def of_unet(context: int, vector: bool) -> str:
 TEXTS = {768: "SD 1.x", 1024: "SD 2.x", 1280: "the SDXL refiner", 2048: "SDXL"}
 """UNets by the width of the text they read alone."""
 SIGNS = (
+    (("double_stream_blocks",), "HiDream"),
+    (("txtfusion", "text_fusion"), "Krea 2"),
+    (("perceiver.", "cross_attn_gate"), "Fibo 2"),
+    (("adaln_modulation",), "Ideogram 4"),
+    (("context_refiner", "noise_refiner", "attention.qkv"), "Z-Image or Lumina 2"),
     (("single_blocks", "single_transformer_blocks"), "Flux"),
     (("joint_blocks", "add_k_proj"), "SD 3"),
     (("lora_prior_",), "Stable Cascade"),

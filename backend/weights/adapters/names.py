@@ -65,7 +65,7 @@ def unet_aliases(parameters: Iterable[str], spellings: Mapping[str, Origin]) -> 
     return table
 
 
-PREFIXES = ("", "unet.", "transformer.", "diffusion_model.", "model.diffusion_model.")
+PREFIXES = ("", "unet.", "transformer.", "diffusion_model.", "model.diffusion_model.", "base_model.model.", "conditional_transformer.")
 """What stands before the name of a module of a diffusion net."""
 KOHYA = ("lora_unet_", "lora_transformer_", "lycoris_")
 
