@@ -169,16 +169,18 @@ class SD3Net(Layer):
     dict; "attn1_replace" f(q, k, v, facts), facts["prompt_tokens"] tokens of the prompt before the picture's; "block_around".
     """
 
-    def __init__(self, sizes: SD3Sizes) -> None:
+    def __init__(self, sizes: SD3Sizes, whole: bool = True) -> None:
+        """Without `whole` only what leads into the blocks, all of which go on: what control nets have too."""
         super().__init__()
         self.sizes = s = sizes
         self.x_embedder = Patches(s.channels, s.width)
         self.pos_embed = nn.Parameter(torch.empty(1, s.places * s.places, s.width))
         self.t_embedder = Embedder(FREQUENCIES, s.width)
         self.y_embedder = Embedder(s.pooled, s.width)
-        self.context_embedder = Linear(s.context, s.width)
-        self.joint_blocks = nn.ModuleList(Block(s, last=i == s.layers - 1, dual=i in s.dual) for i in range(s.layers))
-        self.final_layer = FinalLayer(s)
+        self.context_embedder: Linear | None = Linear(s.context, s.width)
+        self.joint_blocks = nn.ModuleList(Block(s, last=whole and i == s.layers - 1, dual=i in s.dual) for i in range(s.layers))
+        if whole:
+            self.final_layer = FinalLayer(s)
 
     def placed(self, rows: int, columns: int, like: Tensor) -> Tensor:
         """Positions [1, rows * columns, width]: the middle of the square that was learnt."""
@@ -189,7 +191,12 @@ class SD3Net(Layer):
 
     def told(self, t: Tensor, y: Tensor, like: Tensor) -> Tensor:
         """The embedded time and pooled text [B, width], as every modulation reads them."""
-        return F.silu(self.t_embedder(timestep_embedding(t, FREQUENCIES).to(like.dtype)) + self.y_embedder(y.to(like.dtype)))
+        return F.silu(self.t_embedder(timestep_embedding(t, FREQUENCIES).to(like.dtype)) + self.pooled(y.to(like.dtype)))
+
+    def pooled(self, y: Tensor) -> Tensor:
+        """The pooled text, embedded."""
+        embedded: Tensor = self.y_embedder(y)
+        return embedded
 
     def forward(
         self, x: Tensor, t: Tensor, context: Tensor, y: Tensor, control: Mapping[str, Sequence[Tensor | None]] | None = None,
@@ -201,6 +208,7 @@ class SD3Net(Layer):
         rows, columns = seen.shape[-2] // PATCH, seen.shape[-1] // PATCH
         img = self.x_embedder(seen) + self.placed(rows, columns, x)
         vec = self.told(t, y, x)
+        assert self.context_embedder is not None
         txt: Tensor | None = self.context_embedder(context.to(x.dtype))
         added = (control or {}).get("output", ())
         site = Site(taps, {**(facts or {}), "original_shape": list(x.shape), "net_input": x, "vec": vec}) if taps else None
