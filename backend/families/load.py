@@ -22,6 +22,7 @@ from backend.codecs.consistency import spec as consistency
 from backend.codecs.flux2 import spec as flux2
 from backend.codecs.kl import spec as kl
 from backend.codecs.kl.spec import VaeHandle
+from backend.codecs.residual import spec as residual
 from backend.codecs.tiny import spec as tiny
 from backend.codecs.wan import spec as wan
 from backend.diffusion.handle import ModelHandle
@@ -122,7 +123,7 @@ def load_vae(path: Path | str, services: Services) -> VaeHandle:
 
 def _vae(file: WeightFile, dtype: torch.dtype) -> VaeHandle | None:
     """The autoencoder in a file, of whatever make; those with marks of their own are asked first."""
-    makes = (asymmetric.from_file, consistency.from_file, tiny.from_file, wan.from_file, flux2.from_file, kl.from_file)
+    makes = (asymmetric.from_file, consistency.from_file, tiny.from_file, residual.from_file, wan.from_file, flux2.from_file, kl.from_file)
     return next((vae for make in makes if (vae := make(file, dtype)) is not None), None)
 
 

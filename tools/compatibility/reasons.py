@@ -11,7 +11,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"Hunyuan3D.*|VAEDecodeHunyuan3D", FAMILY.format("Hunyuan 3D")),
     (r"Hunyuan.*|CLIPTextEncodeHunyuan.*|TextEncodeHunyuan.*", FAMILY.format("Hunyuan (pictures and video)")),
     (r".*HiDreamO1.*", FAMILY.format("HiDream O1")),
-    (r"QwenImage21.*|TextEncodeQwenImage21", FAMILY.format("Qwen Image")),
     (r"Chroma.*", FAMILY.format("Chroma")),
     (r"Cosmos.*", FAMILY.format("Cosmos")),
     (r"StableCascade_.*", FAMILY.format("Stable Cascade")),

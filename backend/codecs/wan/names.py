@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from backend.weights.detect import count
 
-_LAYERS = {"norm1": "residual.0", "conv1": "residual.2", "norm2": "residual.3", "conv2": "residual.6", "conv_shortcut": "shortcut"}
-_OUTSIDE = {"conv_in": "conv1", "norm_out": "head.0", "conv_out": "head.2"}
-_WHOLE = {"quant_conv": "conv1", "post_quant_conv": "conv2"}
+LAYERS = {"norm1": "residual.0", "conv1": "residual.2", "norm2": "residual.3", "conv2": "residual.6", "conv_shortcut": "shortcut"}
+ENDS = {"conv_in": "conv1", "norm_out": "head.0", "conv_out": "head.2"}
+WHOLE = {"quant_conv": "conv1", "post_quant_conv": "conv2"}
 _DOWN = re.compile(r"encoder\.down_blocks\.(\d+)\.(.+)\.(weight|bias|gamma)")
 _UP = re.compile(r"decoder\.up_blocks\.(\d+)\.(resnets|upsamplers)\.(\d+)\.(.+)\.(weight|bias|gamma)")
 _MID = re.compile(r"(encoder|decoder)\.mid_block\.(resnets|attentions)\.(\d+)\.(.+)\.(weight|bias|gamma)")
@@ -26,16 +26,16 @@ def from_diffusers(keys: Iterable[str]) -> dict[str, str]:
 def _single(key: str, blocks: int) -> str | None:
     """`blocks` is how many residual blocks a level of the way up has; there the single file counts through all levels."""
     if match := _DOWN.fullmatch(key):
-        return f"encoder.downsamples.{match[1]}.{_LAYERS.get(match[2], match[2])}.{match[3]}"
+        return f"encoder.downsamples.{match[1]}.{LAYERS.get(match[2], match[2])}.{match[3]}"
     if match := _UP.fullmatch(key):
         level, kind, number, layer, leaf = match.groups()
         at = int(level) * (blocks + 1) + (int(number) if kind == "resnets" else blocks)
-        return f"decoder.upsamples.{at}.{_LAYERS.get(layer, layer)}.{leaf}"
+        return f"decoder.upsamples.{at}.{LAYERS.get(layer, layer)}.{leaf}"
     if match := _MID.fullmatch(key):
         side, kind, number, layer, leaf = match.groups()
         at = 1 if kind == "attentions" else int(number) * 2
-        return f"{side}.middle.{at}.{_LAYERS.get(layer, layer)}.{leaf}"
+        return f"{side}.middle.{at}.{LAYERS.get(layer, layer)}.{leaf}"
     if match := _END.fullmatch(key):
-        return f"{match[1]}.{_OUTSIDE[match[2]]}.{match[3]}"
+        return f"{match[1]}.{ENDS[match[2]]}.{match[3]}"
     part, _, leaf = key.rpartition(".")
-    return f"{_WHOLE[part]}.{leaf}" if part in _WHOLE else None
+    return f"{WHOLE[part]}.{leaf}" if part in WHOLE else None

@@ -98,9 +98,7 @@ class WanHandle(VaeHandle):
 
     def _pixels(self, pixels: Tensor) -> Tensor:
         """As VaeHandle's; a picture without transparency is opaque to a net that knows of it."""
-        if pixels.ndim == 4 and pixels.shape[3] == COLOURS and self.sizes.in_channels == COLOURS + 1:
-            pixels = torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=-1)
-        return super()._pixels(pixels)
+        return super()._pixels(opaque(pixels) if self.sizes.in_channels == COLOURS + 1 else pixels)
 
     def _film_of(self, pixels: Tensor) -> Tensor:
         return self._pixels(pixels).transpose(0, 1).unsqueeze(0)
@@ -113,6 +111,11 @@ class WanHandle(VaeHandle):
                 hint="Latent and VAE must belong to the same kind of model.",
             )
         return latent[:, :, 0] if latent.ndim == 5 and latent.shape[2] == 1 else latent
+
+
+def opaque(pixels: Tensor) -> Tensor:
+    """Pictures [B, H, W, C] in 0..1 with transparency: colours without any hide what is behind."""
+    return torch.cat([pixels, torch.ones_like(pixels[..., :1])], dim=-1) if pixels.ndim == 4 and pixels.shape[3] == COLOURS else pixels
 
 
 def _films(x: Tensor) -> Tensor:
