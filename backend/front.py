@@ -11,13 +11,15 @@ import sys
 import time
 import webbrowser
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from backend.base.config import ROOT, Settings, without_secrets
 from backend.base.errors import Refused
+from backend.base.numbers import VARIABLE
 from backend.base.paths import Folders
 from backend.graph.choices import FolderChoices
 from backend.server import tls, wire
@@ -81,12 +83,14 @@ def worker_command(settings: Settings) -> list[str]:
     return [sys.executable, "-P", "-m", "backend.worker", *without_secrets(settings.argv)]
 
 
-def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """The worker's environment: what its libraries read before any code of ours runs there."""
+def worker_environment(settings: Settings, environ: Mapping[str, str], device: str | None = None) -> dict[str, str]:
+    """A worker's environment: what its libraries read before any code of ours runs there. `device` is the GPU it may see."""
     inherited = {name: value for name, value in environ.items() if name != TOKEN_VARIABLE}
     env = {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), environ.get("PYTHONPATH", "")]))}
-    if settings.cuda_device is not None:
-        env |= dict.fromkeys(("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES"), settings.cuda_device)
+    if device is not None:
+        env |= dict.fromkeys(("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES"), device)
+    elif settings.workers > 1:  # they share the processor's cores
+        env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // settings.workers)))
     env.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks the system for large pages: fresh weights and activations cost a third
     env.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")  # and so does the C library, for what torch and oneDNN keep in its heap
     if settings.deterministic:
@@ -94,6 +98,34 @@ def worker_environment(settings: Settings, environ: Mapping[str, str]) -> dict[s
     if settings.cuda_malloc:
         env.setdefault("PYTORCH_CUDA_ALLOC_CONF", "backend:cudaMallocAsync")
     return env
+
+
+@dataclass(eq=False)
+class Lane:
+    """One worker, and what it last said about itself."""
+
+    number: int
+    worker: LocalWorker
+    suspects: Suspects
+    hello: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, number: int, device: str | None, front: Front) -> Lane:
+        """The worker for a device, not started yet. The first keeps the names that a server with one worker has."""
+        settings, mark = front.settings, f"[worker {number}] " if number else ""
+        shared = {VARIABLE: str(front.state.folders.temp / ".numbers")} if len(settings.devices()) > 1 else {}
+        worker = LocalWorker(
+            worker_command(settings),
+            on_frame=lambda frame: front.on_frame(lane, frame),
+            on_death=lambda death: front.on_death(lane, death),
+            on_log=lambda line: front.logs.write(mark + line),
+            beacon=front.state.folders.user / (f".worker{number}.beacon" if number else ".worker.beacon"),
+            env=worker_environment(settings, os.environ, device) | shared,
+            silence_s=settings.hang_timeout,
+            grace_s=settings.cancel_grace,
+        )
+        lane = cls(number, worker, Suspects(worker.env))
+        return lane
 
 
 class Front:
@@ -122,20 +154,11 @@ class Front:
             Accounts.of(settings, folders),
             Audit(folders.user / "audit.jsonl"),
         )
-        self.worker = LocalWorker(
-            worker_command(settings),
-            on_frame=self._on_frame,
-            on_death=self._on_death,
-            on_log=logs.write,
-            beacon=folders.user / ".worker.beacon",
-            env=worker_environment(settings, os.environ),
-            silence_s=settings.hang_timeout,
-            grace_s=settings.cancel_grace,
-        )
-        self._suspects = Suspects(self.worker.env)
-        jobs.worker = catalogue.worker = self.worker
+        self.lanes = [Lane.of(number, device, self) for number, device in enumerate(settings.devices())]
+        jobs.workers = [lane.worker for lane in self.lanes]
+        catalogue.worker = self.lanes[0].worker
         logs.tell = self._tell_logs
-        hub.on_audience = self.worker.watch
+        hub.on_audience = self._watch
 
     async def recover(self) -> None:
         """Take up what a former process left: waiting jobs wait, interrupted ones run again or end with their error."""
@@ -152,7 +175,12 @@ class Front:
         numbers = [job.number for job in state.queue.pending.values()]
         state.counter = max([int(n) + 1 for n in numbers] + [0])
 
-    async def _on_frame(self, frame: Frame) -> None:
+    def _watch(self, someone: bool) -> None:
+        for lane in self.lanes:
+            lane.worker.watch(someone)
+
+    async def on_frame(self, lane: Lane, frame: Frame) -> None:
+        """A worker says something."""
         message, state = frame.message, self.state
         op = message.get("op")
         if op == "events":
@@ -160,47 +188,55 @@ class Front:
         elif op == "preview":
             state.jobs.on_picture(message, frame.payload)
         elif op == "beat":
-            state.beat = message
+            state.beats[lane.number] = message
         elif op == "done":
             await state.jobs.on_done(message["id"])
         elif op == "hello":
-            await self._on_hello(message)
+            await self._on_hello(lane, message)
 
-    async def _on_hello(self, message: dict[str, object]) -> None:
-        state = self.state
-        nodes = message.pop("nodes")
-        assert isinstance(nodes, list)
-        kinds = message.get("kinds")
+    async def _on_hello(self, lane: Lane, message: dict[str, Any]) -> None:
+        state, nodes = self.state, message.pop("nodes")
+        self.forget_routes(lane)  # of the process that was there before
+        lane.hello = message
+        if lane.number:  # the others have the same nodes and packs as the first
+            state.devices[lane.number] = message.get("device", {})
+        else:
+            await self._learn(message, nodes)
+        asyncio.get_running_loop().call_soon(self._ready, lane)
+
+    async def _learn(self, message: dict[str, Any], nodes: list[Any]) -> None:
+        state, kinds = self.state, message.get("kinds")
         for kind, (paths, extensions) in kinds.items() if isinstance(kinds, dict) else ():
             for path in paths:
                 state.folders.add(kind, path, extensions=extensions)
         await state.catalogue.learn(nodes)
         state.hello = message
-        asyncio.get_running_loop().call_soon(self._ready)
 
-    def _ready(self) -> None:
+    def _ready(self, lane: Lane) -> None:
         state = self.state
-        self.logs.write(f"The worker is ready: {len(state.catalogue.registry)} node types, {state.hello.get('sentence', '')}")
-        self.worker.watch(len(state.hub) > 0)
+        who = f"Worker {lane.number} is ready:" if lane.number else f"The worker is ready: {len(state.catalogue.registry)} node types,"
+        self.logs.write(f"{who} {lane.hello.get('sentence', '')}")
+        lane.worker.watch(len(state.hub) > 0)
         state.jobs.kick()
         if self.settings.quick_test:
             self._stop(0)
 
-    def forget_routes(self) -> None:
+    def forget_routes(self, lane: Lane) -> None:
         """The socket of a worker that is gone goes too: a killed process cannot tidy up."""
-        told = self.state.hello.get("pack_routes")
+        told = lane.hello.get("pack_routes")
         place = Path(told["address"]).parent if told else None
         if place is not None and place.name.startswith("emulsion-"):
             shutil.rmtree(place, ignore_errors=True)
 
-    async def _on_death(self, death: Death) -> None:
-        self.forget_routes()
+    async def on_death(self, lane: Lane, death: Death) -> None:
+        """A worker has ended unasked."""
+        self.forget_routes(lane)
         if death.doing is not None and not death.doing[0]:
-            why = self._suspects.blame(death.doing[1], death)
+            why = lane.suspects.blame(death.doing[1], death)
             if why is not None:
                 self.logs.write(f"Cannot import {death.doing[1]} module for custom nodes: {why}")
             death = replace(death, doing=None)
-        await self.state.jobs.on_death(death.cause, death.hint, death.kind == "cancel", death.doing)
+        await self.state.jobs.on_death(lane.worker, death.cause, death.hint, death.kind == "cancel", death.doing)
         if self.settings.quick_test:
             self._stop(1)
 
@@ -232,7 +268,8 @@ async def _serve(settings: Settings) -> int:
         runner = web.AppRunner(build(front.state), access_log=None, handle_signals=False, keepalive_timeout=settings.request_timeout)
         await runner.setup()
         url = await _listen(runner, settings)
-        front.worker.start()
+        for lane in front.lanes:
+            lane.worker.start()
         _on_signals(stop)
         logs.write(f"Front ready after {time.monotonic() - started:.2f} s.")
         if not settings.dont_print_server:
@@ -254,8 +291,9 @@ async def _shut_down(front: Front | None, runner: web.AppRunner | None, settings
         front.state.stopping = True
         await front.state.jobs.stop(0.0 if settings.quick_test else DRAIN_S)
         await front.state.downloads.close()
-        await front.worker.stop()
-        front.forget_routes()
+        await asyncio.gather(*(lane.worker.stop() for lane in front.lanes))
+        for lane in front.lanes:
+            front.forget_routes(lane)
         await front.state.hub.close()
     if runner is not None:
         with contextlib.suppress(TimeoutError):

@@ -19,11 +19,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from backend.base.config import VERSION, Settings, parse
 from backend.base.errors import Problem
 from backend.base.events import Event, NodeFinished, NodeLog, NodePart, NodeStarted, NodeText, Progress, to_json
+from backend.base.numbers import NUMBERS, VARIABLE
 from backend.workers import left_out
 from backend.workers.beacon import Beacon
 from backend.workers.protocol import Outbox, binary_frame, read_frame_blocking, take_stdio
@@ -393,6 +395,8 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the front, which stops this process in order
     settings = parse(argv)
     logging.basicConfig(level=settings.verbose, stream=sys.stderr, format="%(message)s")
+    if VARIABLE in os.environ:
+        NUMBERS.share(Path(os.environ[VARIABLE]))
     worker = Worker(settings, pipe)
     began = time.monotonic()
     gc.disable()  # modules, classes and node types stay: looking through them for garbage again and again takes a fifth of the start

@@ -63,7 +63,7 @@ def save_pictures(ctx: Context, images: Image, prefix: str, type: str, compress_
     """Write a batch as numbered PNG files into the output or temp directory. Raises Refused for a prefix that leads out of it."""
     if images.ndim == 3:
         images = images.unsqueeze(0)
-    place = next_save(prefix, ctx.services.folders.directory(type), images.shape[2], images.shape[1])
+    place = next_save(prefix, ctx.services.folders.directory(type), images.shape[2], images.shape[1], len(images))
     return _write(ctx, images, place, type, compress_level)
 
 

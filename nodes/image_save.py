@@ -64,7 +64,7 @@ def save_image_advanced(
     if format == "jpeg" and len(exif_of(texts).tobytes()) > MOST_EXIF:
         texts = {}
         ctx.log("The workflow is too long for a JPEG file (64 KiB) and is left out. Other formats carry it.")
-    place = next_save(filename_prefix, ctx.services.folders.directory("output"), images.shape[2], images.shape[1])
+    place = next_save(filename_prefix, ctx.services.folders.directory("output"), images.shape[2], images.shape[1], len(images))
     items = []
     for number, image in enumerate(images):
         ctx.check()

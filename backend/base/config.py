@@ -21,6 +21,9 @@ GIB = 2**30
 _SECRET = ("--token", "--users-file")
 
 
+MOST_WORKERS = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Every choice of one process. Sizes are bytes, times seconds."""
@@ -52,6 +55,7 @@ class Settings:
     front_end_version: str | None = None
     # device and precision
     cuda_device: str | None = None
+    workers: int = 1
     default_device: int | None = None
     cuda_malloc: bool | None = None
     memory: MemoryMode = "auto"
@@ -101,6 +105,11 @@ class Settings:
     log_stdout: bool = False
     hashing: str = "sha256"
     argv: tuple[str, ...] = ()
+
+    def devices(self) -> tuple[str | None, ...]:
+        """One entry for each worker: the number of its GPU, or None where the worker chooses itself."""
+        named = tuple(part.strip() for part in (self.cuda_device or "").split(",") if part.strip())
+        return named if len(named) > 1 else (self.cuda_device,) * self.workers
 
     def folders(self) -> Folders:
         """The directories these settings mean, with the files of further model directories read. Raises MissingFile, BadFile."""
@@ -171,7 +180,8 @@ def _directories(p: _Parser) -> None:
 
 def _device(p: _Parser) -> None:
     g = p.add_argument_group("device and precision")
-    g.add_argument("--cuda-device")
+    g.add_argument("--cuda-device", metavar="N[,N]", help="the GPUs to use; each gets a worker of its own, and jobs run side by side")
+    g.add_argument("--workers", type=int, metavar="N", help="jobs that run side by side, where no GPUs are named")
     g.add_argument("--default-device", type=int)
     _choice(g, "cuda_malloc", {"--cuda-malloc": True, "--disable-cuda-malloc": False})
     modes = {
@@ -285,4 +295,6 @@ def parse(argv: Sequence[str] = ()) -> Settings:
     if not 0 <= values.get("port", 8188) < 65536:
         hint = "Use --port with a number from 1 to 65535, or 0 to let the system choose."
         raise BadInput(f"There is no port {values['port']}.", hint=hint)
+    if not 1 <= values.get("workers", 1) <= MOST_WORKERS:
+        raise BadInput(f"{values['workers']} workers cannot be started.", hint=f"Use --workers with a number from 1 to {MOST_WORKERS}.")
     return Settings(**values, argv=tuple(argv))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backend.base.errors import BadInput, MissingFile, Refused
+from backend.base.numbers import NUMBERS
 
 MODEL_EXTENSIONS = frozenset({".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft"})
 FOLDERS_ONLY = frozenset({"folder"})
@@ -337,8 +338,8 @@ def split_prefix(prefix: str, directory: Path) -> tuple[Path, str, str]:
     return folder, head, name
 
 
-def next_save(prefix: str, directory: Path, width: int = 0, height: int = 0) -> Save:
-    """Name the next file `prefix` gets in `directory`, making its subfolder. Raises Refused when the prefix leads out of the directory.
+def next_save(prefix: str, directory: Path, width: int = 0, height: int = 0, count: int = 1) -> Save:
+    """Name the next `count` files of `prefix` in `directory`, making its subfolder. Raises Refused when the prefix leads out of it.
 
     The counter is one more than the highest among files whose text before the counter equals `name_` (as the file system compares names).
     """
@@ -357,4 +358,4 @@ def next_save(prefix: str, directory: Path, width: int = 0, height: int = 0) -> 
         if digits.isascii() and digits.isdigit() and len(digits) < 19:
             highest = max(highest, int(digits))
     subfolder = "" if head in ("", ".") else head
-    return Save(folder, name, highest + 1, subfolder, expanded)
+    return Save(folder, name, NUMBERS.take(folder, name, highest + 1, count), subfolder, expanded)

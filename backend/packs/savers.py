@@ -30,7 +30,7 @@ class SaveImage:
     ) -> dict[str, Any]:
         """Write a batch as numbered PNG files; {"ui": {"images": [...]}}. Raises Refused for a prefix that leads out of the directory."""
         ctx = HOST.context()
-        place = next_save(filename_prefix + self.prefix_append, Path(self.output_dir), images.shape[2], images.shape[1])
+        place = next_save(filename_prefix + self.prefix_append, Path(self.output_dir), images.shape[2], images.shape[1], len(images))
         texts: dict[str, str] = {}
         kept = HOST.services.settings.metadata
         if kept != "none" and prompt is not None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from backend.base import events as ev
@@ -22,6 +24,9 @@ from backend.storage.queue import MOST_ATTEMPTS, Queue, QueuedJob
 _UNKEPT = frozenset({ev.Progress.code, ev.NodeText.code, ev.PackEvent.code})
 _END = "end"
 _FLUSH_S = 0.25
+RENEW_AFTER_S = 3.0
+"""Of quiet after everything was freed, until the workers' processes are exchanged."""
+_MODEL_FILE = re.compile(r'"([^"\\]+\.(?:safetensors|ckpt|pt|pth|bin|gguf))"')
 
 
 class Worker(Protocol):
@@ -33,39 +38,63 @@ class Worker(Protocol):
     def cancel(self, id: str) -> None: ...
     def ended(self, id: str) -> None: ...
     def free(self, unload_models: bool, free_memory: bool) -> None: ...
+    def renew(self) -> None: ...
     async def call(self, method: str, args: Any, timeout: float) -> Any: ...
 
 
+@dataclass(eq=False, slots=True)
+class _Run:
+    """A job that a worker has."""
+
+    job: QueuedJob
+    wire: RunWire
+    worker: Worker
+
+
 class Jobs:
-    """Owns the order of things between queue, worker, sockets, event log and history. Lives on the event loop."""
+    """Owns the order of things between queue, workers, sockets, event log and history. Lives on the event loop.
+
+    Jobs begin in the order of the queue. Each worker has one at a time; with several workers they run side by side.
+    """
 
     def __init__(self, queue: Queue, history: History, log: EventLog, hub: Hub, say: Callable[[str], None]) -> None:
         self.queue, self.history, self.log, self.hub = queue, history, log, hub
         self._say = say
-        self.worker: Worker | None = None
-        self._running: QueuedJob | None = None
-        self._wire: RunWire | None = None
+        self.workers: list[Worker] = []
+        self._runs: dict[str, _Run] = {}
+        self._files: dict[Worker, frozenset[str]] = {}
         self._flush_due: asyncio.TimerHandle | None = None
+        self._begun = 0  # jobs that were given to a worker so far
+        self._ending = 0  # jobs that no worker has any more, whose history is being written
         self._idle = asyncio.Event()
         self._idle.set()
         self._paused = False
         self.held = False
 
     @property
-    def running(self) -> QueuedJob | None:
-        """The job the worker has."""
-        return self._running
+    def worker(self) -> Worker | None:
+        """The worker that answers questions: the first."""
+        return self.workers[0] if self.workers else None
 
     @property
-    def running_node(self) -> str | None:
-        """The visible node that runs now."""
-        return self._wire.current if self._wire is not None else None
+    def running(self) -> list[tuple[QueuedJob, str | None]]:
+        """The jobs the workers have, the longest running first, each with the visible node that runs now."""
+        return [(run.job, run.wire.current) for run in self._runs.values()]
 
     def free(self, unload_models: bool, free_memory: bool) -> None:
-        """Let the worker let go of models, and of results with `free_memory`. A worker that is away holds nothing."""
-        if self.worker is not None:
+        """Have the workers let go of models, and of results with `free_memory`. A worker that is away holds nothing."""
+        for worker in self.workers:
             with contextlib.suppress(Problem):
-                self.worker.free(unload_models, free_memory)
+                worker.free(unload_models, free_memory)
+        if unload_models and free_memory:
+            asyncio.get_running_loop().call_later(RENEW_AFTER_S, self._renew, self._begun)
+
+    def _renew(self, begun: int) -> None:
+        """Everything was to be freed and no job has come since: processes that hold nothing any more make place for fresh ones, and what
+        libraries keep for themselves, a device's context too, goes with them."""
+        if begun == self._begun and not self._runs and not len(self.queue) and not self._paused:
+            for worker in self.workers:
+                worker.renew()
 
     async def submit(self, job: QueuedJob, replace: bool = False) -> None:
         """Accept a job: returns after the commit. Raises Duplicate, or a Problem when the disk refuses."""
@@ -80,19 +109,21 @@ class Jobs:
         self.kick()
 
     def kick(self) -> None:
-        """Give the worker its next job, if it is free."""
-        if (job := self._start_next()) is not None:
+        """Give workers that are free their next jobs."""
+        while (job := self._start_next()) is not None:
             self.hub.status(job.client)
 
     def _start_next(self) -> QueuedJob | None:
-        worker = self.worker
-        if self._paused or self.held or self._running is not None or worker is None or not worker.ready.is_set():
+        if self._paused or self.held:
             return None
-        job = self.queue.take()
+        busy = {run.worker for run in self._runs.values()}
+        free = [worker for worker in self.workers if worker not in busy and worker.ready.is_set()]
+        job = self.queue.take() if free else None
         if job is None:
             return None
-        self._running = job
-        self._wire = RunWire(job.id, time.monotonic)
+        worker = self._nearest(free, job)
+        self._begun += 1
+        self._runs[job.id] = _Run(job, RunWire(job.id, time.monotonic), worker)
         self._idle.clear()
         extra = job.extra if not job.secrets else json.dumps({**json.loads(job.extra), **job.secrets})
         try:
@@ -101,33 +132,41 @@ class Jobs:
             self._say(f"The worker went away before job {job.id} reached it.")
         return job
 
-    def interrupt(self, id: str | None) -> None:
-        """Cancel the running job; with an id only if that is the one."""
-        job = self._running
-        if job is not None and self.worker is not None and (id is None or job.id == id):
-            self.worker.cancel(job.id)
+    def _nearest(self, free: list[Worker], job: QueuedJob) -> Worker:
+        """The free worker whose last job used most of the model files of this one: it holds them already."""
+        if len(self.workers) == 1:
+            return free[0]
+        files = frozenset(_MODEL_FILE.findall(job.prompt))
+        best = max(free, key=lambda worker: len(files & self._files.get(worker, frozenset())))
+        self._files[best] = files
+        return best
+
+    def interrupt(self, id: str) -> None:
+        """Cancel a running job."""
+        if (run := self._runs.get(id)) is not None:
+            run.worker.cancel(id)
 
     def on_events(self, id: str, batch: list[list[Any]]) -> None:
         """Store and tell what happened in a run."""
-        job, run = self._running, self._wire
         if not id:  # said by a pack outside of any run
             for event in map(ev.from_json, batch):
                 if isinstance(event, ev.PackEvent):
                     to = wire.EVERYONE if event.client is None else wire.CLIENT_ALONE
                     self.hub.send(event.client, wire.message(event.type, event.data, to, lasting=False))
             return
-        if job is None or run is None or job.id != id:
+        run = self._runs.get(id)
+        if run is None:
             return
         for row in batch:
-            self._tell(job, run, row)
+            self._tell(run.job, run.wire, row)
         self._flush_soon()
 
     def on_picture(self, header: Mapping[str, Any], data: bytes) -> None:
         """Pass a picture on, with its step."""
-        job, run = self._running, self._wire
-        if job is None or run is None or job.id != header["id"]:
+        found = self._runs.get(header["id"])
+        if found is None:
             return
-        node = header["node"]
+        job, run, node = found.job, found.wire, header["node"]
         display, parent, real = run.place(node)
         progress = ev.Progress(node, header["value"], header["total"])
         for frame in run.state_frames(progress):
@@ -137,16 +176,16 @@ class Jobs:
 
     async def on_done(self, id: str) -> None:
         """The worker has finished a job and sent all its events."""
-        job, run = self._running, self._wire
-        if job is None or run is None or job.id != id:
-            return
-        await self._finish(job, run)
+        if (run := self._runs.get(id)) is not None:
+            await self._finish(run.job, run.wire)
 
-    async def on_death(self, cause: str, hint: str, cancelled: bool, doing: tuple[str, str] | None) -> None:
-        """The worker is gone. Its job runs again, unless it was cancelled or has had its attempts. `doing`: job and node that ran."""
-        job, run = self._running, self._wire
-        if job is None or run is None:
+    async def on_death(self, worker: Worker, cause: str, hint: str, cancelled: bool, doing: tuple[str, str] | None) -> None:
+        """A worker is gone. Its job runs again, unless it was cancelled or has had its attempts. `doing`: job and node that ran."""
+        self._files.pop(worker, None)
+        found = next((run for run in self._runs.values() if run.worker is worker), None)
+        if found is None:
             return
+        job, run = found.job, found.wire
         if doing is not None and doing[0] == job.id:
             run.current = doing[1]
         node = run.current or ""
@@ -159,10 +198,11 @@ class Jobs:
             return
         if job.attempts < MOST_ATTEMPTS:
             self._say(f"Job {job.id} is queued again after attempt {job.attempts} of {MOST_ATTEMPTS}: {cause}")
-            self._running = self._wire = None
+            self._over(job)
             await asyncio.wrap_future(self.queue.put_back(job))
             self.hub.status(job.client)
-            self._idle.set()
+            self.kick()  # another worker may be free
+            self._rest()
             return
         await self.give_up(job, cause, hint, run)
 
@@ -177,15 +217,24 @@ class Jobs:
         self._tell(job, run, ev.to_json(failed))
         await self._finish(job, run)
 
+    def _over(self, job: QueuedJob) -> None:
+        """No worker has this job any more."""
+        run = self._runs.pop(job.id, None)
+        if run is not None:
+            run.worker.ended(job.id)
+
+    def _rest(self) -> None:
+        if not self._runs and not self._ending:
+            self._idle.set()
+
     async def stop(self, drain_s: float) -> None:
-        """Take no further job; let the running one end within `drain_s`, else put it back in line."""
+        """Take no further job; let those that run end within `drain_s`, else put them back in line."""
         self._paused = True
         try:
             await asyncio.wait_for(self._idle.wait(), drain_s)
         except TimeoutError:
-            job = self._running
-            if job is not None:
-                self._running = self._wire = None
+            for job, _ in self.running:
+                self._runs.pop(job.id, None)
                 self._say(f"Job {job.id} waits for the next start.")
                 await asyncio.wrap_future(self.queue.put_back(job, count_attempt=False))
         self._flush()
@@ -211,11 +260,10 @@ class Jobs:
 
     async def _finish(self, job: QueuedJob, run: RunWire) -> None:
         """Free the worker for its next job at once; then the history, and after it the frame that says it is there."""
-        if self.worker is not None:
-            self.worker.ended(job.id)
         written = self.history.finish(job.id, _ending(run), time.time())
         self.queue.close(job.id)
-        self._running = self._wire = None
+        self._over(job)
+        self._ending += 1
         following = self._start_next()
         try:
             await asyncio.wrap_future(written)
@@ -227,8 +275,8 @@ class Jobs:
         self.hub.send(job.client, wire.end_of_run(job.id), self.log.append(job.id, job.client, [_END]))
         if following is not None:
             self.hub.status(following.client)
-        elif self._running is None:
-            self._idle.set()
+        self._ending -= 1
+        self._rest()
 
     def replay(self, since: int, client: str | None) -> list[tuple[int, bytes]]:
         """Numbered frames a client missed; with None those of every run. Reads the disk: call it in a thread."""

@@ -33,15 +33,16 @@ def text(state: State) -> str:
 
 
 def _lines(state: State) -> Iterator[str]:
-    queue, worker = state.queue, state.jobs.worker
+    queue, workers = state.queue, state.jobs.workers
     yield from _gauge("queue_pending", "Jobs that wait.", len(queue.pending))
     yield from _gauge("queue_running", "Jobs that run.", len(queue.running))
     yield from _gauge("queue_paused", "1 while the queue is paused.", int(state.jobs.held))
     yield from _family(
         "jobs_total", "counter", "Jobs that ended since the start.", ((f'state="{s}"', n) for s, n in state.history.ended.items())
     )
-    yield from _gauge("worker_ready", "1 while the worker can run jobs.", int(worker is not None and worker.ready.is_set()))
-    yield from _family("worker_restarts_total", "counter", "Times the worker was started again.", [("", getattr(worker, "restarts", 0))])
+    yield from _gauge("worker_ready", "1 while the worker can run jobs.", int(any(w.ready.is_set() for w in workers)))
+    restarts = sum(getattr(worker, "restarts", 0) for worker in workers)
+    yield from _family("worker_restarts_total", "counter", "Times a worker was started again.", [("", restarts)])
     yield from _gauge("sockets", "Open websockets.", len(state.hub))
     yield from _family("events_total", "counter", "The number of the last event.", [("", state.jobs.log.last)])
     answers = ((f'method="{m}",status="{s}"', n) for (m, s), n in sorted(state.requests.answered.items()))
@@ -50,9 +51,10 @@ def _lines(state: State) -> Iterator[str]:
     yield from _gauge("memory_total_bytes", "Memory of the machine.", total)
     yield from _gauge("memory_free_bytes", "Memory of the machine that is free.", free)
     yield from _gauge("front_resident_bytes", "Memory of this process.", resident())
-    for name, value in state.beat.get("device", {}).items():
-        if isinstance(value, (int, float)):
-            yield from _gauge(f"device_{name}_bytes", "Memory of the device, as the worker says.", value)
+    for name in sorted({name for beat in state.beats.values() for name in beat.get("device", {})}):
+        figures = ((number, beat["device"][name]) for number, beat in sorted(state.beats.items()) if name in beat.get("device", {}))
+        rows = [(f'worker="{number}"' if number else "", value) for number, value in figures if isinstance(value, (int, float))]
+        yield from _family(f"device_{name}_bytes", "gauge", "Memory of the device, as the worker says.", rows)
 
 
 def resident(pid: int | str = "self") -> int:

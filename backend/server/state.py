@@ -42,7 +42,8 @@ class UnknownUser(BadInput):
 
 @dataclass
 class State:
-    """One front. `hello` and `beat` are the last words of the worker about itself; `counter` numbers requests."""
+    """One front. `hello` is what the first worker said of itself, `devices` what the others said of theirs, `beats` the last words of each;
+    `counter` numbers requests."""
 
     settings: Settings
     folders: Folders
@@ -59,7 +60,8 @@ class State:
     audit: Audit = field(default_factory=lambda: Audit(Path(os.devnull)))
     counter: int = 0
     hello: dict[str, Any] = field(default_factory=dict)
-    beat: dict[str, Any] = field(default_factory=dict)
+    devices: dict[int, dict[str, Any]] = field(default_factory=dict)
+    beats: dict[int, dict[str, Any]] = field(default_factory=dict)
     stopping: bool = False
     submissions: Submissions = field(default_factory=Submissions)
     downloads: Downloads = field(init=False)

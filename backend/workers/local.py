@@ -24,6 +24,7 @@ from backend.workers.protocol import Frame, job_frame, message_frame, read_frame
 
 _PIPE_LIMIT = 1 << 20
 _MOST_LINE = 16 << 10
+_QUICK_START_S = 20.0  # a child that starts faster is exchanged for a fresh one without much ado
 
 
 class WorkerAway(NotInstalled):
@@ -63,6 +64,9 @@ class LocalWorker:
         self._beacon = Beacon.create(beacon)
         self.ready = asyncio.Event()
         self.restarts = 0
+        self._renewing = self._used = False
+        self._started = 0.0
+        self._start_took = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -76,6 +80,7 @@ class LocalWorker:
     def run(self, about: str, prompt: str) -> None:
         """Start a job; `about` is the JSON text of `{id, targets, extra}`, `prompt` that of the document. Raises WorkerAway."""
         self._send(job_frame(about, prompt))
+        self._used = True
 
     def cancel(self, id: str) -> None:
         """Ask the job to stop, and end the process if it is still running after the grace period."""
@@ -93,6 +98,17 @@ class LocalWorker:
     def free(self, unload_models: bool, free_memory: bool) -> None:
         """Let go of models and, with `free_memory`, cached results. Raises WorkerAway."""
         self._send(message_frame({"op": "free", "unload_models": unload_models, "free_memory": free_memory}))
+
+    def renew(self) -> None:
+        """End the child, which must have no job, and start a fresh one: what a process keeps as long as it lives goes back to the system.
+        One that ran no job, or takes long to start, stays."""
+        if self._used and self.ready.is_set() and self._start_took < _QUICK_START_S:
+            with contextlib.suppress(WorkerAway):
+                self._send(message_frame({"op": "stop"}))
+                assert self._process is not None and self._process.stdin is not None
+                self._process.stdin.close()
+                self._renewing = True
+                self.ready.clear()
 
     def watch(self, someone: bool) -> None:
         """Say whether anybody would see previews, so that none are encoded in vain."""
@@ -159,6 +175,8 @@ class LocalWorker:
                     future.set_exception(WorkerAway("The worker ended before it answered.", hint="Try again."))
             if self._stopping:
                 return
+            if self._renewing:
+                continue
             self._on_log(f"{death.cause} {death.hint}".strip())
             await self._on_death(death)
             self.restarts += 1
@@ -168,6 +186,8 @@ class LocalWorker:
     async def _live(self) -> Death:
         """One life of the child, from spawn to its death."""
         self._killed_for = None
+        self._renewing = self._used = False
+        self._started = time.monotonic()
         self._beacon.clear()
         env = {**self.env, VARIABLE: str(self._beacon.path)}
         try:
@@ -218,6 +238,7 @@ class LocalWorker:
                     continue
                 if op == "hello":
                     await self._on_frame(frame)
+                    self._start_took = time.monotonic() - self._started
                     self.ready.set()
                     continue
                 await self._on_frame(frame)

@@ -181,3 +181,18 @@ async def test_no_orphans() -> None:
 @pytest.mark.parametrize(("code", "words"), [(0, "by itself"), (-15, "SIGTERM"), (-6, "gave up"), (-250, "signal 250")])
 def test_other_endings(code: int, words: str) -> None:
     assert words in explain(code).cause
+
+
+async def test_a_fresh_process_takes_the_place_of_one_that_has_worked() -> None:
+    async with worker() as (local, owner):
+        await asyncio.wait_for(local.ready.wait(), 20)
+        first = local.pid
+        local.renew()
+        assert local.ready.is_set(), "it has nothing to give back"
+        local.run(*job("a", "well"))
+        await asyncio.wait_for(owner.done.wait(), 20)
+        local.renew()
+        assert not local.ready.is_set()
+        await asyncio.wait_for(local.ready.wait(), 20)
+        assert local.pid not in (None, first)
+        assert owner.deaths.empty() and local.restarts == 0

@@ -70,9 +70,9 @@ async def interrupt(request: web.Request) -> web.Response:
     if id is not None and not isinstance(id, str):
         raise BadInput("'prompt_id' must be a text.", hint="Leave it out to interrupt whatever runs.")
     state = state_of(request)
-    running = state.jobs.running
-    if running is not None and state.sees(request, running.owner):
-        state.jobs.interrupt(id)
+    for job, _ in state.jobs.running:
+        if id in (None, job.id) and state.sees(request, job.owner):
+            state.jobs.interrupt(job.id)
     return web.Response()
 
 

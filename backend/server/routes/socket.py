@@ -53,10 +53,9 @@ async def connect(request: web.Request) -> web.WebSocketResponse:
 
 
 def _tell_running(state: State, client: Client) -> None:
-    job = state.jobs.running
-    node = state.jobs.running_node
-    if job is not None and job.client == client.sid and node is not None:
-        client.put(wire.executing_now(node).frame())
+    for job, node in state.jobs.running:
+        if job.client == client.sid and node is not None:
+            client.put(wire.executing_now(node).frame())
 
 
 async def _listen(state: State, client: Client) -> None:

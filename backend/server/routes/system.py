@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -42,17 +43,18 @@ async def system_stats(request: web.Request) -> web.Response:
         "embedded_python": os.path.split(os.path.dirname(sys.executable))[-1] == "python_embeded",
         "argv": without_secrets(sys.argv),
     }
-    return json_reply({"system": system, "devices": [_device(state, total, free)]})
+    told = {0: state.hello.get("device", {}), **state.devices}
+    return json_reply({"system": system, "devices": [_device(state, number, said, total, free) for number, said in sorted(told.items())]})
 
 
-def _device(state: State, ram_total: int, ram_free: int) -> dict[str, Any]:
-    """The worker's device: what it said when it started, with the latest figures of its beats."""
-    device = {"name": "cpu", "type": "cpu", "index": None, **state.hello.get("device", {})}
-    live = state.beat.get("device", {})
+def _device(state: State, number: int, said: Mapping[str, Any], ram_total: int, ram_free: int) -> dict[str, Any]:
+    """A worker's device: what it said when it started, with the latest figures of its beats."""
+    device = {"name": "cpu", "type": "cpu", "index": None, **said}
+    live = state.beats.get(number, {}).get("device", {})
     figures = {name: live.get(name, device.get(name)) for name in ("vram_total", "vram_free", "torch_vram_total", "torch_vram_free")}
     if device["type"] == "cpu":
         figures = {"vram_total": ram_total, "vram_free": ram_free, "torch_vram_total": ram_total, "torch_vram_free": ram_free}
-    return {"name": device["name"], "type": device["type"], "index": device["index"], **{k: v or 0 for k, v in figures.items()}}
+    return {"name": device["name"], "type": device["type"], "index": number or device["index"], **{k: v or 0 for k, v in figures.items()}}
 
 
 @routes.get("/health/live")
@@ -65,8 +67,7 @@ async def live(request: web.Request) -> web.Response:
 async def ready(request: web.Request) -> web.Response:
     """Jobs would run now: the worker is up and its device has just computed something. 503 while it starts, restarts or cannot."""
     state = state_of(request)
-    worker = state.jobs.worker
-    up = worker is not None and worker.ready.is_set() and not state.stopping
+    up = any(worker.ready.is_set() for worker in state.jobs.workers) and not state.stopping
     about: dict[str, Any] = {"ready": up, "queue_remaining": len(state.queue), "nodes": len(state.catalogue.registry)}
     if up and (problem := await _cannot_compute(state)):
         about |= {"ready": False, "problem": problem}
@@ -83,7 +84,7 @@ async def _cannot_compute(state: State) -> str:
             assert state.jobs.worker is not None
             await state.jobs.worker.call("forward", None, _FORWARD_S)
         except Problem as error:
-            problem = "" if state.jobs.running is not None and "did not answer" in str(error) else str(error)
+            problem = "" if state.jobs.running and "did not answer" in str(error) else str(error)
         state.forward = (now, problem)
     return state.forward[1]
 
@@ -93,10 +94,11 @@ async def memory_table(request: web.Request) -> web.Response:
     """What the worker holds on its device, and how much this process uses."""
     state = state_of(request)
     total, free = machine.memory()
-    about: dict[str, Any] = {"ram_total": total, "ram_free": free, "device": state.beat.get("device", {}), "worker": None}
-    if state.jobs.worker is not None:
+    about: dict[str, Any] = {"ram_total": total, "ram_free": free, "device": state.beats.get(0, {}).get("device", {}), "worker": None}
+    for number, worker in enumerate(state.jobs.workers):
+        key = f"worker{number}" if number else "worker"
         try:
-            about["worker"] = await state.jobs.worker.call("memory", None, _ASK_S)
+            about[key] = await worker.call("memory", None, _ASK_S)
         except Problem as problem:
-            about["worker_away"] = str(problem)
+            about[f"{key}_away"] = str(problem)
     return json_reply(about)

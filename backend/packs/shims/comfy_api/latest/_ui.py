@@ -83,7 +83,7 @@ class ImageSaveHelper:
         from backend.storage.images import exif_of
 
         kind = getattr(folder_type, "value", folder_type)
-        place = next_save(filename_prefix, HOST.services.folders.directory(kind), images.shape[2], images.shape[1])
+        place = next_save(filename_prefix, HOST.services.folders.directory(kind), images.shape[2], images.shape[1], len(images))
         frames = to_pictures(images)
         texts = {}
         if HOST.services.settings.metadata:
