@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from backend.base.errors import BadInput
 from backend.diffusion.patches.compiled import compiled
 from backend.engine.context import Context
@@ -16,8 +14,5 @@ def torch_compile_model(ctx: Context, *, model: Model, backend: str = Combo(["in
     """Compile the model's blocks for this device when it first runs; later runs, also after a restart, take what was compiled."""
     device = ctx.services.device.device.type
     if backend == "cudagraphs" and device != "cuda":
-        raise BadInput(
-            f"cudagraphs is for CUDA devices; this worker computes on {device}.", hint="Choose inductor.", input="backend"
-        )
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(ctx.services.folders.user / "compiled"))
-    return compiled(model, backend)
+        raise BadInput(f"cudagraphs is for CUDA devices; this worker computes on {device}.", hint="Choose inductor.", input="backend")
+    return compiled(model, backend, ctx.services.folders.user)

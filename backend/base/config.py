@@ -66,6 +66,7 @@ class Settings:
     smart_memory: bool = True
     mmap: bool = True
     deterministic: bool = False
+    compile: bool = False
     fast: tuple[str, ...] | None = None
     force_dtype: Dtype | None = None
     unet_dtype: Dtype | None = None
@@ -200,6 +201,7 @@ def _device(p: _Parser) -> None:
     _flag(g, "--disable-smart-memory", "smart_memory", False, help="keep no model on the device after its use")
     _flag(g, "--disable-mmap", "mmap", False, help="read weights rather than map their files, as some network drives need")
     _flag(g, "--deterministic", "deterministic")
+    _flag(g, "--compile", "compile", help="compile each model when it first runs, as TorchCompileModel does; kept for later starts")
     g.add_argument(
         "--fast", nargs="*", metavar="OPTION", help="less exact and faster: fp16_accumulation, autotune; both when none is named"
     )

@@ -26,6 +26,7 @@ from backend.codecs.residual import spec as residual
 from backend.codecs.tiny import spec as tiny
 from backend.codecs.wan import spec as wan
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.patches.compiled import compiled
 from backend.encoders.clip_vision import siglip
 from backend.encoders.clip_vision import spec as vision_spec
 from backend.encoders.clip_vision.handle import VisionHandle
@@ -327,7 +328,8 @@ def _model(file: WeightFile, services: Services, facts: dict[str, str]) -> Model
     loadable = Loadable(f"{identity(file)}#unet", functools.partial(family.build, sizes), Views(named), dtype=dtype)
     noise = family.noise({**family.probe(loadable.source), **_said(file), **facts})
     fitted = family if family.latent_of is None else family.with_latent(family.latent_of(sizes))
-    return ModelHandle(loadable, fitted, sizes, noise, taps=family.taps)
+    model = ModelHandle(loadable, fitted, sizes, noise, taps=family.taps)
+    return compiled(model, "inductor", services.folders.user) if services.settings and services.settings.compile else model
 
 
 def _under_net_names(file: WeightFile, families: Iterable[Family]) -> WeightFile:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from backend.base.errors import NotInstalled
-from backend.diffusion.patches.compiled import Compile, plain, repeated
+from backend.diffusion.patches.compiled import Compile, compiled, plain, repeated
 from backend.memory.pool import Loadable, Pool
 from backend.nn.blocks import TransformerBlock
 from backend.nn.layers import Linear, init_weights
+from tests.diffusion.toy import toy_model
 
 
 @pytest.fixture(autouse=True)
@@ -89,3 +92,13 @@ def test_weights_come_back_when_something_fails() -> None:
         with pytest.raises(KeyError), plain(net):
             raise KeyError
         assert net.first.slots and net.first.weight.is_meta
+
+
+def test_a_model_has_one_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/elsewhere")
+    model = toy_model().with_tap("net", len)
+    once = compiled(model, "inductor", tmp_path)
+    twice = compiled(once, "cudagraphs")
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/elsewhere", "what a person has set stands"
+    assert model.taps["net"] == twice.taps["net"][:1] == (len,)
+    assert [tap.backend for tap in twice.taps["net"][1:]] == ["cudagraphs"]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from backend.base.config import parse
 from backend.base.errors import BadFile, MissingFile, UnknownModel
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.patches.compiled import Compile
 from backend.families.load import load_checkpoint, load_diffusers_folder, load_diffusion_model, load_text_encoder, load_vae
 from backend.families.sd.unet import UNetSizes
 from backend.memory.pool import Pool
@@ -35,6 +38,15 @@ def test_single_file(tmp_path: Path) -> None:
     )
     assert loaded.model.noise.prediction.name == "eps"
     assert loaded.vae.sizes.factor == 2
+
+
+def test_models_are_compiled_where_the_flag_asks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    services = tiny.services(tmp_path)
+    services.settings = parse(["--compile"])
+    loaded = load_checkpoint(tiny.make().single(tmp_path / "m.safetensors"), services)
+    assert loaded.model is not None and [type(tap) for tap in loaded.model.taps["net"]] == [Compile]
+    assert os.environ.pop("TORCHINDUCTOR_CACHE_DIR") == str(services.folders.user / "compiled")
 
 
 def test_every_layout_gives_the_same_answer(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -46,16 +49,22 @@ class Compile:
                 yield
             except torch._dynamo.exc.TorchDynamoException as error:
                 cause = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
-                hint = "A C++ compiler is needed on the CPU, Triton on a GPU. Take TorchCompileModel out of the graph to run without."
+                hint = "A C++ compiler is needed on the CPU, Triton on a GPU. To run without, leave out TorchCompileModel, or --compile."
                 raise NotInstalled(f"The model could not be compiled: {cause}", hint=hint) from error
             finally:
                 for block in blocks:
                     block._compiled_call_impl = None
 
 
-def compiled(model: ModelHandle, backend: str) -> ModelHandle:
-    """The model with its blocks compiled by one of torch's compilers ("inductor", "cudagraphs", ...) when it first runs."""
-    return model.with_tap("net", Compile(backend))
+def compiled(model: ModelHandle, backend: str, folder: Path | None = None) -> ModelHandle:
+    """The model with its blocks compiled by one of torch's compilers ("inductor", "cudagraphs", ...) when it first runs.
+
+    What was compiled is kept below `folder`, where one is given. A model that is compiled already changes its compiler.
+    """
+    if folder is not None:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "compiled"))
+    others = tuple(tap for tap in model.taps.get("net", ()) if not isinstance(tap, Compile))
+    return replace(model, taps={**model.taps, "net": (*others, Compile(backend))})
 
 
 def layers(net: nn.Module) -> list[Layer]:
