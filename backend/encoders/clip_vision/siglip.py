@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -36,7 +37,7 @@ class SiglipSizes(VisionSizes):
 
     @property
     def side(self) -> int:
-        return round(float(self.positions) ** 0.5) * self.patch
+        return math.isqrt(self.positions) * self.patch
 
 
 class SiglipVision(nn.Module):

@@ -63,12 +63,8 @@ class State:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-class FluxNet(nn.Module):
-    """(x [B, C, H, W], sigma [B], context [B, L, width]) -> velocity [B, C, H, W].
-
-    Taps, by the names that packs know: "post_input" f(args, facts) after the tokens are made, "double_block" and "single_block" f(args,
-    facts) after each, and "dit_replace" around them; each takes and gives a dict. "block_around" f(call, streams, facts).
-    """
+class FluxStem(nn.Module):
+    """What Flux's nets and the nets that control them have in common: tokens, blocks, and what blocks are told."""
 
     layout = Layout()
     blocks: Mapping[str, Any] = {}
@@ -83,11 +79,7 @@ class FluxNet(nn.Module):
         self.txt_in = Linear(s.context, s.width, made.bias)
         self.double_blocks = nn.ModuleList(DoubleBlock(made) for _ in range(s.doubles))
         self.single_blocks = nn.ModuleList(SingleBlock(made) for _ in range(s.singles))
-        self.final_layer = FinalLayer(s.width, s.channels * inner, made.bias, self.tells_itself)
         self.embedders(made)
-
-    tells_itself = True
-    """Whether the final layer makes its own modulation."""
 
     def embedders(self, made: BlockSizes) -> None:
         """What turns time and the rest into modulation."""
@@ -120,13 +112,29 @@ class FluxNet(nn.Module):
         told: Shift = block.modulation(vec)
         return told
 
-    def for_final(self, vec: Tensor) -> Shift:
-        told: Shift = self.final_layer.adaLN_modulation[1](vec).unsqueeze(1).chunk(2, dim=-1)
-        return told
-
     def tokens(self, x: Tensor) -> Tensor:
         """The latent [B, C, H, W] as what `img_in` reads."""
         return to_tokens(x, self.sizes.patch, channels_last=False)
+
+
+class FluxNet(FluxStem):
+    """(x [B, C, H, W], sigma [B], context [B, L, width]) -> velocity [B, C, H, W].
+
+    Taps, by the names that packs know: "post_input" f(args, facts) after the tokens are made, "double_block" and "single_block" f(args,
+    facts) after each, and "dit_replace" around them; each takes and gives a dict. "block_around" f(call, streams, facts).
+    """
+
+    tells_itself = True
+    """Whether the final layer makes its own modulation."""
+
+    def __init__(self, sizes: FluxSizes) -> None:
+        super().__init__(sizes)
+        bias = BlockSizes(sizes.width, sizes.heads, sizes.hidden, **self.blocks).bias
+        self.final_layer = FinalLayer(sizes.width, sizes.channels * sizes.patch**2, bias, self.tells_itself)
+
+    def for_final(self, vec: Tensor) -> Shift:
+        told: Shift = self.final_layer.adaLN_modulation[1](vec).unsqueeze(1).chunk(2, dim=-1)
+        return told
 
     def forward(
         self, x: Tensor, t: Tensor, context: Tensor, y: Tensor | None = None, guidance: Tensor | None = None,
