@@ -8,8 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
+from backend.memory.pool import Loadable, Pool
 from backend.nn import packed
+from backend.nn.blocks import SpatialTransformer
 from backend.nn.layers import Conv2d, GatedLinear, Linear, init_weights
 from backend.weights.slot import Resident
 
@@ -81,6 +84,30 @@ def test_weights_of_several_blocks_are_read_whole(layer: GatedLinear | Conv2d) -
     slot = layer.slots["weight"] = Resident(weight.clone(), lambda w: layer.pack("weight", w))
     assert torch.equal(layer.get("weight", torch.zeros(1)), weight)
     assert torch.equal(slot.fetch(torch.device("cpu"), torch.float64), weight.double())
+
+
+def test_brought_weights_give_the_bits_of_kept_ones() -> None:
+    """With everything that is packed: linear layers, gated ones, convolutions of both kinds; and with a weight that was patched."""
+    torch.manual_seed(0)
+
+    def build() -> nn.Module:
+        return SpatialTransformer(64, 24, 4, depth=1, linear=False)
+
+    weights = {name: value.detach() for name, value in init_weights(build()).state_dict().items()}
+    deltas = dict.fromkeys(("transformer_blocks.0.ff.net.0.proj.weight", "proj_in.weight"), (_half_more,))
+    x, context = torch.randn(2, 64, 8, 8).bfloat16().contiguous(memory_format=torch.channels_last), torch.randn(2, 5, 24).bfloat16()
+    outs = []
+    for patched in ({}, deltas):
+        loadable = Loadable("net", build, weights, patched, "p" * bool(patched), torch.bfloat16)
+        for budget in (None, 0):
+            with torch.inference_mode(), Pool(budget=budget).lease(loadable) as net:
+                outs.append(net(x, context))
+    assert torch.equal(outs[0], outs[1]) and torch.equal(outs[2], outs[3])
+    assert not torch.equal(outs[0], outs[2])
+
+
+def _half_more(weight: Tensor) -> Tensor:
+    return weight * 1.5
 
 
 def test_a_packed_weight_can_be_read_in_another_dtype() -> None:
