@@ -23,6 +23,7 @@ from nodes.background import load_background_removal, remove_background
 from tests.nodes.bench import Bench
 
 TINY = SwinSizes(width=16, depths=(2, 1, 2, 1), heads=(1, 2, 2, 4), window=3)
+SIZES = MattingSizes(TINY, inner=8, branch=16)
 TO_AUTHORS = (
     (r"swin\.embeddings\.patch_embeddings\.projection", "patch_embed.proj"), (r"swin\.embeddings\.norm", "patch_embed.norm"),
     (r"swin\.encoder\.layers", "layers"), (r"layernorm_before", "norm1"), (r"layernorm_after", "norm2"),
@@ -95,7 +96,7 @@ def test_pieces_go_row_by_row() -> None:
 
 def written(path: Path) -> Path:
     torch.manual_seed(0)
-    net = MattingNet(MattingSizes(TINY))
+    net = MattingNet(SIZES)
     for name, value in net.named_parameters():
         torch.nn.init.uniform_(value, 0.5, 1.5) if "running_var" in name else torch.nn.init.normal_(value, std=0.1)
     state = {f"module.{key}": value for key, value in net.state_dict().items()}
@@ -117,7 +118,7 @@ def test_the_nodes(tmp_path: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     written(folder / "birefnet.safetensors")
     model = load_background_removal(bench.context(), bg_removal_name="birefnet.safetensors")
-    assert model.side == 1024
+    assert model.side == 1024 and model.sizes == SIZES
     small = replace(model, side=64)
     assert remove_background(bench.context(), image=torch.rand(1, 32, 32, 3), bg_removal_model=small).shape == (1, 32, 32)
     save_safetensors(folder / "other.safetensors", {"a": torch.ones(1)})
@@ -126,7 +127,7 @@ def test_the_nodes(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    net = MattingNet(MattingSizes(TINY))
+    net = MattingNet(SIZES)
     state = {key: torch.zeros_like(value) for key, value in net.state_dict().items()}
     save_safetensors(tmp_path / "b.safetensors", {**state, "decoder.conv_out1.0.weight": torch.zeros(1, 3, 1, 1)})
     with pytest.raises(BadFile, match="conv_out1"):

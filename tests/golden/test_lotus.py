@@ -12,6 +12,7 @@ from backend.diffusion.guiders import BasicGuider
 from backend.diffusion.sample import sample
 from backend.diffusion.samplers import solver
 from backend.families.load import load_checkpoint, load_diffusion_model
+from backend.families.sd import names as unet_names
 from backend.memory.pool import Pool
 from backend.weights.save import save_safetensors
 from nodes.lotus import TOKENS, lotus_conditioning
@@ -19,14 +20,17 @@ from tests.families import kinds, tiny
 from tests.nodes.bench import Bench
 
 
+def twin() -> kinds.UNet2DConditionModel:
+    torch.manual_seed(0)
+    sizes = {"sample_size": 8, "in_channels": 4, "projection_class_embeddings_input_dim": 4}
+    return kinds.UNet2DConditionModel(**{**kinds.UNCLIP, **sizes}).eval()
+
+
 @pytest.mark.parametrize("spelled", ["published", "diffusers"])
 def test_lotus_estimates_in_one_step(spelled: str, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    net = kinds.UNet2DConditionModel(
-        **{**kinds.UNCLIP, "sample_size": 8, "in_channels": 4, "projection_class_embeddings_input_dim": 4}
-    ).eval()
+    net = twin()
     state, path = net.state_dict(), tmp_path / "lotus.safetensors"
-    names = kinds.unet_names.from_diffusers(state) if spelled == "published" else {key: key for key in state}
+    names = unet_names.from_diffusers(state) if spelled == "published" else {key: key for key in state}
     save_safetensors(path, {name: state[key].contiguous() for name, key in names.items()})
     model = load_diffusion_model(path, tiny.services(tmp_path))
     assert model.family.name == "Lotus"

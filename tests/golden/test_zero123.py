@@ -19,10 +19,8 @@ from tests.golden.whole import CFG, CLOSE, STEPS, euler, noise_like, ours, start
 from tests.nodes.bench import Bench
 
 
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loaded, torch.nn.Linear]:
-    """A checkpoint under the published names, and the layer beside its net."""
-    path = tmp_path_factory.mktemp("zero123") / "stable_zero123.ckpt.safetensors"
+def written(path: Path) -> torch.nn.Linear:
+    """A checkpoint under the published names; the layer beside its net comes back."""
     torch.manual_seed(0)
     project = torch.nn.Linear(64 + 4, 64)
     state = {key: value for key, value in kinds.make("sd1", 8).state().items() if not key.startswith("cond_stage_model")}
@@ -30,6 +28,13 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loaded, torch.nn.Li
     state |= {f"cond_stage_model.model.visual.{key}": value for key, value in openclip_vision(vision.state_dict()).items()}
     state |= {f"cc_projection.{key}": value.detach() for key, value in project.state_dict().items()}
     save_safetensors(path, {key: value.contiguous() for key, value in state.items()})
+    return project
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Loaded, torch.nn.Linear]:
+    path = tmp_path_factory.mktemp("zero123") / "stable_zero123.ckpt"
+    project = written(path)
     return load_checkpoint(path, tiny.services(path.parent)), project
 
 

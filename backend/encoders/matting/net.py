@@ -17,10 +17,6 @@ from backend.encoders.swin import Swin, SwinSizes
 from backend.nn.counted import BatchNorm2d
 from backend.nn.layers import Conv2d
 
-BRANCH = 256
-"""Channels of each branch that looks over another distance."""
-INNER = 64
-"""Channels inside a block of the decoder."""
 HINT = 16
 """Channels that tell where borders are."""
 
@@ -32,6 +28,10 @@ class MattingSizes:
     backbone: SwinSizes = SwinSizes()  # noqa: RUF009 - frozen
     kernels: tuple[int, ...] = (1, 3, 7)
     """Of the deformable branches after the first."""
+    inner: int = 64
+    """Channels inside a block of the decoder."""
+    branch: int = 256
+    """Channels of each branch that looks over another distance."""
 
     @property
     def channels(self) -> tuple[int, ...]:
@@ -46,7 +46,7 @@ class MattingNet(nn.Module):
         super().__init__()
         coarse, *finer = sizes.channels
         self.bb = Swin(sizes.backbone)
-        self.squeeze_module = nn.ModuleList([Decoding(coarse + sum(finer), coarse, sizes.kernels)])
+        self.squeeze_module = nn.ModuleList([Decoding(coarse + sum(finer), coarse, sizes)])
         self.decoder = Decoder(sizes)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -67,10 +67,10 @@ class Decoder(nn.Module):
         c4, c3, c2, c1 = sizes.channels
         pieces = {5: (1024, c4), 4: (256, c4), 3: (64, c3), 2: (16, c2), 1: (1, c1)}
         for number, (count, channels) in pieces.items():
-            self.add_module(f"ipt_blk{number}", Look(3 * count, channels // 8))
+            self.add_module(f"ipt_blk{number}", Look(3 * count, sizes.inner, channels // 8))
         blocks = {4: (c4 + c4 // 8, c3), 3: (c3 + c4 // 8, c2), 2: (c2 + c3 // 8, c1), 1: (c1 + c2 // 8, c1 // 2)}
         for number, (cin, cout) in blocks.items():
-            self.add_module(f"decoder_block{number}", Decoding(cin, cout, sizes.kernels))
+            self.add_module(f"decoder_block{number}", Decoding(cin, cout, sizes))
         for number, channels in {4: c3, 3: c2, 2: c1}.items():
             self.add_module(f"lateral_block{number}", Lateral(channels))
             self.add_module(f"gdt_convs_{number}", nn.Sequential(Conv2d(channels, HINT, 3, padding=1), BatchNorm2d(HINT), nn.ReLU()))
@@ -109,9 +109,9 @@ def pieces(pixels: Tensor, height: int, width: int) -> Tensor:
 class Look(nn.Module):
     """Two convolutions of the picture's pieces."""
 
-    def __init__(self, cin: int, cout: int) -> None:
+    def __init__(self, cin: int, inner: int, cout: int) -> None:
         super().__init__()
-        self.conv1, self.conv_out = Conv2d(cin, INNER, 3, padding=1), Conv2d(INNER, cout, 3, padding=1)
+        self.conv1, self.conv_out = Conv2d(cin, inner, 3, padding=1), Conv2d(inner, cout, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.conv_out(self.conv1(x))
@@ -133,11 +133,12 @@ class Lateral(nn.Module):
 class Decoding(nn.Module):
     """A narrow block that looks over several distances."""
 
-    def __init__(self, cin: int, cout: int, kernels: tuple[int, ...]) -> None:
+    def __init__(self, cin: int, cout: int, sizes: MattingSizes) -> None:
         super().__init__()
-        self.conv_in, self.bn_in = Conv2d(cin, INNER, 3, padding=1), BatchNorm2d(INNER)
-        self.dec_att = Distances(INNER, kernels)
-        self.conv_out, self.bn_out = Conv2d(INNER, cout, 3, padding=1), BatchNorm2d(cout)
+        inner = sizes.inner
+        self.conv_in, self.bn_in = Conv2d(cin, inner, 3, padding=1), BatchNorm2d(inner)
+        self.dec_att = Distances(inner, sizes.branch, sizes.kernels)
+        self.conv_out, self.bn_out = Conv2d(inner, cout, 3, padding=1), BatchNorm2d(cout)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.bn_out(self.conv_out(self.dec_att(F.relu(self.bn_in(self.conv_in(x))))))
@@ -147,14 +148,14 @@ class Decoding(nn.Module):
 class Distances(nn.Module):
     """Deformable branches of different kernels and one that sees the whole (Chen et al. 2017, arXiv:1706.05587)."""
 
-    def __init__(self, channels: int, kernels: tuple[int, ...]) -> None:
+    def __init__(self, channels: int, branch: int, kernels: tuple[int, ...]) -> None:
         super().__init__()
-        self.aspp1 = Branch(channels, 1)
-        self.aspp_deforms = nn.ModuleList(Branch(channels, kernel) for kernel in kernels)
+        self.aspp1 = Branch(channels, branch, 1)
+        self.aspp_deforms = nn.ModuleList(Branch(channels, branch, kernel) for kernel in kernels)
         self.global_avg_pool = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), Conv2d(channels, BRANCH, 1, bias=False), BatchNorm2d(BRANCH), nn.ReLU()
+            nn.AdaptiveAvgPool2d(1), Conv2d(channels, branch, 1, bias=False), BatchNorm2d(branch), nn.ReLU()
         )
-        self.conv1, self.bn1 = Conv2d(BRANCH * (2 + len(kernels)), channels, 1, bias=False), BatchNorm2d(channels)
+        self.conv1, self.bn1 = Conv2d(branch * (2 + len(kernels)), channels, 1, bias=False), BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         whole = self.global_avg_pool(x).expand(-1, -1, *x.shape[2:])
@@ -165,9 +166,9 @@ class Distances(nn.Module):
 class Branch(nn.Module):
     """One distance."""
 
-    def __init__(self, channels: int, kernel: int) -> None:
+    def __init__(self, channels: int, branch: int, kernel: int) -> None:
         super().__init__()
-        self.atrous_conv, self.bn = DeformableConv2d(channels, BRANCH, kernel), BatchNorm2d(BRANCH)
+        self.atrous_conv, self.bn = DeformableConv2d(channels, branch, kernel), BatchNorm2d(branch)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.bn(self.atrous_conv(x)))

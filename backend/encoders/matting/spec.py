@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from backend.base.errors import BadFile, UnknownModel
-from backend.encoders.matting.net import BRANCH, MattingNet, MattingSizes
+from backend.encoders.matting.net import MattingNet, MattingSizes
 from backend.encoders.swin import swin_sizes
 from backend.memory.pool import Loadable, Pool
 from backend.weights.detect import count
@@ -49,7 +49,7 @@ class MattingModel:
     def _working(self) -> int:
         """The last look at the picture at its full size, and the branches at a quarter of it."""
         fine = self.sizes.channels[-1]
-        return self.loadable.dtype.itemsize * self.side**2 * (2 * fine + (len(self.sizes.kernels) + 4) * BRANCH // 16)
+        return self.loadable.dtype.itemsize * self.side**2 * (2 * fine + (len(self.sizes.kernels) + 4) * self.sizes.branch // 16)
 
 
 def load_matting_model(path: Path | str, dtype: torch.dtype = torch.float32) -> MattingModel:
@@ -60,7 +60,7 @@ def load_matting_model(path: Path | str, dtype: torch.dtype = torch.float32) -> 
     file = open_weights(path)
     mapped = MappedNames(file, apply(RULES, file).parts)
     try:
-        sizes = MattingSizes(swin_sizes(mapped, "bb."), _kernels(mapped))
+        sizes = _sizes(mapped)
         with torch.device("meta"):
             net = MattingNet(sizes)
         odd = next((name for name, p in net.named_parameters() if mapped[name].shape != tuple(p.shape)), None)
@@ -74,6 +74,8 @@ def load_matting_model(path: Path | str, dtype: torch.dtype = torch.float32) -> 
     return MattingModel(Loadable(f"{identity(file)}#matting", functools.partial(MattingNet, sizes), Views(mapped), dtype=dtype), sizes)
 
 
-def _kernels(file: WeightFile) -> tuple[int, ...]:
+def _sizes(file: WeightFile) -> MattingSizes:
     name = "squeeze_module.0.dec_att.aspp_deforms"
-    return tuple(file[f"{name}.{i}.atrous_conv.regular_conv.weight"].shape[-1] for i in range(count(file, name)))
+    branches = [file[f"{name}.{i}.atrous_conv.regular_conv.weight"].shape for i in range(count(file, name))]
+    first = file["squeeze_module.0.dec_att.aspp1.atrous_conv.regular_conv.weight"].shape
+    return MattingSizes(swin_sizes(file, "bb."), tuple(shape[-1] for shape in branches), inner=first[1], branch=first[0])
