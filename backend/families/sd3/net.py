@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from backend.nn import streams
 from backend.nn.attention import by_head
 from backend.nn.embeddings import timestep_embedding
 from backend.nn.layers import Conv2d, Layer, Linear, RMSNorm
@@ -217,31 +219,9 @@ class SD3Net(Layer):
             if site is None:
                 img, txt = block(img, txt, vec)
             else:
-                img, txt = _tapped(block, img, txt, vec, site.at(block=("double_block", i), block_index=i, n_heads=self.sizes.heads))
+                here = site.at(block=("double_block", i), block_index=i, n_heads=self.sizes.heads)
+                img, txt = streams.double(partial(block, site=here), img, txt, vec, here)
             residual = added[i] if i < len(added) else None
             if residual is not None:
                 img = img + residual.to(img)
         return to_picture(self.final_layer(img, vec), rows * PATCH, columns * PATCH, PATCH, channels_last=True)[..., :height, :width]
-
-
-def _tapped(block: nn.Module, img: Tensor, txt: Tensor, vec: Tensor, site: Site) -> tuple[Tensor, Tensor | None]:
-    """A block with its taps."""
-
-    def plain(streams: tuple[Tensor, Tensor]) -> Any:
-        instead = site.replacement("dit_replace")
-        if instead is None:
-            return block(*streams, vec, site)
-
-        def original(args: dict[str, Any]) -> dict[str, Any]:
-            img, txt = block(args["img"], args["txt"], args["vec"], site)
-            return {"img": img, "txt": txt}
-
-        args = {"img": streams[0], "txt": streams[1], "vec": vec, "transformer_options": site.facts}
-        made: Any = instead(args, {"original_block": original})
-        return made["img"], made["txt"]
-
-    around: Any = site.around
-    img, txt = around("block_around", plain, (img, txt))
-    args: Any = {"img": img, "txt": txt, "x": site.facts["net_input"], "block_index": site.facts["block_index"]}
-    args = site.fold("double_block", args)
-    return args["img"], args["txt"]
