@@ -144,8 +144,9 @@ class Worker:
         from backend.engine.manifest import Manifest
         from backend.graph.describe import to_wire
         from backend.graph.reader import Reader
-        from backend.memory.device import probe
+        from backend.memory.device import memory_available, probe
         from backend.memory.finite import Finite
+        from backend.memory.measured import Measured
         from backend.memory.pool import Pool
         from backend.memory.tune import tune
         from backend.packs import routes
@@ -155,6 +156,9 @@ class Worker:
             logging.warning(sentence)
         self.device = probe(self.settings)
         self.pool = Pool(self.device.device, self.device.budget(self.settings), self.device.spare, self.settings.smart_memory)
+        self.pool.measured, self.pool.measures = Measured(self.folders.user / ".activations.json"), True
+        if self.settings.vae_on_cpu and self.device.device.type != "cpu":
+            self.pool.others["vae"] = Pool("cpu", self.settings.ram_budget, memory_available, self.settings.smart_memory)
         services.pool, services.device, services.manifest = self.pool, self.device, Manifest(self._facts())
         packs = load_packs(self.folders, self.settings, without, self._loading)
         note_clashes(packs.packs)
@@ -173,7 +177,8 @@ class Worker:
             persistent=self._persistent() if self.settings.persist else None,
         )
         self._reader = Reader()
-        self.pool.upcoming, self.pool.on_move, self.pool.on_reading = self._upcoming, self._moved, self._reading
+        for pool in (self.pool, *self.pool.others.values()):
+            pool.upcoming, pool.on_move, pool.on_reading = self._upcoming, self._moved, self._reading
         self._described = {id: to_wire(t) for id, t in self.registry.items()}
         self.pipe.answers.update(validate=self._validate, refresh=self._refresh, memory=self._memory, on_prompt=routes.on_prompt)
         self.pipe.answers["forward"] = self._forward
@@ -216,7 +221,7 @@ class Worker:
             if self._beacon is not None:
                 self._beacon.set(self._job, self._node)
         elif event.__class__ is NodeFinished:
-            for what, intake in self.pool.brought():
+            for what, intake in [row for pool in (self.pool, *self.pool.others.values()) for row in pool.brought()]:
                 self.pipe.outbox.event(self._job, NodePart(self._node, "load", what, int(intake.first * 1000), intake.busy))
                 if intake.nbytes >= _WORTH_TELLING:
                     self.pipe.outbox.event(self._job, NodeLog(self._node, f"{what}: {intake.sentence()}."))

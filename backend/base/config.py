@@ -209,7 +209,7 @@ def _device(p: _Parser) -> None:
     unet = ("fp32", "fp64", "bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e8m0fnu")
     _choice(g, "unet_dtype", {f"--{d}-unet": d for d in unet})
     _choice(g, "vae_dtype", {f"--{d}-vae": d for d in ("fp16", "fp32", "bf16")})
-    _flag(g, "--cpu-vae", "vae_on_cpu", help="accepted; where memory is short the autoencoder works in tiles")
+    _flag(g, "--cpu-vae", "vae_on_cpu", help="run autoencoders on the CPU, whatever the device")
     _choice(g, "text_encoder_dtype", {f"--{d}-text-enc": d for d in ("fp8_e4m3fn", "fp8_e5m2", "fp16", "fp32", "bf16")})
     kinds = {f"--use-{a}-cross-attention": a for a in ("split", "quad", "pytorch")} | {f"--use-{a}-attention": a for a in ("sage", "flash")}
     _choice(g, "attention", kinds)

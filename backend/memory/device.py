@@ -43,6 +43,8 @@ class DeviceFacts:
         wanted = _flag(part, settings)
         if wanted is not None and wanted.itemsize > 1:
             return wanted
+        if part == "vae" and settings is not None and settings.vae_on_cpu:
+            return torch.bfloat16 if cpu_computes_bf16() else torch.float32
         if self.device.type == "cpu":
             return torch.bfloat16 if torch.bfloat16 in self.half else torch.float32
         if part == "vae":

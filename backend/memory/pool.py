@@ -126,6 +126,8 @@ class Pool:
         self._reading = ""
         self._brought: dict[str, Intake] = {}
         self._told = 0.0
+        self.others: dict[str, Pool] = {}
+        """Pools on other devices by the part of a model that is computed there; see `of`."""
         self.upcoming: Callable[[], Iterable[Loadable]] = tuple
         self.on_move: Callable[[Move], None] = lambda move: None
         self.on_reading: Callable[[str], None] = lambda sentence: None
@@ -137,6 +139,10 @@ class Pool:
         self.watch: Callable[[Loadable, nn.Module], AbstractContextManager[None]] | None = None
         """Put around the use of every lease while somebody looks for a fault."""
         self.moves: deque[Move] = deque(maxlen=_REMEMBERED)
+
+    def of(self, part: str) -> Pool:
+        """The pool in which this part of models ("vae") is computed: this one, unless the composition root has chosen another."""
+        return self.others.get(part, self)
 
     @contextmanager
     def lease(self, loadable: Loadable, working: int = 0) -> Iterator[nn.Module]:
@@ -198,6 +204,8 @@ class Pool:
 
     def free(self, why: str = "memory was to be freed") -> None:
         """Drop every net that is not leased, and give the memory back to the system."""
+        for other in self.others.values():
+            other.free(why)
         with self._lock:
             for key in [key for key, live in self._live.items() if not live.leases]:
                 self._drop(key, why)
@@ -254,10 +262,11 @@ class Pool:
         self.on_move(move)
 
     def table(self) -> list[dict[str, Any]]:
-        """What is held now, most recently used first."""
+        """What is held now, most recently used first; on other devices after that."""
+        elsewhere = [row for other in self.others.values() for row in other.table()]
         with self._lock:
             rows = sorted(self._live.items(), key=lambda item: -item[1].last_used)
-            return [
+            here = [
                 {
                     "key": key,
                     "title": title(key),
@@ -270,6 +279,7 @@ class Pool:
                 }
                 for key, live in rows
             ]
+        return here + elsewhere
 
     def _claim(self, loadable: Loadable) -> tuple[_Live, str]:
         """The record to use for this lease and the name it is kept under."""

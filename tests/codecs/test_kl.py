@@ -96,6 +96,16 @@ def test_a_small_budget_chooses_tiles_at_once(vae: VaeHandle) -> None:
     assert torch.allclose(vae.decode(z, Pool(budget=need // 2)), vae.decode_tiled(z, Pool()))
 
 
+def test_it_runs_where_autoencoders_are_to_run(vae: VaeHandle) -> None:
+    gpu, cpu = Pool(torch.device("meta"), budget=0), Pool()
+    gpu.others["vae"] = cpu
+    z, pixels = torch.randn(1, 4, 8, 8), torch.rand(1, 16, 16, 3)
+    assert torch.equal(vae.decode(z, gpu), vae.decode(z, Pool()))
+    assert torch.equal(vae.encode(pixels, gpu), vae.encode(pixels, Pool()))
+    assert torch.equal(vae.decode_tiled(z, gpu), vae.decode_tiled(z, Pool()))
+    assert cpu.table()[0]["resident_bytes"] > 0
+
+
 def test_other_errors_are_not_hidden(vae: VaeHandle, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: AutoencoderKL, part: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("something else")

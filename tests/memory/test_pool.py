@@ -344,3 +344,16 @@ def test_freed_memory_goes_back_to_the_system(tmp_path: Path) -> None:
         del net
     pool.free()
     assert held() - before < 0.1 * filled
+
+
+def test_a_part_of_models_may_live_in_another_pool() -> None:
+    pool, other = Pool(), Pool()
+    assert pool.of("vae") is pool
+    pool.others["vae"] = other
+    assert pool.of("vae") is other and pool.of("unet") is pool
+    run(pool.of("vae"), loadable("vae"))
+    run(pool, loadable("unet"))
+    assert [row["key"] for row in pool.table()] == ["unet", "vae"]
+    assert [row["key"] for row in other.table()] == ["vae"]
+    pool.free()
+    assert not pool.table() and not other.table()

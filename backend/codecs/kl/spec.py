@@ -69,7 +69,7 @@ class VaeHandle:
         dropped. The mean of the latent, or with
         `noise` a sample. `check` is called between images and may raise. Falls back to tiles where memory does not suffice.
         """
-        x = self._pixels(pixels)
+        pool, x = pool.of("vae"), self._pixels(pixels)
         if self.working_bytes(x.shape[2], x.shape[3], self.loadable.dtype) > pool.room():
             return self.encode_tiled(pixels, pool)
         try:
@@ -89,7 +89,7 @@ class VaeHandle:
         `beside` [B, C, h * factor, w * factor] is what some nets need besides the latent.
         """
         self._check_latent(latent)
-        beside = self.beside(latent) if beside is None else beside
+        pool, beside = pool.of("vae"), self.beside(latent) if beside is None else beside
         height, width = latent.shape[2] * self.factor, latent.shape[3] * self.factor
         if self.working_bytes(height, width, self.loadable.dtype) > pool.room():
             return self.decode_tiled(latent, pool, beside=beside)
@@ -138,7 +138,7 @@ class VaeHandle:
 
         `noise` is what the net is given besides x.
         """
-        dtype = self.loadable.dtype
+        pool, dtype = pool.of("vae"), self.loadable.dtype
         scale = 1 if run is _encode else self.factor
         working = self.working_bytes(x.shape[2] * scale, x.shape[3] * scale, dtype)
         at_once = 1 if pool.device.type == "cpu" else max(1, min(len(x), pool.room() // 2 // max(1, working)))

@@ -37,7 +37,7 @@ class WanHandle(VaeHandle):
         if len(pixels) == 1:
             return super().encode(pixels, pool, None if noise is None else noise[:, :, 0], check).unsqueeze(2)
         frames = self._film_of(pixels)
-        if self._film_bytes(frames.shape[3], frames.shape[4]) > pool.room():
+        if self._film_bytes(frames.shape[3], frames.shape[4]) > pool.of("vae").room():
             return self.encode_tiled(pixels, pool)
         return self._film(lambda net, x: net.encode(x), frames, pool, frames.shape[3:])
 
@@ -51,7 +51,7 @@ class WanHandle(VaeHandle):
         if latent.ndim == 4:
             return super().decode(latent, pool, check, beside)
         height, width = latent.shape[3] * self.factor, latent.shape[4] * self.factor
-        if self._film_bytes(height, width) > pool.room():
+        if self._film_bytes(height, width) > pool.of("vae").room():
             return self.decode_tiled(latent, pool)
         films = []
         for one in torch.split(latent, 1):
@@ -91,6 +91,7 @@ class WanHandle(VaeHandle):
 
     def _film(self, run: Callable[[WanAutoencoder, Tensor], Tensor], x: Tensor, pool: Pool, size: tuple[int, ...] | torch.Size) -> Tensor:
         """`run` over a film [B, C, T, H, W] with `size` pixels a frame, float32 on the CPU."""
+        pool = pool.of("vae")
         with torch.inference_mode(), pool.lease(self.loadable, self._film_bytes(size[0], size[1])) as net:
             assert isinstance(net, WanAutoencoder)
             out = run(net, x.to(pool.device, self.loadable.dtype)).float().cpu()
