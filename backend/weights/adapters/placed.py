@@ -108,7 +108,7 @@ class Several(Adapter):
         return w
 
     def by_rows(self, strength: float) -> RowChange | None:
-        changes = [change for part in self.parts if (change := part.by_rows(strength)) is not None]
+        changes = [found for part in self.parts if (found := part.by_rows(strength)) is not None]
         if len(changes) < len(self.parts):
             return None
 
