@@ -49,6 +49,7 @@ def test_known_by_its_header(branch: str, prefix: str) -> None:
     put(f"layers.{layers - 1}.input_layernorm.weight", width)
     put("layers.0.self_attn.q_proj.weight", heads * head, width)
     put("layers.0.self_attn.k_proj.weight", kv * head, width)
+    put("layers.0.self_attn.o_proj.weight", width, heads * head)
     put("layers.0.mlp.gate_proj.weight", mlp, width)
     if "bias" in traits:
         put("layers.0.self_attn.q_proj.bias", heads * head)

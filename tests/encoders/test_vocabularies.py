@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from backend.base.errors import BadFile, MissingFile
-from backend.encoders.vocabularies import GEMMA, LLAMA3, MISTRAL, QWEN, T5, pieces, vocabulary
+from backend.encoders.vocabularies import GEMMA, LLAMA3, MISTRAL, QWEN, QWEN3_5, T5, pieces, vocabulary
 from backend.encoders.vocabularies import gguf as in_gguf
 from backend.weights.held import Held
 from tests.encoders.sentencepieces import sentencepiece
@@ -31,6 +31,14 @@ def test_qwen_ships() -> None:
 
 
 QWEN_IDS = [32, 6548, 315, 220, 16, 17, 18, 19, 19423, 3554, 75402, 21894, 1513, 944, 2936]
+
+
+def test_qwen_3_5_ships() -> None:
+    source = vocabulary(QWEN3_5)
+    assert ids(source, "A photo of 1234 cats,\n\n 日本 don't stop") == [
+        32, 6345, 314, 220, 16, 17, 18, 19, 18833, 11, 271, 220, 98823, 1459, 914, 2842,
+    ]  # fmt: skip
+    assert ids(source, "<|im_start|><|image_pad|><think>") == [248045, 248056, 248068]
 
 
 def test_t5_ships() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from backend.encoders.lm import spec
+from backend.encoders.lm.delta import delta_rule
 from backend.encoders.lm.generate import Choosing, chosen, generate
 from backend.encoders.lm.handle import LmHandle
 from backend.encoders.lm.reading import Reading, stacked
@@ -42,6 +43,24 @@ MAKES = {
     "Gemma 3": ("Gemma3Text", {"sliding_window": 4, "query_pre_attn_scalar": 24, "num_hidden_layers": 7, "rope_parameters": GEMMA3}),
     "Llama 3.1": ("Llama", {"rope_parameters": LLAMA, "rms_norm_eps": 1e-5}),
     "Mistral Small 3": ("Mistral", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e9}, "rms_norm_eps": 1e-5}),
+    "Qwen 3.5": (
+        "Qwen3_5Text",
+        {
+            "num_hidden_layers": 4,
+            "head_dim": 32,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 12,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 1e7,
+                "partial_rotary_factor": 0.25,
+                "mrope_section": [2, 1, 1],
+                "mrope_interleaved": True,
+            },
+        },
+    ),
     "Ministral 3": ("Ministral3", {"rope_parameters": of_length(16384)}),
 }
 
@@ -155,8 +174,10 @@ VISION = {
                     "fullatt_block_indexes": [1], "window_size": 56},
     "Qwen 3 VL": {"depth": 3, "hidden_size": 64, "intermediate_size": 40, "num_heads": 4, "patch_size": 16, "out_hidden_size": 48,
                   "deepstack_visual_indexes": [0, 2], "num_position_embeddings": 36},
+    "Qwen 3.5": {"depth": 2, "hidden_size": 64, "intermediate_size": 40, "num_heads": 4, "patch_size": 16, "out_hidden_size": 48,
+                 "num_position_embeddings": 36},
 }  # fmt: skip
-SECTIONS = {"Qwen 2.5 VL": [2, 3, 3], "Qwen 3 VL": [4, 2, 2]}
+SECTIONS = {"Qwen 2.5 VL": [2, 3, 3], "Qwen 3 VL": [4, 2, 2], "Qwen 3.5": [2, 1, 1]}
 TEXT, PICTURE, VIDEO, BEGIN = [5, 17, 99], 100, 101, 102
 
 
@@ -164,10 +185,12 @@ TEXT, PICTURE, VIDEO, BEGIN = [5, 17, 99], 100, 101, 102
 @torch.no_grad()
 def test_seeing(make: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures and hidden states of models that see; 5 x 7 tokens are windows of all shapes."""
-    name = make.replace("Qwen 2.5 VL", "Qwen2_5_VL").replace("Qwen 3 VL", "Qwen3VL")
+    name = make.replace("Qwen 2.5 VL", "Qwen2_5_VL").replace("Qwen 3 VL", "Qwen3VL").replace("Qwen 3.5", "Qwen3_5")
     rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": SECTIONS[make]}
-    text = {k: v for k, v in TINY.items() if k != "attn_implementation" and (k != "head_dim" or name == "Qwen3VL")}
+    text = {k: v for k, v in TINY.items() if k != "attn_implementation" and (k != "head_dim" or name != "Qwen2_5_VL")}
     width = {"hidden_size": 64} if name == "Qwen2_5_VL" else {}
+    if name == "Qwen3_5":
+        text, rope = {**text, **MAKES[make][1]}, MAKES[make][1]["rope_parameters"]
     torch.manual_seed(3)
     vision = {**VISION[make], "out_hidden_size": width.get("hidden_size", 48)}
     config = getattr(transformers, f"{name}Config")(
@@ -209,14 +232,14 @@ def test_pictures_as_the_processor_cuts_them() -> None:
     assert (got - want["pixel_values"]).abs().mean() < 0.01  # theirs rounds to bytes between
 
 
-@pytest.mark.parametrize("make", ["Qwen 3", "Gemma 3", "Gemma 2"])
+@pytest.mark.parametrize("make", ["Qwen 3", "Gemma 3", "Gemma 2", "Qwen 3.5"])
 @torch.no_grad()
 def test_writing_the_likeliest(make: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Token by token with kept keys and values; heads of their own and tied ones; windows shorter than the text."""
     name, extra = MAKES[make]
-    net = theirs(name, {**extra, "tie_word_embeddings": make != "Qwen 3"}, causal=True)
+    net = theirs(name, {**extra, "tie_word_embeddings": not make.startswith("Qwen")}, causal=True)
     handle = ours(net, monkeypatch, prefix="")
-    assert (handle.head is not None) == (make == "Qwen 3")
+    assert (handle.head is not None) == make.startswith("Qwen")
     ids = [5, 17, 99, 3, 44]
     want = net.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False, eos_token_id=None, pad_token_id=0)[0, 5:].tolist()
     counts: list[int] = []
@@ -249,3 +272,21 @@ def test_choosing() -> None:
     assert abs(thrown.count(likeliest) / 600 - want[0].softmax(-1)[likeliest]) < 0.08
     assert chosen(scores, before, [int(scores.argmax())], Choosing(presence=100.0), dice) != int(scores.argmax())
     assert chosen(scores, [], [], Choosing(), dice) == int(scores.argmax())
+
+
+def test_remembering_in_stretches() -> None:
+    """Long texts, in one go and from where a first part ended, against the rule token by token."""
+    torch.manual_seed(0)
+    q, k = (torch.nn.functional.normalize(torch.randn(1, 2, 150, 8), dim=-1) for _ in range(2))
+    v, decay, rate = torch.randn(1, 2, 150, 6), -torch.rand(1, 2, 150), torch.rand(1, 2, 150)
+    state, read = torch.zeros(1, 2, 8, 6), []
+    for t in range(150):
+        state = state * decay[:, :, t, None, None].exp()
+        missing = v[:, :, t] - (state * k[:, :, t, :, None]).sum(-2)
+        state = state + k[:, :, t, :, None] * (rate[:, :, t, None] * missing).unsqueeze(-2)
+        read.append((state * q[:, :, t, :, None]).sum(-2) * 8**-0.5)
+    out, kept = delta_rule(q, k, v, decay, rate)
+    assert (out - torch.stack(read, 2)).abs().max() < 1e-5 and (kept - state).abs().max() < 1e-5
+    begun = delta_rule(q[:, :, :70], k[:, :, :70], v[:, :, :70], decay[:, :, :70], rate[:, :, :70])[1]
+    gone_on, end = delta_rule(q[:, :, 70:], k[:, :, 70:], v[:, :, 70:], decay[:, :, 70:], rate[:, :, 70:], begun)
+    assert (gone_on - out[:, :, 70:]).abs().max() < 1e-5 and (end - state).abs().max() < 1e-5

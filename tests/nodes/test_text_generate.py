@@ -136,7 +136,7 @@ def test_one_among_several_encoders_writes(writer: LmHandle) -> None:
 def test_every_chat_has_a_place_for_the_question() -> None:
     for make in MAKES:
         assert make.chat.count("{}") == 1 and "{system}" in make.chat and make.chat.endswith(make.thought) and make.ends, make.name
-    assert [make.name for make in MAKES if make.thought] == ["Qwen 3"]
+    assert [make.name for make in MAKES if make.thought] == ["Qwen 3.5", "Qwen 3"]
 
 
 def test_values_by_name_reach_the_inputs_that_a_choice_brings() -> None:

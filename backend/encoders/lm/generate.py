@@ -108,7 +108,7 @@ def _working(handle: LmHandle, length: int) -> int:
 def question(handle: LmHandle, prompt: str, system: str = "", images: Sequence[Tensor] = (), thinking: bool = False) -> list[Any]:
     """A prompt as the model's chats put it, with pictures before its words: tokens for `generate`. Raises BadInput."""
     make = handle.make
-    chat = make.chat.removesuffix(make.thought) if thinking else make.chat
+    chat = make.chat.removesuffix(make.thought) + make.thinking if thinking else make.chat
     told = make.system.replace("{}", system) if system else ""
     before, _, after = chat.replace("{system}", told).rpartition("{}")
     return handle.entries(before + make.image * len(images) + prompt + after, images)

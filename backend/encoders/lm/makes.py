@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from backend.encoders import vocabularies
-from backend.encoders.lm.sizes import LmSizes, Rope
+from backend.encoders.lm.sizes import DeltaSizes, LmSizes, Rope
 from backend.encoders.vocabularies import Kind
 
 
@@ -34,6 +34,8 @@ class Make:
     """What such an instruction looks like; `{}` is its text."""
     thought: str = ""
     """The end of `chat` that tells it to answer without thinking first."""
+    thinking: str = ""
+    """What stands there instead where it is to think."""
     image: str = ""
     """What stands for a picture in its texts."""
 
@@ -58,6 +60,11 @@ class Shown:
     sandwich: bool
     vision: str
     """"qwen2" or "qwen3" for their vision towers, "" for none."""
+    gated: bool = False
+    delta: DeltaSizes | None = None
+    """Of layers that remember in a matrix."""
+    every: int = 1
+    """Which layer is the first that remembers all tokens, from 1."""
     config: Mapping[str, Any] = field(default_factory=dict)
     """What a configuration beside the file says of the text part."""
     architecture: str = ""
@@ -100,6 +107,14 @@ GEMMA_CHAT: dict[str, Any] = {
 }  # fmt: skip
 
 MAKES: tuple[Make, ...] = (
+    Make(
+        "Qwen 3.5",
+        {4096: "qwen35_9b", 1024: "qwen35_08b", 2048: "qwen35_2b", 2560: "qwen35_4b", 5120: "qwen35_27b"},
+        vocabularies.QWEN3_5,
+        lambda s: s.delta is not None and s.gated and s.normed is not None,
+        trained={"rope": Rope(1e7), "qk_norm": True, "offset": True, "sections": (11, 11, 10), "interleaved": True},
+        **{**_chatml(after="<think>\n\n</think>\n\n"), "ends": (248046, 248044), "pad": 248044, "thinking": "<think>\n"},
+    ),
     Make(
         "Qwen 2.5 VL",
         {3584: "qwen25_7b", 2048: "qwen25_3b"},
@@ -204,10 +219,15 @@ def sizes_of(make: Make, shown: Shown) -> LmSizes:
         head=head,
         mlp=shown.mlp,
         vocabulary=shown.vocabulary,
+        gated=shown.gated,
+        delta=shown.delta,
+        every=shown.every,
+        turning=head // 4 if shown.gated else None,
         **make.trained,
     )
-    if sizes.sections and 2 * sum(sizes.sections) != head:  # a smaller head turns by the same shares
-        sizes = replace(sizes, sections=_shares(sizes.sections, head // 2))
+    channels = sizes.turning or head
+    if sizes.sections and 2 * sum(sizes.sections) != channels:  # a smaller head turns by the same shares
+        sizes = replace(sizes, sections=_shares(sizes.sections, channels // 2))
     return _configured(sizes, said)
 
 

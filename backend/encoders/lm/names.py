@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-FIRST = "layers.0.self_attn.q_proj.weight"
+FIRST = ("layers.0.self_attn.q_proj.weight", "layers.0.linear_attn.in_proj_qkv.weight")
 EMBEDDINGS = "embed_tokens.weight"
 HEAD = "lm_head.weight"
 
@@ -48,8 +48,11 @@ def places(keys: Iterable[str]) -> list[Place]:
     known = set(every)
     found = []
     for key in every:
-        prefix = key[: -len(FIRST)]
-        if key.endswith(FIRST) and prefix + EMBEDDINGS in known and prefix + "layers.0.mlp.gate_proj.weight" in known:
+        first = next((first for first in FIRST if key.endswith(first)), None)
+        if first is None:
+            continue
+        prefix = key.removesuffix(first)
+        if prefix + EMBEDDINGS in known and prefix + "layers.0.mlp.gate_proj.weight" in known:
             names = {k[len(prefix) :]: k for k in every if k.startswith((prefix + "layers.", prefix + "norm.", prefix + EMBEDDINGS))}
             heads = dict.fromkeys((prefix.removesuffix("model.") + HEAD, prefix + HEAD, HEAD))
             found.append(Place(prefix, names, next((head for head in heads if head in known), None)))

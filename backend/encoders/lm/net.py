@@ -1,7 +1,7 @@
 """The net of decoder-only language models, under the names of the published files.
 
 Spans Qwen 2.5 (Yang et al. 2024, arXiv:2412.15115), Qwen 3 (arXiv:2505.09388), Llama 3.1 (arXiv:2407.21783), Gemma 2 (arXiv:2408.00118),
-Gemma 3 (arXiv:2503.19786), Mistral Small and Ministral 3, told apart by sizes alone.
+Gemma 3 (arXiv:2503.19786), Mistral Small, Ministral 3 and Qwen 3.5, told apart by sizes alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.encoders.lm import rotary
+from backend.encoders.lm.delta import GatedDelta, State
 from backend.encoders.lm.sizes import LmSizes
 from backend.nn.attention import by_head
 from backend.nn.layers import Embedding, Layer, Linear, RMSNorm
@@ -40,6 +41,8 @@ class Cache:
     """Tokens it will be asked to hold."""
     length: int = 0
     layers: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    states: dict[int, State] = field(default_factory=dict)
+    """Of layers that remember in a matrix."""
 
     def extended(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """All keys and values of a layer, these after those it has."""
@@ -60,6 +63,8 @@ class Sight:
     mask: Tensor | None
     scale: Tensor | None = None
     """Of queries by place [B, 1, T, 1]."""
+    there: Tensor | None = None
+    """[B, T]: which tokens are no padding."""
 
 
 class LanguageModel(nn.Module):
@@ -69,7 +74,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.sizes = sizes
         self.embed_tokens = Embedding(sizes.vocabulary, sizes.width)
-        self.layers = nn.ModuleList(Block(sizes) for _ in range(sizes.layers))
+        self.layers = nn.ModuleList(Block(sizes, i) for i in range(sizes.layers))
         self.norm = norm(sizes.width, sizes)
 
     def embedded(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
@@ -128,8 +133,8 @@ class LanguageModel(nn.Module):
         if s.by_length is not None:
             beta, length = s.by_length
             scale = 1 + beta * torch.log(1 + torch.floor(places / length))[:, None, :, None]
-        turn = rotary.turn(places, s.rope, s.head, s.sections, s.interleaved)
-        far = Sight(turn, seen, scale)
+        turn = rotary.turn(places, s.rope, s.turning or s.head, s.sections, s.interleaved)
+        far = Sight(turn, seen, scale, mask)
         if not s.near or s.window is None:
             return far, far
         near = rotary.turn(places, s.near_rope, s.head) if s.near_rope is not None else turn
@@ -139,21 +144,34 @@ class LanguageModel(nn.Module):
 class Block(nn.Module):
     """Attention and a gated perceptron, residual, normalised before and, in sandwich nets, after."""
 
-    def __init__(self, sizes: LmSizes) -> None:
+    def __init__(self, sizes: LmSizes, layer: int) -> None:
         super().__init__()
-        self.self_attn, self.mlp = SelfAttention(sizes), GatedPerceptron(sizes.width, sizes.mlp, sizes.gelu)
+        self.remembers = sizes.remembers(layer)
+        if sizes.delta is not None and self.remembers:
+            self.linear_attn = GatedDelta(sizes.width, sizes.delta, sizes.eps)
+        else:
+            self.self_attn = SelfAttention(sizes)
+        self.mlp = GatedPerceptron(sizes.width, sizes.mlp, sizes.gelu)
         self.input_layernorm, self.post_attention_layernorm = norm(sizes.width, sizes), norm(sizes.width, sizes)
         self.sandwich = sizes.sandwich
         if sizes.sandwich:
             self.pre_feedforward_layernorm, self.post_feedforward_layernorm = norm(sizes.width, sizes), norm(sizes.width, sizes)
 
     def forward(self, x: Tensor, sight: Sight, layer: int, cache: Cache | None) -> Tensor:
-        h = self.self_attn(self.input_layernorm(x), sight, layer, cache)
+        h = self.input_layernorm(x)
+        h = self._remembered(h, sight, layer, cache) if self.remembers else self.self_attn(h, sight, layer, cache)
         if self.sandwich:
             x = x + self.post_attention_layernorm(h)
             return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
         x = x + h
         return x + self.mlp(self.post_attention_layernorm(x))
+
+    def _remembered(self, x: Tensor, sight: Sight, layer: int, cache: Cache | None) -> Tensor:
+        x = x if sight.there is None else x * sight.there.unsqueeze(-1)
+        out, state = self.linear_attn(x, None if cache is None else cache.states.get(layer))
+        if cache is not None:
+            cache.states[layer] = state
+        return out
 
 
 class SelfAttention(nn.Module):
@@ -163,7 +181,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.sizes = sizes
         inner, few = sizes.heads * sizes.head, sizes.kv_heads * sizes.head
-        self.q_proj, self.o_proj = Linear(sizes.width, inner, sizes.bias), Linear(inner, sizes.width, bias=False)
+        self.q_proj = Linear(sizes.width, inner * 2 if sizes.gated else inner, sizes.bias)
+        self.o_proj = Linear(inner, sizes.width, bias=False)
         self.k_proj, self.v_proj = Linear(sizes.width, few, sizes.bias), Linear(sizes.width, few, sizes.bias)
         self.q_norm = norm(sizes.head, sizes) if sizes.qk_norm else None
         self.k_norm = norm(sizes.head, sizes) if sizes.qk_norm else None
@@ -171,10 +190,12 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, sight: Sight, layer: int, cache: Cache | None) -> Tensor:
         s = self.sizes
         q, k, v = (proj(x).unflatten(-1, (-1, s.head)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        gate = None
+        if s.gated:
+            q, gate = q.unflatten(2, (-1, 2)).unbind(3)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q), self.k_norm(k)
-        rotate = turned if s.neighbours else turned_halves
-        q, k, v = rotate(q.transpose(1, 2), sight.turn), rotate(k.transpose(1, 2), sight.turn), v.transpose(1, 2)
+        q, k, v = self._turned(q.transpose(1, 2), sight.turn), self._turned(k.transpose(1, 2), sight.turn), v.transpose(1, 2)
         if sight.scale is not None:
             q = q * sight.scale.to(q)
         if cache is not None:
@@ -184,7 +205,12 @@ class SelfAttention(nn.Module):
         if s.query is not None:
             q = q * (s.head / s.query) ** 0.5
         out = by_head(q, k, v, sight.mask) if s.cap is None else capped(q, k, v, sight.mask, s.cap)
-        return self.o_proj(out.transpose(1, 2).flatten(2))
+        out = out.transpose(1, 2)
+        return self.o_proj((out if gate is None else out * gate.sigmoid()).flatten(2))
+
+    def _turned(self, x: Tensor, by: Turn) -> Tensor:
+        rotate, channels = turned if self.sizes.neighbours else turned_halves, self.sizes.turning
+        return rotate(x, by) if channels is None else torch.cat([rotate(x[..., :channels], by), x[..., channels:]], dim=-1)
 
 
 def capped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, cap: float) -> Tensor:

@@ -17,6 +17,17 @@ class Rope:
 
 
 @dataclass(frozen=True)
+class DeltaSizes:
+    """Of a layer that remembers in a matrix: heads of keys and of values, channels of each, and tokens that the convolution spans."""
+
+    key_heads: int
+    value_heads: int
+    key: int
+    value: int
+    kernel: int
+
+
+@dataclass(frozen=True)
 class LmSizes:
     """Everything a net is built from."""
 
@@ -59,6 +70,18 @@ class LmSizes:
     """Neighbouring channels turn together, as llama.cpp stores Llama's and Mistral's queries and keys."""
     by_length: tuple[float, float] | None = None
     """(beta, length): queries far into a text are scaled by 1 + beta log(1 + place // length) (Ministral 3)."""
+
+    delta: DeltaSizes | None = None
+    """Of `every` layers all but the last remember in a matrix (Qwen 3.5)."""
+    every: int = 4
+    gated: bool = False
+    """What attention gives is gated by a half of the queries' product."""
+    turning: int | None = None
+    """Channels of a head that turn; None: all."""
+
+    def remembers(self, layer: int) -> bool:
+        """Whether this layer remembers in a matrix rather than all tokens."""
+        return self.delta is not None and (layer + 1) % self.every != 0
 
     def is_near(self, layer: int) -> bool:
         """Whether this layer sees near tokens only."""

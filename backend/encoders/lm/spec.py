@@ -14,7 +14,7 @@ from backend.encoders.lm.handle import LmHandle
 from backend.encoders.lm.makes import Shown, make_of, sizes_of
 from backend.encoders.lm.names import EMBEDDINGS, Place, places
 from backend.encoders.lm.net import Head, LanguageModel
-from backend.encoders.lm.sizes import LmSizes
+from backend.encoders.lm.sizes import DeltaSizes, LmSizes
 from backend.encoders.lm.vision.spec import vision_of as vision_tower
 from backend.encoders.text import Found
 from backend.encoders.vocabularies import vocabulary
@@ -22,8 +22,9 @@ from backend.memory.pool import Loadable
 from backend.weights.detect import count
 from backend.weights.file import Header, Renamed, Views, WeightFile
 
-QUERY, KEY, GATE = "layers.0.self_attn.q_proj", "layers.0.self_attn.k_proj.weight", "layers.0.mlp.gate_proj.weight"
-QUERY_NORM = "layers.0.self_attn.q_norm.weight"
+GATE = "layers.0.mlp.gate_proj.weight"
+KEY_CHANNELS = 128
+"""Of a head in layers that remember in a matrix."""
 
 
 def text_encoders(found: Found) -> list[LmHandle]:
@@ -68,21 +69,39 @@ def shown_by(header: Header, vision: str = "", config: Mapping[str, Any] | None 
     said = dict(config or {})
     text = said.get("text_config")
     names = said.get("architectures")
-    norm = header.get(QUERY_NORM)
+    layers = count(header, "layers")
+    first = next(i for i in (*range(layers), None) if i is None or f"layers.{i}.self_attn.q_proj.weight" in header)
+    attention = f"layers.{first}.self_attn."
+    norm = header.get(attention + "q_norm.weight")
+    queries = header[attention + "o_proj.weight"].shape[1]
     return Shown(
         width=width,
-        layers=count(header, "layers"),
-        queries=header[QUERY + ".weight"].shape[0],
-        keys=header[KEY].shape[0],
+        layers=layers,
+        queries=queries,
+        gated=header[attention + "q_proj.weight"].shape[0] == 2 * queries,
+        delta=_delta(header, text if isinstance(text, Mapping) else said),
+        every=0 if first is None else first + 1,
+        keys=header[attention + "k_proj.weight"].shape[0],
         mlp=header[GATE].shape[0],
         vocabulary=rows,
-        bias=QUERY + ".bias" in header,
+        bias=attention + "q_proj.bias" in header,
         normed=norm.shape[0] if norm is not None else None,
         sandwich="layers.0.post_feedforward_layernorm.weight" in header,
         vision=vision,
         config=text if isinstance(text, Mapping) else said,
         architecture=str(names[0]) if isinstance(names, list) and names else "",
     )
+
+
+def _delta(header: Header, said: Mapping[str, Any]) -> DeltaSizes | None:
+    """Of the first layer, if it remembers in a matrix."""
+    start = "layers.0.linear_attn."
+    if start + "in_proj_qkv.weight" not in header:
+        return None
+    value, key = header[start + "norm.weight"].shape[0], int(said.get("linear_key_head_dim") or KEY_CHANNELS)
+    values = header[start + "in_proj_z.weight"].shape[0]
+    keys = (header[start + "in_proj_qkv.weight"].shape[0] - values) // 2
+    return DeltaSizes(keys // key, values // value, key, value, header[start + "conv1d.weight"].shape[2])
 
 
 def vision_of(header: Header) -> str:

@@ -5,6 +5,6 @@ ship; the first one found counts.
 """
 
 from backend.encoders.vocabularies.find import Source, vocabulary
-from backend.encoders.vocabularies.kinds import GEMMA, LLAMA3, MISTRAL, QWEN, T5, UMT5, Kind
+from backend.encoders.vocabularies.kinds import GEMMA, LLAMA3, MISTRAL, QWEN, QWEN3_5, T5, UMT5, Kind
 
-__all__ = ["GEMMA", "LLAMA3", "MISTRAL", "QWEN", "T5", "UMT5", "Kind", "Source", "vocabulary"]
+__all__ = ["GEMMA", "LLAMA3", "MISTRAL", "QWEN", "QWEN3_5", "T5", "UMT5", "Kind", "Source", "vocabulary"]

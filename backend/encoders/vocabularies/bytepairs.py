@@ -16,12 +16,16 @@ Pairs = Sequence[tuple[str, str]]
 
 
 def from_merges(lines: Iterable[str], split: str, specials: Mapping[str, int], vocabulary: Mapping[str, int] | None = None) -> Tokenizer:
-    """Of `merges.txt`: pairs in order of rank. Without a `vocabulary` ids are the 256 bytes and then the merged pairs, as GPT-2 has them.
+    """Of `merges.txt`: pairs in order of rank. Without a `vocabulary` ids are the 256 bytes and then the merged pairs, as GPT-2 has them; a
+    line with one word is a token that no pair makes.
 
     `split`: what pairs never cross. `specials`: further tokens, found in a text as they stand. Raises ValueError.
     """
-    pairs = [(left, right) for left, right in (line.split(" ") for line in lines if line and not line.startswith("#version"))]
-    known = vocabulary or {word: i for i, word in enumerate([*byte_symbols(), *(a + b for a, b in pairs)])}
+    words = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+    pairs = [(word[0], word[1]) for word in words if len(word) == 2]
+    if any(len(word) > 2 for word in words):
+        raise ValueError("a merge has more than two parts")
+    known = vocabulary or {word: i for i, word in enumerate([*byte_symbols(), *map("".join, words)])}
     return build(known, pairs, split, specials)
 
 

@@ -52,6 +52,11 @@ QWEN_SPECIALS = numbered(
     "<tool_call>", "</tool_call>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>",
     "<tool_response>", "</tool_response>", "<think>", "</think>",
 )  # fmt: skip
+QWEN3_5_SPLIT = _CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}" + _REST.replace(r"[^\s\p{L}\p{N}]", r"[^\s\p{L}\p{M}\p{N}]")
+QWEN3_5_SPECIALS = numbered(
+    248044, *QWEN_SPECIALS, "<|audio_start|>", "<|audio_end|>", "<tts_pad>", "<tts_text_bos>", "<tts_text_eod>", "<tts_text_bos_single>",
+    "<|audio_pad|>",
+)  # fmt: skip
 LLAMA3_SPECIALS = numbered(
     128000, "<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>",
     "<|finetune_right_pad_id|>", "<|reserved_special_token_2|>", "<|start_header_id|>", "<|end_header_id|>", "<|eom_id|>", "<|eot_id|>",
@@ -59,9 +64,16 @@ LLAMA3_SPECIALS = numbered(
 )  # fmt: skip
 
 
+def _merges(name: str) -> list[str]:
+    return lzma.decompress((DATA / name).read_bytes()).decode().splitlines()
+
+
 def _qwen() -> Tokenizer:
-    lines = lzma.decompress((DATA / "qwen.merges.txt.xz").read_bytes()).decode().splitlines()
-    return bytepairs.from_merges(lines, QWEN_SPLIT, QWEN_SPECIALS)
+    return bytepairs.from_merges(_merges("qwen.merges.txt.xz"), QWEN_SPLIT, QWEN_SPECIALS)
+
+
+def _qwen3_5() -> Tokenizer:
+    return bytepairs.from_merges(_merges("qwen3_5.merges.txt.xz"), QWEN3_5_SPLIT, QWEN3_5_SPECIALS)
 
 
 def _t5() -> Tokenizer:
@@ -73,6 +85,7 @@ def _t5() -> Tokenizer:
 
 QWEN = Kind("Qwen", "qwen", QWEN_SPLIT, QWEN_SPECIALS, _qwen)
 """Qwen 2, 2.5, 3 and their VL models (Bai et al. 2023, arXiv:2309.16609, section 2.2)."""
+QWEN3_5 = Kind("Qwen 3.5", "qwen3_5", QWEN3_5_SPLIT, QWEN3_5_SPECIALS, _qwen3_5)
 T5 = Kind("T5", "t5", shipped=_t5, wanted="spiece.model")
 """T5 and T5 v1.1 (Raffel et al. 2020, arXiv:1910.10683); one hundred `<extra_id_n>` after 32,000 pieces."""
 UMT5 = Kind("UMT5", "umt5", wanted="spiece.model")

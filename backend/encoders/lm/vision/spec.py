@@ -82,7 +82,8 @@ def _sizes(header: Header, said: Mapping[str, Any]) -> VisionSizes:
     layers = count(header, "blocks")
     heads = int(said.get("num_heads") or HEADS)
     if "pos_embed.weight" in header:
-        deep: Iterable[int] = said.get("deepstack_visual_indexes") or DEEP.get(layers) or ()
+        has = "deepstack_merger_list.0.norm.weight" in header
+        deep: Iterable[int] = (said.get("deepstack_visual_indexes") or DEEP.get(layers) or ()) if has else ()
         return VisionSizes(
             width, layers, header["blocks.0.mlp.linear_fc1.weight"].shape[0], patch, header["merger.linear_fc2.weight"].shape[0], heads,
             table=header["pos_embed.weight"].shape[0], deep=tuple(deep),
