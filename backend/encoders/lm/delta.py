@@ -35,7 +35,7 @@ class GatedDelta(Layer):
         tail = mixed.new_zeros(*mixed.shape[:2], s.kernel - 1) if state is None else state[0]
         mixed = torch.cat([tail, mixed], dim=2)
         keys, values = s.key_heads * s.key, s.value_heads * s.value
-        q, k, v = torch.split(F.silu(self.conv1d(mixed)).transpose(1, 2), (keys, keys, values), dim=-1)
+        q, k, v = torch.split(F.silu(self.conv1d(mixed)).transpose(1, 2), [keys, keys, values], dim=-1)
         q, k = (F.normalize(part.reshape(*part.shape[:2], -1, s.key).float(), dim=-1, eps=1e-6) for part in (q, k))
         q, k = (part.repeat_interleave(s.value_heads // s.key_heads, dim=2).transpose(1, 2) for part in (q, k))
         v = v.reshape(*v.shape[:2], -1, s.value).float().transpose(1, 2)
