@@ -33,6 +33,7 @@ from backend.memory.pool import Loadable, Pool
 from benchmarks.table import Row, report
 
 WORK = {64: 0.0273e12, 256: 0.360e12, 512: 1.607e12}  # operations of one guided call
+ROUNDS = {64: 5, 256: 2, 512: 1}  # so many times the repeats: short calls are disturbed more
 FLOORS = {64: (6.0, 2.5), 256: (3.2, 1.2), 512: (2.6, 1.4)}  # times over diffusers in float32, in bfloat16
 PEAK_SIZE = 1024
 
@@ -161,7 +162,7 @@ def compare(mine: Child, peer: Child, side: int, repeats: int) -> dict[str, floa
             child.ask(name, side, path)
             outs[name] = torch.load(path).float()
     best: dict[str, float] = {}
-    for _ in range(repeats):
+    for _ in range(repeats * ROUNDS[side]):
         for name, child in {**children, "peak": mine}.items():
             best[name] = min(best.get(name, 1e9), child.ask(name, side))
     for name in ("ours", "bfloat16"):
