@@ -22,7 +22,7 @@ KINDS: Mapping[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "configs": (("configs",), frozenset({".yaml"})),
     "loras": (("loras",), MODEL_EXTENSIONS),
     "vae": (("vae",), MODEL_EXTENSIONS),
-    "text_encoders": (("text_encoders", "clip"), MODEL_EXTENSIONS),
+    "text_encoders": (("text_encoders", "clip"), MODEL_EXTENSIONS | {".gguf"}),
     "diffusion_models": (("unet", "diffusion_models"), MODEL_EXTENSIONS | {".gguf"}),
     "clip_vision": (("clip_vision",), MODEL_EXTENSIONS),
     "style_models": (("style_models",), MODEL_EXTENSIONS),
