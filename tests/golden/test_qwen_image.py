@@ -15,9 +15,13 @@ from backend.diffusion.guiders import CfgGuider
 from backend.diffusion.handle import ModelHandle
 from backend.diffusion.sample import sample
 from backend.diffusion.samplers import solver
+from backend.families import kin
 from backend.families.load import load_diffusion_model
 from backend.families.qwen_image.net import QwenSizes
 from backend.memory.pool import Pool
+from backend.weights import lora
+from backend.weights.open import open_weights
+from backend.weights.save import save_safetensors
 from tests.families import qwen, tiny
 
 
@@ -117,3 +121,26 @@ def test_a_text_or_picture_of_another_model_is_told(tmp_path: Path) -> None:
     seen = {"cross_attn": torch.zeros(1, 4, qwen.TEXT), "reference_latents": [torch.zeros(1, 4, 4, 4)]}
     with pytest.raises(BadInput, match="16 channels"):
         model.family.inputs([seen], model.sizes, (1, 16, 1, 4, 4))
+
+
+SPELLED = (
+    ("{}.lora_down.weight", "{}.lora_up.weight", "transformer_blocks.1.{}"),  # Lightning
+    ("{}.lora_A.weight", "{}.lora_B.weight", "transformer.transformer_blocks.1.{}"),
+    ("{}.lora_A.weight", "{}.lora_B.weight", "diffusion_model.transformer_blocks.1.{}"),
+    ("{}.lora_down.weight", "{}.lora_up.weight", "lora_unet_transformer_blocks_1_{}"),
+)
+
+
+@pytest.mark.parametrize(("down", "up", "module"), SPELLED)
+def test_loras_reach_the_layers_by_every_spelling(tmp_path: Path, down: str, up: str, module: str) -> None:
+    model = loaded(qwen.net(), tmp_path)
+    names = ("attn.to_q", "attn.add_k_proj", "attn.to_out.0", "img_mod.1", "img_mlp.net.0.proj", "txt_mlp.net.2")
+    state: dict[str, Tensor] = {}
+    for name in names:
+        rows, columns = model.loadable.source[f"transformer_blocks.1.{name}.weight"].shape
+        said = module.format(name.replace(".", "_") if "lora_unet" in module else name)
+        state |= {down.format(said): torch.randn(2, columns), up.format(said): torch.randn(rows, 2)}
+    save_safetensors(tmp_path / "lora.safetensors", state)
+    patched, _, report = lora.apply(model, None, open_weights(tmp_path / "lora.safetensors"), kin=kin)
+    assert patched is not None and report.model == len(names) and not report.unmatched
+    assert {patch.key for patch in patched.patches} == {f"transformer_blocks.1.{name}.weight" for name in names}

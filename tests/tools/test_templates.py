@@ -28,7 +28,7 @@ from tools.templates.thumbnail import draw
 
 TEMPLATES, REGISTRY = templates(), Registry(builtin())
 SMALL = {"steps": 2, "width": 64, "height": 64, "target_width": 64, "target_height": 64, "start_at_step": None, "end_at_step": None}
-SMALL |= {"max_length": 4, "context_length": 16, "context_overlap": 4, "sigmas": "14.6, 1.0, 0", "resolution_level": 0}
+SMALL |= {"largest_size": 64, "max_length": 4, "context_length": 16, "context_overlap": 4, "sigmas": "14.6, 1.0, 0", "resolution_level": 0}
 
 
 def shrunk(prompt: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from backend.encoders.lm.reading import Reading
 from backend.encoders.text import SingleEncoder, TextEncoder
 from backend.families.joining import Joiner
 
-BRANCH = "qwen3vl_8b"
+BRANCHES = ("qwen3vl_8b", "qwen3vl_4b")
 TURN_END, NEW_LINE = 151645, 198
 SYSTEM = "Comprehend and analyze the provided prompt."
 TEMPLATE = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{{}}<|im_end|>\n<|im_start|>assistant\n"
@@ -29,7 +29,7 @@ READING = Reading(template=TEMPLATE, drop=after_system, finish=False)
 
 
 def _join(encoders: Sequence[SingleEncoder]) -> TextEncoder | None:
-    if len(encoders) != 1 or encoders[0].branch != BRANCH or not isinstance(encoders[0], LmHandle):
+    if len(encoders) != 1 or encoders[0].branch not in BRANCHES or not isinstance(encoders[0], LmHandle):
         return None
     return encoders[0].read_as(READING)
 
