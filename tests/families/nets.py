@@ -61,3 +61,8 @@ def solved(guider: Guider, noise: Tensor, sigmas: Tensor) -> Tensor:
     """The latent after Euler steps through `sigmas`, as the net sees it."""
     latent = guider.model.family.latent
     return latent.process_in(sample(guider, noise, torch.zeros_like(noise), solver("euler"), sigmas, pool=Pool("cpu")))
+
+
+def apart(got: Tensor, want: Tensor) -> float:
+    """The largest difference."""
+    return float((got - want).abs().max())
