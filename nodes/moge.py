@@ -43,14 +43,14 @@ def moge_inference(
     moge_model: MogeWire,
     image: Image,
     resolution_level: int = Int(LEVELS, min=0, max=LEVELS, tooltip="Detail: higher is slower."),
-    fov_x: float = Float(0.0, min=0.0, max=170.0, step=0.1, tooltip="The horizontal angle of view in degrees; 0: it is found."),
+    fov_x_degrees: float = Float(0.0, min=0.0, max=170.0, step=0.1, tooltip="The horizontal angle of view in degrees; 0: it is found."),
     batch_size: int = Int(4, min=1, max=64, tooltip="Pictures seen at once."),
     force_projection: bool = Bool(True, tooltip="Put points on the rays of their pixels."),
     apply_mask: bool = Bool(True, tooltip="What has no place, such as sky, is infinitely far away."),
 ) -> SceneWire:
     """Where in space what pictures show is; in metres where the model knows."""
     return moge_model.scene(
-        image, ctx.services.pool, resolution_level, fov_x, batch_size, force_projection, apply_mask,
+        image, ctx.services.pool, resolution_level, fov_x_degrees, batch_size, force_projection, apply_mask,
         lambda done: ctx.progress(done, len(image)),
     )  # fmt: skip
 

@@ -81,7 +81,7 @@ def test_the_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(folder / "moge.safetensors")
     model = load_moge_model(bench.context(), model_name="moge.safetensors")
     scene = moge_inference(
-        bench.context(), moge_model=model, image=torch.rand(2, 30, 45, 3), resolution_level=0, fov_x=60.0, batch_size=1,
+        bench.context(), moge_model=model, image=torch.rand(2, 30, 45, 3), resolution_level=0, fov_x_degrees=60.0, batch_size=1,
         force_projection=True, apply_mask=True,
     )  # fmt: skip
     assert abs(scene.focal[0][0] - 0.5 / math.tan(math.radians(30))) < 1e-6

@@ -41,8 +41,8 @@ def surveyed() -> Graph:
     return {
         "i": picture(),
         "m": node("LoadMoGeModel", model_name=SURVEYOR),
-        "g": node("MoGeInference", moge_model=["m", 0], image=["i", 0], resolution_level=5, fov_x=0.0, batch_size=1, force_projection=True,
-                  apply_mask=True),
+        "g": node("MoGeInference", moge_model=["m", 0], image=["i", 0], resolution_level=5, fov_x_degrees=0.0,
+                  batch_size=1, force_projection=True, apply_mask=True),
         "d": node("MoGeRender", "Depth", moge_geometry=["g", 0], output="depth_colored"),
         "n": node("MoGeRender", "Normals", moge_geometry=["g", 0], output="normal_opengl"),
         "s": node("SaveImage", images=["d", 0], filename_prefix="depth"),
