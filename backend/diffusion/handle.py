@@ -89,6 +89,12 @@ class ModelHandle:
         """Parameter name -> the other published name of the same weight, or the pieces that it is there."""
         return self.family.to_diffusers(self.sizes, self.loadable.source)
 
+    def grown(self, columns: Mapping[str, int]) -> ModelHandle:
+        """With weights of so many columns, by name, where the family knows such nets; else as it is."""
+        grow = getattr(self.family, "grow", None)
+        made: ModelHandle | None = None if grow is None else grow(self, columns)
+        return self if made is None else made
+
     def leasable(self) -> Loadable:
         """What the pool is asked for: the weights with this handle's patches as deltas."""
         if not self.patches:

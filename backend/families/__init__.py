@@ -53,6 +53,9 @@ class Family:
     marks: Callable[[Any], Mapping[str, Tensor]] = field(default=lambda sizes: {})
     """Small tensors beside a net of these sizes, by which a saved checkpoint is known again."""
 
+    grow: Callable[[Any, Mapping[str, int]], Any] | None = None
+    """(a model handle, columns by weight) -> the handle of a net that is shown more, with weights of so many columns; None where there is
+    no such net. Adapters that were made for one ask for it."""
     repeats_text: bool = False
     """Whether saying a prompt's tokens twice changes nothing: so where they are only looked at (cross-attention), and not where they share
     one attention with the picture. Prompts of different lengths can then be run together."""

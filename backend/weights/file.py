@@ -144,6 +144,47 @@ def keys_of(origin: Origin) -> tuple[str, ...]:
     return (origin,) if isinstance(origin, str) else tuple(piece.key for piece in origin)
 
 
+class Widened(WeightFile):
+    """Another file, some of whose matrices have more columns here: zeros."""
+
+    def __init__(self, file: WeightFile, columns: Mapping[str, int]) -> None:
+        self.file, self.columns = file, dict(columns)
+        self.path, self.metadata = file.path, file.metadata
+
+    @property
+    def mark(self) -> str:
+        return self.file.mark
+
+    def __getitem__(self, key: str) -> Entry:
+        entry, columns = self.file[key], self.columns.get(key)
+        if columns is None:
+            return entry
+        return Entry((entry.shape[0], columns), entry.dtype, entry.nbytes // max(1, entry.shape[1]) * columns)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.file)
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def tensor(self, key: str) -> Tensor:
+        whole, columns = self.file.tensor(key), self.columns.get(key)
+        if columns is None:
+            return whole
+        wide = whole.new_zeros(whole.shape[0], columns)
+        wide[:, : whole.shape[1]] = whole
+        return wide
+
+    def packed(self, key: str) -> Packed | None:
+        return None if key in self.columns else self.file.packed(key)
+
+    def prefetch(self, key: str) -> None:
+        self.file.prefetch(key)
+
+    def release(self, key: str) -> None:
+        self.file.release(key)
+
+
 class Views(Mapping[str, Tensor]):
     """A weight file seen as a mapping of its tensors."""
 

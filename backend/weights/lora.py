@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar
 
 from torch import Tensor
@@ -40,6 +40,9 @@ class Spelled(Patchable, Protocol):
     """A model, which knows the other published names of its weights."""
 
     def spellings(self) -> Mapping[str, Origin]: ...
+    def grown(self, columns: Mapping[str, int]) -> Self:
+        """With weights of so many columns, by name, where its family knows such nets; else as it is."""
+        ...
 
 
 class Kin(Protocol):
@@ -94,6 +97,9 @@ def apply(
     """
     adapters = read_adapters(file)
     sides = Sides.of(model, clip, adapters)
+    if model is not None and sides.wider and strength_model != 0:
+        model = model.grown(sides.wider)
+        sides = Sides.of(model, clip, adapters)
     sides.check(file, model if model is not None else clip, kin)
     mark = identity(file)
     if model is not None and strength_model != 0:
@@ -127,6 +133,8 @@ class Sides:
     misfits: tuple[tuple[Target, Adapter, tuple[int, ...]], ...]
     """Adapters whose name is known but whose shape is not that of the weight."""
     adapters: Adapters
+    wider: Mapping[str, int] = field(default_factory=dict)
+    """Weights of the model, and how many columns their adapters know: they were made for a net that is shown more."""
 
     @classmethod
     def of(cls, model: Spelled | None, clip: Patchable | None, adapters: Adapters) -> Sides:
@@ -139,6 +147,7 @@ class Sides:
         ]
         homeless: list[Target] = []
         misfits: list[tuple[Target, Adapter, tuple[int, ...]]] = []
+        wider: dict[str, int] = {}
         for target, adapter in adapters.by_target.items():
             for source, table, found in nets:
                 name = resolve(target, table, source)
@@ -151,10 +160,13 @@ class Sides:
                     found[name] = (found[name][0], together(found[name][1], here)) if shared else (target, here)
                 else:
                     misfits.append((target, adapter, shape))
+                    rows, columns = adapter.size
+                    if source is unet and len(shape) == 2 and rows == shape[0] and (columns or 0) > shape[1]:
+                        wider[name] = columns or 0
                 break
             else:
                 homeless.append(target)
-        return cls(nets[0][2], nets[1][2], tuple(homeless), tuple(misfits), adapters)
+        return cls(nets[0][2], nets[1][2], tuple(homeless), tuple(misfits), adapters, wider)
 
     def check(self, file: WeightFile, handle: Any, kin: Kin | None) -> None:
         """Raises BadInput unless the file fits the model, or all but a few of its adapters do."""

@@ -13,13 +13,13 @@ from torch import Tensor
 from backend.weights import lora
 from backend.weights.adapters.kinds import Decomposed, Difference, LowRank
 from backend.weights.adapters.placed import OtherOrder, WithinRows
-from backend.weights.file import Piece, Renamed
+from backend.weights.file import Origin, Piece, Renamed
 from backend.weights.held import Held
 from backend.weights.open import open_weights
 from backend.weights.patch import Patch
 from backend.weights.save import save_safetensors
 
-NAMES = {
+NAMES: dict[str, Origin] = {
     "qkv.weight": (Piece("q.weight", rows=4), Piece("k.weight", rows=4), Piece("mlp.weight", rows=6)),
     "out.weight": (Piece("norm.weight", 1, 2, 3), Piece("norm.weight", 0, 2, 3)),
     "plain.weight": "other.weight",
@@ -37,6 +37,9 @@ class Model:
 
     def spellings(self) -> Any:
         return NAMES
+
+    def grown(self, columns: Any) -> Model:
+        return self
 
 
 def file() -> dict[str, Tensor]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from backend.diffusion.latent import FLUX
 from backend.diffusion.noise import Flow, flow_noise
@@ -17,7 +19,7 @@ from backend.families.flux.names import from_diffusers, to_diffusers
 from backend.families.flux.net import FluxNet, FluxSizes
 from backend.families.flux.shown import followed, inpainting
 from backend.weights.detect import Signature, count
-from backend.weights.file import Header
+from backend.weights.file import Header, Views, Widened
 
 PATCH = 2
 CHANNELS = 16
@@ -95,4 +97,21 @@ FOLLOWING = replace(
 )
 FILL = replace(DEV, name="Flux Fill", signature=replace(DEV.signature, where=shows(6)), inputs=told("Flux Fill", FLUX, inpainting))
 
+IMG_IN = "img_in.weight"
+
+
+def grown(model: Any, columns: Mapping[str, int]) -> Any:
+    """A model that is shown more, for adapters that make one of dev: what it is shown has no weight yet."""
+    source, sizes = model.loadable.source, model.sizes
+    own = sizes.channels * sizes.patch**2
+    found = next((family for family, share in ((FOLLOWING, 2), (FILL, 6)) if columns.get(IMG_IN) == share * own), None)
+    if found is None or sizes.shown or not isinstance(source, Views):
+        return None
+    wide = replace(sizes, shown=columns[IMG_IN] // sizes.patch**2 - sizes.channels)
+    wider = Widened(source.file, {IMG_IN: columns[IMG_IN]})
+    loadable = replace(model.loadable, key=f"{model.loadable.key}#{columns[IMG_IN]}", build=partial(FluxNet, wide), source=Views(wider))
+    return replace(model, loadable=loadable, family=found.with_latent(model.family.latent), sizes=wide)
+
+
+DEV = replace(DEV, grow=grown)
 FAMILIES = (DEV, SCHNELL, FOLLOWING, FILL)

@@ -133,5 +133,5 @@ def resolve(target: Target, aliases: Aliases, parameters: Mapping[str, object]) 
     place = aliases.get(target.module)
     if place is None:
         return None
-    name = f"{module_of(place)}.{target.leaf}"
-    return name if name in parameters else None
+    leaves = ("weight", "scale") if target.leaf == "weight" else (target.leaf,)  # some norms call theirs so
+    return next((name for leaf in leaves if (name := f"{module_of(place)}.{leaf}") in parameters), None)

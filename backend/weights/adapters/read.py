@@ -26,7 +26,11 @@ from backend.weights.file import WeightFile, bad
 ENDINGS: tuple[tuple[str, str], ...] = (
     (r"\.lora_up\.weight|\.lora_B(?:\.default)?\.weight|\.lora_B|_lora\.up\.weight|\.lora(?:_linear_layer)?\.up\.weight", "up"),
     (r"\.lora_down\.weight|\.lora_A(?:\.default)?\.weight|\.lora_A|_lora\.down\.weight|\.lora(?:_linear_layer)?\.down\.weight", "down"),
+    (r"(?<=_lora[12])\.up\.weight", "up"),
+    (r"(?<=_lora[12])\.down\.weight", "down"),
     (r"\.lora_mid\.weight", "mid"),
+    (r"\.lora_B\.bias", "diff_b"),
+    (r"(?<=_norm)\.scale", "set_weight"),
     (r"(?:_lora|\.lora)?\.alpha", "alpha"),
     (r"\.dora_scale", "magnitude"),
     (r"\.lora_magnitude_vector(?:\.default)?(?:\.weight)?", "row_magnitude"),
@@ -36,8 +40,12 @@ ENDINGS: tuple[tuple[str, str], ...] = (
 )
 """How the name of a tensor may end, and what the tensor then is ("": what the group says)."""
 
+COMPILED = tuple((re.compile(f"(?:{ending})$"), name) for ending, name in ENDINGS)
 PATTERN = re.compile("|".join(f"(?:{ending})$" for ending, _ in ENDINGS))
 WRAPPER = re.compile(r"^(?:base_model\.model\.)+|\.processor(?=\.)")
+STREAMS = {"1": "img", "2": "txt"}
+XLABS = re.compile(r"(double_blocks\.\d+)\.(qkv|proj)_lora([12])")
+"""How XLabs names the attentions of Flux's two streams."""
 
 
 class Target(NamedTuple):
@@ -83,8 +91,11 @@ def split(key: str) -> tuple[str, str | None]:
     if found is None:
         return key, None
     ending = found.group()
-    part = next(name for pattern, name in ENDINGS if re.fullmatch(pattern, ending))
-    return WRAPPER.sub("", key[: found.start()]), part or ending[1:]
+    part = next(name for pattern, name in COMPILED if pattern.match(key, found.start()))
+    module = WRAPPER.sub("", key[: found.start()])
+    if match := XLABS.fullmatch(module):
+        module = f"{match[1]}.{STREAMS[match[3]]}_attn.{match[2]}"
+    return module, part or ending[1:]
 
 
 @dataclass(frozen=True)
