@@ -149,11 +149,14 @@ class Worker:
         from backend.memory.measured import Measured
         from backend.memory.pool import Pool
         from backend.memory.tune import tune
+        from backend.memory.ways import Ways
         from backend.packs import routes
         from backend.packs.complete import complete, note_clashes
+        from backend.weights.mapped import READING
 
         for sentence in tune(self.settings):
             logging.warning(sentence)
+        READING.maps = Ways(self.folders.user / ".reading.json").maps
         self.device = probe(self.settings)
         self.pool = Pool(self.device.device, self.device.budget(self.settings), self.device.spare, self.settings.smart_memory)
         self.pool.measured, self.pool.measures = Measured(self.folders.user / ".activations.json"), True

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +22,8 @@ class Reading:
 
     mapped: bool = True
     """As views on the mapping. Else they are read into memory when asked for, which some network drives are faster and safer with."""
+    maps: Callable[[Path, int], bool] = lambda path, size: True
+    """Whether this file of so many bytes is better mapped, where mapping is not ruled out."""
 
 
 READING = Reading()
@@ -32,6 +37,7 @@ class MappedFile:
             # Private and writable, because torch has no read-only tensors; nobody writes.
             self.map = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)
         self.path, self.size = path, len(self.map)
+        self._maps = READING.maps(path, self.size)
 
     def view(self, start: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """The tensor whose bytes begin at `start`; a view, except where its bytes are not aligned for its dtype or files are not mapped.
@@ -39,7 +45,7 @@ class MappedFile:
         count = math.prod(shape)
         if count == 0:
             return torch.empty(shape, dtype=dtype)
-        if not READING.mapped:
+        if not (READING.mapped and self._maps):
             return self._read(start, count * dtype.itemsize).view(dtype).reshape(shape)
         raw = torch.frombuffer(self.map, dtype=torch.uint8, count=count * dtype.itemsize, offset=start)
         if start % dtype.itemsize:
@@ -47,25 +53,32 @@ class MappedFile:
         return raw.view(dtype).reshape(shape)
 
     def _read(self, start: int, nbytes: int) -> Tensor:
-        buffer = bytearray(nbytes)
+        buffer = torch.empty(nbytes, dtype=torch.uint8)
         with self.path.open("rb", buffering=0) as f:
             f.seek(start)
-            at = memoryview(buffer)
+            at = buffer.numpy().data
             while at:
                 got = f.readinto(at)
                 if not got:
                     raise OSError(f"{self.path.name} has become shorter while it was read")
                 at = at[got:]
-        return torch.frombuffer(buffer, dtype=torch.uint8)
+        return buffer
 
     def prefetch(self, start: int, nbytes: int) -> None:
         self._advise("MADV_WILLNEED", start // _PAGE * _PAGE, start + nbytes)
 
     def release(self, start: int, nbytes: int) -> None:
         # Only whole pages: a neighbour's bytes would merely be read again, but why.
-        self._advise("MADV_DONTNEED", -(-start // _PAGE) * _PAGE, (start + nbytes) // _PAGE * _PAGE)
+        begin, end = -(-start // _PAGE) * _PAGE, (start + nbytes) // _PAGE * _PAGE
+        if sys.platform == "linux" and end > begin:
+            with contextlib.suppress(OSError):  # systems before Linux 5.4
+                self.map.madvise(_MADV_COLD, begin, end - begin)  # when memory is short these pages go first, not those of other programs
+        self._advise("MADV_DONTNEED", begin, end)
 
     def _advise(self, name: str, start: int, stop: int) -> None:
         advice = getattr(mmap, name, None)  # absent on Windows
         if advice is not None and stop > start:
             self.map.madvise(advice, start, stop - start)
+
+
+_MADV_COLD = 20
