@@ -36,7 +36,7 @@ def qwen(path: Path) -> None:
 
 
 def seeing(path: Path) -> None:
-    vision = VisionSizes(width=32, layers=2, mlp=16, patch=16, out=16, heads=16, table=16, deep=(0,))
+    vision = VisionSizes(width=64, layers=2, mlp=16, patch=16, out=16, heads=16, table=16, deep=(0,))
     sizes: dict[str, Any] = {**QWEN, "sections": (4, 2, 2), "interleaved": True}
     state = prefixed(drawn(LanguageModel(LmSizes(**sizes))), "model.language_model.")
     save_safetensors(path, {**state, **prefixed(drawn(Qwen3Vision(vision)), "model.visual.")})

@@ -81,6 +81,8 @@ def _sizes(header: Header, said: Mapping[str, Any]) -> VisionSizes:
     width, _, _, patch, _ = header["patch_embed.proj.weight"].shape
     layers = count(header, "blocks")
     heads = int(said.get("num_heads") or HEADS)
+    if width % (4 * heads):
+        raise ValueError(f"{width} channels of the vision tower are no {heads} heads that turn by rows and columns")
     if "pos_embed.weight" in header:
         has = "deepstack_merger_list.0.norm.weight" in header
         deep: Iterable[int] = (said.get("deepstack_visual_indexes") or DEEP.get(layers) or ()) if has else ()
