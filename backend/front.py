@@ -86,7 +86,8 @@ def worker_command(settings: Settings) -> list[str]:
 def worker_environment(settings: Settings, environ: Mapping[str, str], device: str | None = None) -> dict[str, str]:
     """A worker's environment: what its libraries read before any code of ours runs there. `device` is the GPU it may see."""
     inherited = {name: value for name, value in environ.items() if name != TOKEN_VARIABLE}
-    env = {**inherited, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), environ.get("PYTHONPATH", "")]))}
+    paths = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", str(ROOT))]
+    env = {**inherited, "PYTHONPATH": os.pathsep.join([str(ROOT), *paths])}
     if device is not None:
         env |= dict.fromkeys(("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES"), device)
     elif settings.workers > 1:  # they share the processor's cores

@@ -21,6 +21,11 @@ def test_the_worker_gets_the_flags_and_finds_the_code() -> None:
     assert environment("") == {"PATH": "/bin", "PYTHONPATH": f"{ROOT}:/own", "THP_MEM_ALLOC_ENABLE": "1", **large_pages}
 
 
+def test_a_worker_of_a_worker_has_the_same_environment() -> None:
+    once = environment("")
+    assert worker_environment(parse([]), once) == once
+
+
 def test_device_flags_reach_the_libraries_before_they_are_loaded() -> None:
     assert environment("--cuda-device 1")["CUDA_VISIBLE_DEVICES"] == "1"
     assert environment("--cuda-device 0,3")["CUDA_VISIBLE_DEVICES"] == "3"
