@@ -10,6 +10,7 @@ import torch
 from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler, Krea2Pipeline, Krea2Transformer2DModel
 
 from backend.diffusion.guiders import CfgGuider
+from backend.diffusion.latent import WAN
 from backend.diffusion.sample import prepare_noise
 from backend.families.krea2.names import to_diffusers
 from backend.families.krea2.net import Krea2Net, Krea2Sizes
@@ -74,3 +75,23 @@ def test_whole_latent(tmp_path: Path) -> None:
     positive, negative = (found.clip.conditioning(text, Pool("cpu")) for text in ("a red cat", "blurry, dark"))
     got = nets.solved(CfgGuider(found.model, positive, negative, 3.0), noise, pipeline.scheduler.sigmas)
     assert nets.apart(got[:, :, 0], to_picture(want, 4, 6, 2, channels_last=False)) < 1e-4 and want.abs().max() < 20
+
+
+@torch.no_grad()
+def test_pictures_to_look_at(tmp_path: Path) -> None:
+    """References lie one behind the other; told that they are clean, or (at a time of nought, where that is the same) not."""
+    reference = nets.randomised(Krea2Transformer2DModel(**CONFIG))
+    model = nets.load(dict(reference.state_dict()), tmp_path)
+    x, seen, text = torch.randn(1, 16, 1, 8, 6), [torch.randn(1, 16, 1, 4, 6), torch.randn(1, 16, 1, 6, 4)], torch.randn(1, 7, 3, 24)
+    cells = [
+        torch.cartesian_prod(torch.tensor([float(i)]), torch.arange(h / 2), torch.arange(w / 2))
+        for i, (h, w) in enumerate([(8, 6), (4, 6), (6, 4)])
+    ]
+    tokens = torch.cat([to_tokens(picture[:, :, 0], 2, channels_last=False) for picture in (x, *seen)], dim=1)
+    cond = {"cross_attn": text.flatten(2), "reference_latents": [WAN.process_out(picture) for picture in seen]}
+    for sigma, method in ((0.6, "index"), (0.0, "index"), (0.0, "index_timestep_zero")):
+        want = reference(tokens, text, torch.tensor([sigma]), torch.cat([torch.zeros(7, 3), *cells]), None, return_dict=False)[0][:, :12]
+        got = nets.call(model, x, torch.tensor([sigma]), cond | {"reference_latents_method": method})
+        assert nets.off(got[:, :, 0], to_picture(want, 8, 6, 2, channels_last=False)) < nets.NEAR
+    told = nets.call(model, x, torch.tensor([0.6]), cond)
+    assert nets.off(told, nets.call(model, x, torch.tensor([0.6]), cond | {"reference_latents_method": "index"})) > 1e-3

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from backend.base.errors import BadInput
 from backend.diffusion.latent import WAN
 from backend.diffusion.noise import flow_noise
-from backend.families import Family
+from backend.families import Family, references
 from backend.families.krea2.names import from_diffusers, to_diffusers
 from backend.families.krea2.net import PATCH, Krea2Net, Krea2Sizes
 from backend.families.krea2.texts import TEXT
@@ -19,6 +19,8 @@ from backend.weights.detect import Signature, count
 from backend.weights.file import Header
 
 NAME = "Krea 2"
+CLEAN = "index_timestep_zero"
+"""The way of placing references, one behind the other, that also tells the net that they are clean."""
 MU = 1.15
 """Log of the shift that Turbo was distilled at."""
 
@@ -62,12 +64,15 @@ def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dic
     known = [torch.ones(c["cross_attn"].shape[:2]) if mask is None else mask for c, mask in zip(conds, real, strict=True)]
     if shape[2] != 1:
         raise BadInput(f"The latent has {shape[2]} frames; {NAME} makes single pictures.", hint="Use Empty Latent Image.")
-    return {"context": context, "real": torch.cat(known).bool()}
+    return {"context": context, "real": torch.cat(known).bool(), **references.told(conds[0], WAN, CLEAN)}
 
 
 def forward(net: nn.Module, x: Tensor, t: Tensor, kwargs: dict[str, Any]) -> Tensor:
     """A picture is a film of one frame to its autoencoder, and nothing but a picture to the net."""
-    out: Tensor = net(x[:, :, 0], t, kwargs["context"], kwargs["real"])
+    rest = dict(kwargs)
+    method, seen = references.taken(rest)
+    shown = [reference[:, :, 0].to(x.dtype) for reference in seen]
+    out: Tensor = net(x[:, :, 0], t, rest["context"], rest["real"], shown, references.places(method, seen), method == CLEAN)
     return out.unsqueeze(2)
 
 

@@ -5,12 +5,14 @@ Parameter names are those of the published single files.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from backend.families.references import Place
 from backend.nn.attention import by_head
 from backend.nn.embeddings import timestep_embedding
 from backend.nn.layers import Layer, Linear
@@ -150,7 +152,7 @@ class TextFusion(nn.Module):
 
 
 class Block(nn.Module):
-    """x [B, T, width]; time [B, 1, 6, width] is every block's, to which each adds its table."""
+    """x [B, T, width]; time [B, 1, 6, width] is every block's, to which each adds its table; `still` is that of tokens from `at` on."""
 
     def __init__(self, sizes: Krea2Sizes) -> None:
         super().__init__()
@@ -158,10 +160,18 @@ class Block(nn.Module):
         self.prenorm, self.postnorm = CenteredNorm(sizes.width), CenteredNorm(sizes.width)
         self.attn, self.mlp = Attention(sizes.width, sizes.heads, sizes.groups), Perceptron(sizes.width, sizes.hidden)
 
-    def forward(self, x: Tensor, time: Tensor, by: Turn, mask: Tensor | None) -> Tensor:
-        scale, shift, gate, scale2, shift2, gate2 = (time + self.mod(x)).unbind(-2)
-        x = x + gate * self.attn((1 + scale) * self.prenorm(x) + shift, by, mask)
-        return x + gate2 * self.mlp((1 + scale2) * self.postnorm(x) + shift2)
+    def forward(self, x: Tensor, time: Tensor, by: Turn, mask: Tensor | None, still: Tensor | None = None, at: int = 0) -> Tensor:
+        table = self.mod(x)
+        told = (time + table).unbind(-2)
+        clean = None if still is None else (still + table).unbind(-2)
+
+        def each(x: Tensor, change: Callable[[Tensor, Sequence[Tensor]], Tensor]) -> Tensor:
+            return change(x, told) if clean is None else torch.cat([change(x[:, :at], told), change(x[:, at:], clean)], dim=1)
+
+        h = each(self.prenorm(x), lambda x, by: (1 + by[0]) * x + by[1])
+        x = x + each(self.attn(h, by, mask), lambda x, by: by[2] * x)
+        h = each(self.postnorm(x), lambda x, by: (1 + by[3]) * x + by[4])
+        return x + each(self.mlp(h), lambda x, by: by[5] * x)
 
 
 class Last(nn.Module):
@@ -176,7 +186,10 @@ class Last(nn.Module):
 
 class Krea2Net(nn.Module):
     """(x [B, C, H, W], time in 0..1 [B] (1: noise), context [B, L, layers * text], real [B, L]: which tokens are no filling)
-    -> velocity towards the noise [B, C, H, W]."""
+    -> velocity towards the noise [B, C, H, W].
+
+    `references` are latents [B, C, h, w] to look at, placed at `placed`; with `clean` the net is told that they hold no noise.
+    """
 
     def __init__(self, sizes: Krea2Sizes) -> None:
         super().__init__()
@@ -192,25 +205,40 @@ class Krea2Net(nn.Module):
         self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.layers))
         self.last = Last(sizes.width, patch)
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor, real: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, context: Tensor, real: Tensor, references: Sequence[Tensor] = (), placed: Sequence[Place] = (),
+        clean: bool = False,
+    ) -> Tensor:  # fmt: skip
         height, width = x.shape[-2:]
         x = fitted(x, PATCH)
         tall, wide = x.shape[-2:]
-        time = timestep_embedding(t * 1000, self.sizes.time).to(x.dtype).unsqueeze(1)
-        for layer in self.tmlp:
-            time = layer(time)
-        told = self.tproj[1](self.tproj[0](time)).unflatten(-1, (6, -1))
+        time, told = self._told(t, x.dtype)
 
         mask = None if bool(real.all()) else real[:, None, None, :]
         text = self.txtfusion(torch.unflatten(context, -1, (self.sizes.text_layers, -1)), mask)
         for layer in self.txtmlp:
             text = layer(text)
-        places = grid(tall // PATCH, wide // PATCH, 0, x.device)
+        seen = [fitted(reference, PATCH) for reference in references]
+        cells = [grid(tall // PATCH, wide // PATCH, 0, x.device)]
+        for reference, (number, top, left) in zip(seen, placed, strict=True):
+            rows = grid(reference.shape[-2] // PATCH, reference.shape[-1] // PATCH, number, x.device)
+            cells.append(rows + rows.new_tensor([0, top // PATCH, left // PATCH]))
+        places = torch.cat(cells)
         by = turn(F.pad(places, (0, 0, text.shape[1], 0)), self.sizes.axes, THETA)
         mask = None if mask is None else F.pad(mask, (0, len(places)), value=True)
 
-        h = torch.cat([text, self.first(to_tokens(x, PATCH, channels_last=False))], dim=1)
+        shown = torch.cat([to_tokens(picture, PATCH, channels_last=False) for picture in (x, *seen)], dim=1)
+        h = torch.cat([text, self.first(shown)], dim=1)
+        end = text.shape[1] + len(cells[0])
+        still = self._told(t * 0, x.dtype)[1] if clean and seen else None
         for block in self.blocks:
-            h = block(h, told, by, mask)
-        out = to_picture(self.last(h[:, text.shape[1] :], time), tall, wide, PATCH, channels_last=False)
+            h = block(h, told, by, mask, still, end)
+        out = to_picture(self.last(h[:, text.shape[1] : end], time), tall, wide, PATCH, channels_last=False)
         return out[..., :height, :width]
+
+    def _told(self, t: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The embedded time [B, 1, width], and what the blocks are told of it [B, 1, 6, width]."""
+        time = timestep_embedding(t * 1000, self.sizes.time).to(dtype).unsqueeze(1)
+        for layer in self.tmlp:
+            time = layer(time)
+        return time, torch.unflatten(self.tproj[1](self.tproj[0](time)), -1, (6, -1))
