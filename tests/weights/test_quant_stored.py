@@ -134,3 +134,16 @@ def test_scales_that_do_not_fit_are_said(tmp_path: Path, change: dict[str, Tenso
 def test_a_file_of_plain_numbers_stays_itself(tmp_path: Path) -> None:
     file = opened(tmp_path, {"a.weight": torch.ones(2), "b": torch.zeros(3, dtype=torch.uint8)})
     assert with_numbers(file) is file
+
+
+@pytest.mark.parametrize("where", ["mark", "name"])
+def test_rotated_weights_are_refused(tmp_path: Path, where: str) -> None:
+    """Read as they stand they would make noise, which nobody could explain."""
+    said = b'{"format": "int8_tensorwise", "convrot": true}' if where == "mark" else b'{"format": "int8_tensorwise"}'
+    name = "model.safetensors" if where == "mark" else "krea2_int8_convrot.safetensors"
+    tensors = {"x.weight": torch.ones(4, 4, dtype=torch.int8), "x.weight_scale": torch.tensor(0.5)}
+    save_safetensors(tmp_path / "plain.safetensors", tensors)
+    assert open_weights(tmp_path / "plain.safetensors").tensor("x.weight").sum() == 8
+    save_safetensors(tmp_path / name, tensors | {"x.comfy_quant": torch.frombuffer(bytearray(said), dtype=torch.uint8)})
+    with pytest.raises(BadFile, match="were rotated before they were rounded"):
+        open_weights(tmp_path / name)

@@ -30,7 +30,7 @@ _MARK = "scaled_fp8"
 def with_numbers(file: WeightFile) -> WeightFile:
     """`file` with the weights it keeps in few bits as numbers, and without what belongs to their storage; the same file when it has none.
 
-    Raises BadFile when scales do not fit their weights.
+    Raises BadFile when scales do not fit their weights, and for weights that were rotated.
     """
     found: dict[str, _Kept] = {}
     hidden: set[str] = set()
@@ -42,9 +42,19 @@ def with_numbers(file: WeightFile) -> WeightFile:
     if not found:
         return file
     bases = {key.removesuffix("weight") for key in found}
+    if any(kept.kind == "int8" for kept in found.values()):
+        _refuse_turned(file, [base + "comfy_quant" for base in bases if base + "comfy_quant" in file])
     hidden.update(base + name for base in bases for name in _UNUSED if base + name in file)
     hidden.update(key for key in file if key == _MARK or key.endswith("." + _MARK))
     return Stored(file, found, hidden)
+
+
+def _refuse_turned(file: WeightFile, marks: list[str]) -> None:
+    """Raises BadFile for weights that were turned before they were rounded ("convrot"): read as they stand, they would make noise."""
+    said = b"".join(file.tensor(mark).contiguous().view(torch.uint8).numpy().tobytes() for mark in sorted(marks)[:4])
+    if b"convrot" in said or "convrot" in file.path.name.lower():
+        hint = "Use another form of this model: bf16, fp8 or GGUF."
+        raise bad(file.path, "its int8 weights were rotated before they were rounded (convrot), which cannot be undone here", hint)
 
 
 @dataclass(frozen=True)
