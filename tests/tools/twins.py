@@ -13,7 +13,7 @@ from backend.weights.save import save_safetensors
 from tests.families import kinds, vaes
 from tests.families.priors import EMBED, twin
 from tests.golden import test_depth_anything, test_safety, test_tiny_vae, test_vitpose
-from tests.tools import adapter_twins, geometry_twins, language_twins, qwen_twins, stream_twins, subject_twins
+from tests.tools import adapter_twins, geometry_twins, language_twins, qwen_twins, stream_twins, subject_twins, t5_twins
 
 COSXL = {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}
 MARKS = {
@@ -116,6 +116,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     **language_twins.MAKERS,
     **qwen_twins.MAKERS,
     **stream_twins.MAKERS,
+    **t5_twins.MAKERS,
 }
 """Files that are no whole checkpoint of a kind."""
 
