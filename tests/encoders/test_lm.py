@@ -9,6 +9,7 @@ import torch
 
 from backend.base.errors import BadFile, BadInput
 from backend.encoders.lm import spec
+from backend.encoders.lm.generate import Choosing, generate
 from backend.encoders.lm.handle import LmHandle
 from backend.encoders.lm.makes import make_of, sizes_of
 from backend.encoders.lm.net import LanguageModel
@@ -162,3 +163,18 @@ def test_a_weight_is_missing() -> None:
     broken["model.layers.0.self_attn.k_proj.weight"] = torch.zeros(3, 32)
     with pytest.raises(BadFile, match="do not fit together"):
         text_encoders(Found(Held(broken, "qwen.safetensors"), "lm", torch.float32))
+
+
+def test_a_file_that_was_cut(monkeypatch: pytest.MonkeyPatch, handle: LmHandle) -> None:
+    """Without the last layers and the norm behind them, as image models read it."""
+    cut = {key: value for key, value in state().items() if ".layers.1." not in key and key != "model.norm.weight"}
+    (short,) = text_encoders(Found(Held(cut), "cut", torch.float32))
+    assert isinstance(short, LmHandle)
+    first = Reading(layers=(1,))
+    tokens, pool = handle.tokenize("abc"), Pool("cpu")
+    assert torch.equal(short.read_as(first).encoded(tokens, pool).cond, handle.read_as(first).encoded(tokens, pool).cond)
+    assert torch.equal(short.encoded(tokens, pool).cond, handle.read_as(first).encoded(tokens, pool).cond)
+    with pytest.raises(BadInput, match="has 1 layers, but layer 2 is to be read"):
+        short.read_as(Reading(layers=(2,))).encoded(tokens, pool)
+    with pytest.raises(BadInput, match="cannot write: its file was cut"):
+        generate(short, [1, 2], 3, Choosing(), pool)

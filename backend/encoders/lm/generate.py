@@ -72,6 +72,11 @@ def generate(
 
     Raises BadInput for a text that leaves no room.
     """
+    if not handle.sizes.final:
+        raise BadInput(
+            f"This {handle.title} cannot write: its file was cut behind the layers that an image model reads.",
+            hint="Use the whole language model.",
+        )
     text = handle.read(entries, pool)
     if text.length >= MOST:
         raise BadInput(f"The question is {text.length} tokens long; {handle.title} answers to less than {MOST}.", hint="Shorten it.")

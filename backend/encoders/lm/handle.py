@@ -148,6 +148,12 @@ class LmHandle:
                 f"These tokens are for {', '.join(tokens) or 'no text encoder'}; this text encoder takes '{self.branch}'.",
                 hint="Tokenize the prompt with the same CLIP that encodes it.",
             )
+        most = max(self.reading.layers)
+        if most > self.sizes.layers:
+            raise BadInput(
+                f"This {self.title} has {self.sizes.layers} layers, but layer {most} is to be read.",
+                hint="Use the file that belongs to the model: this one was cut for another, or is a smaller one.",
+            )
         text = self.read([entry[0] for chunk in chunks for entry in chunk], pool)
         states = self._run(text, pool)
         drop = self.reading.dropped(text.tokens[0].tolist())

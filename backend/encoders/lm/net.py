@@ -75,7 +75,7 @@ class LanguageModel(nn.Module):
         self.sizes = sizes
         self.embed_tokens = Embedding(sizes.vocabulary, sizes.width)
         self.layers = nn.ModuleList(Block(sizes, i) for i in range(sizes.layers))
-        self.norm = norm(sizes.width, sizes)
+        self.norm = norm(sizes.width, sizes) if sizes.final else None
 
     def embedded(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
         """[B, T] -> [B, T, width]"""
@@ -112,7 +112,7 @@ class LanguageModel(nn.Module):
         for i, block in enumerate(self.layers[: max(numbers)]):
             x = block(x, near if self.sizes.is_near(i) else far, i, cache)
             if i + 1 in numbers:
-                kept[i + 1] = self.norm(x) if finish and i + 1 == count else x
+                kept[i + 1] = self.norm(x) if finish and i + 1 == count and self.norm is not None else x
             if deep is not None and i in deep:
                 where, vectors = deep[i]
                 x = x.clone()

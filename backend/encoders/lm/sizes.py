@@ -71,6 +71,8 @@ class LmSizes:
     by_length: tuple[float, float] | None = None
     """(beta, length): queries far into a text are scaled by 1 + beta log(1 + place // length) (Ministral 3)."""
 
+    final: bool = True
+    """Whether there is a norm behind the last layer; files that were cut after the layers that a family reads have none."""
     delta: DeltaSizes | None = None
     """Of `every` layers all but the last remember in a matrix (Qwen 3.5)."""
     every: int = 4

@@ -113,6 +113,7 @@ def vision_of(header: Header) -> str:
 
 def _stored(sizes: LmSizes, place: Place) -> LmSizes:
     """Sizes for the way in which the place stores weights."""
+    sizes = replace(sizes, final="norm.weight" in place.names)
     if not place.llama_cpp:
         return sizes
     return replace(sizes, offset=False, neighbours=not sizes.bias and not sizes.qk_norm and not sizes.sandwich)
