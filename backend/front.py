@@ -190,6 +190,8 @@ class Front:
             state.jobs.on_picture(message, frame.payload)
         elif op == "beat":
             state.beats[lane.number] = message
+        elif op == "leaving":
+            lane.worker.ready.clear()  # it takes no further job
         elif op == "done":
             await state.jobs.on_done(message["id"])
         elif op == "hello":

@@ -28,6 +28,7 @@ from backend.base.events import Event, NodeFinished, NodeLog, NodePart, NodeStar
 from backend.base.numbers import NUMBERS, VARIABLE
 from backend.workers import left_out
 from backend.workers.beacon import Beacon
+from backend.workers.death import DEVICE_LOST
 from backend.workers.protocol import Outbox, binary_frame, read_frame_blocking, take_stdio
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class Worker:
         self._job = ""
         self._owner: str | None = None
         self._node = ""
+        self._lost = False
         self._beacon = Beacon.inherited()
 
     def start(self) -> None:
@@ -175,6 +177,7 @@ class Worker:
             services=services,
             around=torch.inference_mode,
             on_out_of_memory=self._unload,
+            on_device_lost=self._leave_after_this,
             tighten=self._tighten,
             checker=Finite(self.pool),
             persistent=self._persistent() if self.settings.persist else None,
@@ -257,7 +260,15 @@ class Worker:
         outcome = self.executor.run(Job(id, prompt, tuple(job["targets"]), job["extra"]), lambda: self.pipe.is_cancelled(id))
         self.pool.relax()
         self.pipe.forget(id)
+        if self._lost:
+            self.pipe.outbox.message({"op": "leaving"})
         self.pipe.outbox.message({"op": "done", "id": id, "outcome": outcome.to_json()})
+        if self._lost:
+            self.pipe.outbox.close()
+            os._exit(DEVICE_LOST)
+
+    def _leave_after_this(self) -> None:
+        self._lost = True
 
     def _serve_user(self, owner: str | None) -> None:
         """Nodes read and write in the directories of the job's user; results of another user are forgotten, for they name other files."""

@@ -16,6 +16,7 @@ from backend.base.jsonable import dumps, plain
 from backend.engine.cache import Classic, OutputCache
 from backend.engine.finite import Checker
 from backend.engine.job import Instances, Job, Trace, now
+from backend.engine.lost import LOST_HINT, is_device_lost, lost_sentence
 from backend.engine.oom import OOM_HINT, is_out_of_memory, memory_sentence
 from backend.engine.persist import Persistent
 from backend.engine.run import Run
@@ -59,7 +60,7 @@ class Executor:
     """`run(job, cancelled)` never raises; it emits events and says how it ended.
 
     `around()` gives a context in which each run takes place (no gradients). When a node runs out of memory, `tighten()` is called and the
-    node called once more; when that fails too, `on_out_of_memory()`.
+    node called once more; when that fails too, `on_out_of_memory()`. `on_device_lost()` is called when nothing can be computed any more.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Executor:
         services: Any = None,
         around: Callable[[], AbstractContextManager[Any]] = nullcontext,
         on_out_of_memory: Callable[[], None] = lambda: None,
+        on_device_lost: Callable[[], None] = lambda: None,
         tighten: Callable[[], str] | None = None,
         checker: Checker | None = None,
         persistent: Persistent | None = None,
@@ -80,7 +82,7 @@ class Executor:
         self.cache: OutputCache = cache if cache is not None else Classic()
         self.services = services
         self._around = around
-        self._on_out_of_memory = on_out_of_memory
+        self._on_out_of_memory, self._on_device_lost = on_out_of_memory, on_device_lost
         self._tighten = tighten
         self._checker = checker
         self._persistent = persistent
@@ -122,6 +124,8 @@ class Executor:
             if is_out_of_memory(error):
                 error.__traceback__ = None  # its frames hold the tensors that did not fit
                 self._on_out_of_memory()
+            elif is_device_lost(error):
+                self._on_device_lost()
         finally:
             run.loop.close()
             self._run = None
@@ -151,6 +155,8 @@ class Executor:
             message, hint = f"The graph has a loop: {error}.", "Remove one of the links between them."
         elif is_out_of_memory(error):
             message, hint = memory_sentence(error), OOM_HINT
+        elif is_device_lost(error):
+            message, hint = lost_sentence(error), LOST_HINT
         return ev.RunFailed(
             node=node,
             node_type=self._type(run, node),

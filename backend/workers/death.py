@@ -16,6 +16,9 @@ class Death:
     doing: tuple[str, str] | None = None
 
 
+DEVICE_LOST = 86
+"""The status with which a worker ends because its device computes nothing any more."""
+
 _CRASHES = {
     "SIGSEGV": "it touched memory that is not its own",
     "SIGBUS": "it touched memory that is not there",
@@ -29,6 +32,8 @@ def explain(returncode: int, killed_for: Death | None = None) -> Death:
     """The death of a child with this `returncode`; `killed_for` is our own reason when the front did it."""
     if killed_for is not None:
         return killed_for
+    if returncode == DEVICE_LOST:
+        return Death("exit", "The worker process ended because its device stopped working.", "A new one is started.")
     if returncode >= 0:
         if returncode == 0:
             return Death("exit", "The worker process ended by itself.", "A node or a pack probably called exit.")
