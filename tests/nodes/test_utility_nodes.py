@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from backend.base.errors import BadFile
+from backend.base.errors import BadFile, BadInput
 from backend.engine.context import Blocker
 from backend.nn.attention import PREFERENCE
 from backend.weights.save import save_safetensors
 from nodes.attention_backend import Preferring, model_attention_backend
 from nodes.av_latent import concat_av_latent, separate_av_latent
 from nodes.conditioning_files import conditioning_loader, conditioning_saver
+from nodes.crop_to_mask import image_crop_to_mask
 from nodes.depth import marigold_2_decode
 from nodes.preview_any import preview_any
 from tests.nodes.bench import Bench
@@ -81,3 +82,21 @@ def test_what_marigold_2_decodes_to(bench: Bench) -> None:
 
 def test_a_preview_hands_its_text_on(bench: Bench) -> None:
     assert preview_any(bench.context(), source={"a": 1}) == '{\n    "a": 1\n}'
+
+
+def test_a_mask_is_cut_out_and_centred(bench: Bench) -> None:
+    image, mask = torch.full((1, 20, 30, 3), 0.25), torch.zeros(1, 20, 30)
+    mask[:, 2:12, 18:28] = 1
+    image[:, 2:12, 18:28] = torch.tensor([1.0, 0.0, 0.0])
+    given: dict[str, Any] = {"images": image, "masks": mask, "width": 40, "height": 40, "grow_mask": 0, "background": "#0000ff"}
+    cut = image_crop_to_mask(bench.context(), pad_factor=2.0, **given)
+    assert cut.shape == (1, 40, 40, 3)
+    assert torch.allclose(cut[0, 20, 20], torch.tensor([1.0, 0.0, 0.0]), atol=1e-3), "what the mask shows is in the middle"
+    assert torch.allclose(cut[0, 2, 2], torch.tensor([0.0, 0.0, 1.0]), atol=1e-3), "beyond the picture the background goes on"
+    tight = image_crop_to_mask(bench.context(), pad_factor=1.0, **given)
+    assert torch.allclose(tight, torch.tensor([1.0, 0.0, 0.0]).expand_as(tight), atol=1e-3)
+    assert image_crop_to_mask(bench.context(), pad_factor=1.0, **{**given, "masks": mask * 0}).shape == (1, 40, 40, 3)
+    with pytest.raises(BadInput, match="no colour"):
+        image_crop_to_mask(bench.context(), pad_factor=1.0, **{**given, "background": "blue"})
+    with pytest.raises(BadInput, match="1 images and 2 masks"):
+        image_crop_to_mask(bench.context(), pad_factor=1.0, **{**given, "masks": torch.zeros(2, 20, 30)})
