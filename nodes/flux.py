@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from backend.adapters.patches.uso import Uso
 from backend.base.errors import BadInput, Problem
 from backend.engine.context import Context
-from backend.graph.declare import Float, Text, node
+from backend.graph.declare import Bool, Float, Int, Text, node
 from nodes.conditioning import with_values
 from nodes.types import Clip, ClipVisionOutput, Conditioning, Model, ModelPatch
 
@@ -49,3 +51,23 @@ def uso_style_reference(ctx: Context, *, model: Model, model_patch: ModelPatch, 
         return model_patch.styled(model, clip_vision_output, ctx.services.pool)
     except Problem as problem:
         raise problem.at(node=ctx.node) from problem.__cause__
+
+
+@node("ChromaRadianceOptions", category="model_patches/chroma_radiance", module="comfy_extras.nodes_chroma_radiance", form="v3")
+def chroma_radiance_options(
+    ctx: Context,
+    *,
+    model: Model,
+    preserve_wrapper: bool = Bool(True, tooltip="Nothing is wrapped here, so there is nothing to preserve."),
+    start_sigma: float = Float(1.0, min=0.0, max=1.0, tooltip="The first noise level at which the options count."),
+    end_sigma: float = Float(0.0, min=0.0, max=1.0, tooltip="The last noise level at which the options count."),
+    nerf_tile_size: int = Int(-1, min=-1, tooltip="Patches painted at once: -1 as usual, 0 all; fewer take less memory."),
+) -> Model:
+    """How many patches Chroma Radiance paints at once."""
+    if nerf_tile_size < 0:
+        return model
+
+    def tile(usual: int, facts: Mapping[str, Any]) -> int:
+        return nerf_tile_size if end_sigma <= float(facts["sigmas"][0]) <= start_sigma else usual
+
+    return model.with_tap("nerf_tile", tile)

@@ -73,13 +73,22 @@ class FluxStem(nn.Module):
     def __init__(self, sizes: FluxSizes) -> None:
         super().__init__()
         self.sizes = sizes
-        s, inner = sizes, sizes.patch * sizes.patch
+        s = sizes
         made = BlockSizes(s.width, s.heads, s.hidden, **self.blocks)
-        self.img_in = Linear((s.channels + s.shown) * inner, s.width, made.bias)
+        self.entrance(made)
         self.txt_in = Linear(s.context, s.width, made.bias)
         self.double_blocks = nn.ModuleList(DoubleBlock(made) for _ in range(s.doubles))
         self.single_blocks = nn.ModuleList(SingleBlock(made) for _ in range(s.singles))
         self.embedders(made)
+
+    def entrance(self, made: BlockSizes) -> None:
+        """What makes tokens of a picture."""
+        self.img_in = Linear((self.sizes.channels + self.sizes.shown) * self.sizes.patch**2, made.width, made.bias)
+
+    def entered(self, pieces: Sequence[Tensor]) -> Tensor:
+        """The tokens of latents [B, C, H, W], one after the other."""
+        out: Tensor = self.img_in(torch.cat([self.tokens(piece) for piece in pieces], dim=1))
+        return out
 
     def embedders(self, made: BlockSizes) -> None:
         """What turns time and the rest into modulation."""
@@ -129,8 +138,11 @@ class FluxNet(FluxStem):
 
     def __init__(self, sizes: FluxSizes) -> None:
         super().__init__(sizes)
-        bias = BlockSizes(sizes.width, sizes.heads, sizes.hidden, **self.blocks).bias
-        self.final_layer = FinalLayer(sizes.width, sizes.channels * sizes.patch**2, bias, self.tells_itself)
+        self.exit(BlockSizes(sizes.width, sizes.heads, sizes.hidden, **self.blocks))
+
+    def exit(self, made: BlockSizes) -> None:
+        """What makes a picture of tokens."""
+        self.final_layer = FinalLayer(made.width, self.sizes.channels * self.sizes.patch**2, made.bias, self.tells_itself)
 
     def for_final(self, vec: Tensor) -> Shift:
         told: Shift = self.final_layer.adaLN_modulation[1](vec).unsqueeze(1).chunk(2, dim=-1)
@@ -148,13 +160,16 @@ class FluxNet(FluxStem):
         seen = fitted(seen, self.sizes.patch)
         state = self.start(seen, context, references, taps, facts, x, t)
         vec = self.told(t, x, y, guidance)
-        img = self.run(state, vec, control or {}, Site(taps, {**state.facts, "vec": vec}) if taps else None)
-        rows, columns = seen.shape[-2:]
-        out = self.final_layer(img[:, : (rows // self.sizes.patch) * (columns // self.sizes.patch)], self.for_final(vec))
-        return self.picture(out, rows, columns)[..., :height, :width]
+        site = Site(taps, {**state.facts, "vec": vec}) if taps else None
+        img = self.run(state, vec, control or {}, site)
+        count = (seen.shape[-2] // self.sizes.patch) * (seen.shape[-1] // self.sizes.patch)
+        return self.finished(img[:, :count], vec, seen, site)[..., :height, :width]
 
-    def picture(self, tokens: Tensor, height: int, width: int) -> Tensor:
-        return to_picture(tokens, height, width, self.sizes.patch, channels_last=False)
+    def finished(self, img: Tensor, vec: Tensor, seen: Tensor, site: Site | None) -> Tensor:
+        """The tokens of the picture that was `seen`, as a picture."""
+        out = self.final_layer(img, self.for_final(vec))
+        height, width = seen.shape[-2:]
+        return to_picture(out, height, width, self.sizes.patch, channels_last=False)
 
     def start(
         self, seen: Tensor, context: Tensor, references: Sequence[tuple[Place, Tensor]], taps: Taps | None,
@@ -164,7 +179,7 @@ class FluxNet(FluxStem):
         patch, layout, device = self.sizes.patch, self.layout, seen.device
         pieces = [((0, 0, 0), seen), *((place, fitted(picture.to(seen.dtype), patch)) for place, picture in references)]
         at = [layout.picture(p.shape[-2] // patch, p.shape[-1] // patch, device, *place) for place, p in pieces]
-        img = self.img_in(torch.cat([self.tokens(piece) for _, piece in pieces], dim=1))
+        img = self.entered([piece for _, piece in pieces])
         txt, img_ids, txt_ids = self.txt_in(context.to(seen.dtype)), torch.cat(at), layout.prompt(context.shape[1], device)
         if taps and taps.get("post_input"):
             told = {**(facts or {}), "net_input": x, "timesteps": t, "context": context}
