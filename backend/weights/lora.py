@@ -11,7 +11,7 @@ from torch import Tensor
 
 from backend.base.errors import BadInput
 from backend.weights.adapters.kinds import Adapter
-from backend.weights.adapters.names import Aliases, is_text, resolve, text_aliases, unet_aliases
+from backend.weights.adapters.names import Aliases, is_text, place_of, resolve, text_aliases, unet_aliases
 from backend.weights.adapters.placed import placed, together
 from backend.weights.adapters.read import Adapters, Target, read_adapters
 from backend.weights.file import Origin, WeightFile, identity
@@ -153,7 +153,8 @@ class Sides:
                 name = resolve(target, table, source)
                 if name is None:
                     continue
-                place = table[target.module]
+                place = place_of(target, table)
+                assert place is not None  # it has a parameter
                 shape, here = tuple(source[name].shape), placed(adapter, place)
                 if here.fits(shape):
                     shared = name in found and not isinstance(place, str)

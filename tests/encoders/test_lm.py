@@ -18,6 +18,7 @@ from backend.encoders.lm.sizes import LmSizes
 from backend.encoders.text import Found, text_encoders
 from backend.memory.pool import Pool
 from backend.nn.layers import RMSNorm, init_weights
+from backend.weights import lora
 from backend.weights.held import Held
 
 REAL = {
@@ -178,3 +179,23 @@ def test_a_file_that_was_cut(monkeypatch: pytest.MonkeyPatch, handle: LmHandle) 
         short.read_as(Reading(layers=(2,))).encoded(tokens, pool)
     with pytest.raises(BadInput, match="cannot write: its file was cut"):
         generate(short, [1, 2], 3, Choosing(), pool)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "text_encoders.qwen25_7b.transformer.model.{}.lora_A.weight", "qwen25_7b.transformer.model.{}.lora_A.weight",
+        "text_encoder.model.{}.lora_A.weight", "text_encoder.{}.lora_A.weight", "lora_te_model_{}.lora_down.weight",
+        "lora_te1_{}.lora_down.weight",
+    ],
+)  # fmt: skip
+def test_adapters_of_language_models(name: str, handle: LmHandle) -> None:
+    """Names that trainers give a module of a language model."""
+    module = "layers.1.self_attn.q_proj"
+    down = name.format(module.replace(".", "_") if name.startswith("lora") else module)
+    up = down.replace("lora_A", "lora_B").replace("lora_down", "lora_up")
+    file = Held({down: torch.randn(2, 32), up: torch.randn(256, 2)})
+    _, patched, report = lora.apply(None, handle, file)
+    assert patched is not None and report.clip == 1 and not report.unmatched
+    tokens, pool = handle.tokenize("abc"), Pool("cpu")
+    assert not torch.equal(patched.encoded(tokens, pool).cond, handle.encoded(tokens, pool).cond)

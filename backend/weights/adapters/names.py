@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -128,9 +129,29 @@ def is_text(module: str) -> bool:
     return module.startswith(("lora_te", "text_encoder", "lycoris_text_model", ROOF))
 
 
+ANY_ENCODER = re.compile(r"(?:text_encoders\.)?(?P<branch>[a-z0-9_]+)\.transformer\.(?:model\.)?(?P<rest>.+)")
+WITH_ROOT = re.compile(r"(?P<start>text_encoder(?:_\d)?\.|lora_te\d?_)model[._](?P<rest>.+)")
+
+
+def _general(module: str) -> Iterator[str]:
+    """Other names that a text encoder of any make may have for this module: without its branch, without the root of language models."""
+    if found := WITH_ROOT.fullmatch(module):
+        yield found["start"] + found["rest"]
+    if found := ANY_ENCODER.fullmatch(module):
+        for start in ("text_encoder.", "text_encoder_2.", "text_encoder_3.", "text_encoder_4."):
+            yield f"{start}{found['branch']}.{found['rest']}"
+            yield start + found["rest"]
+
+
+def place_of(target: Target, aliases: Aliases) -> Place | None:
+    """What a target means, or None."""
+    names = (target.module, *_general(target.module))
+    return next((aliases[name] for name in names if name in aliases), None)
+
+
 def resolve(target: Target, aliases: Aliases, parameters: Mapping[str, object]) -> str | None:
     """The net parameter a target means, or None."""
-    place = aliases.get(target.module)
+    place = place_of(target, aliases)
     if place is None:
         return None
     leaves = ("weight", "scale") if target.leaf == "weight" else (target.leaf,)  # some norms call theirs so
