@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Img2ImgPipeline,
+    StableDiffusion3InpaintPipeline,
+    StableDiffusion3Pipeline,
+)
 from torch import Tensor
 
 from backend.base.errors import BadInput
@@ -99,7 +106,10 @@ def test_skipped_layers_and_other_taps(tmp_path: Path) -> None:
     assert seen == [0, 1, 2]
 
 
-def folder(tmp_path: Path) -> tuple[StableDiffusion3Pipeline, Loaded]:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[StableDiffusion3Pipeline, Loaded]:
+    """A pipeline, and what we load of its folder."""
+    tmp_path = tmp_path_factory.mktemp("whole")
     vae = AutoencoderKL(block_out_channels=(32, 32), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
                         layers_per_block=1, latent_channels=16, scaling_factor=1.5305, shift_factor=0.0609)  # fmt: skip
     pipeline = StableDiffusion3Pipeline(
@@ -111,9 +121,9 @@ def folder(tmp_path: Path) -> tuple[StableDiffusion3Pipeline, Loaded]:
     return pipeline, load_checkpoint(tmp_path / "m", tiny.services(tmp_path))
 
 
-def test_whole_latent(tmp_path: Path) -> None:
+def test_whole_latent(whole: tuple[StableDiffusion3Pipeline, Loaded]) -> None:
     """From a prompt, through a folder in the layout of diffusers: three text encoders, net, scheduler."""
-    pipeline, found = folder(tmp_path)
+    pipeline, found = whole
     assert found.model is not None and found.clip is not None and found.vae is not None and found.unmatched == ()
     assert found.clip.branches == ("l", "g", "t5xxl") and found.model.noise.sigma_max == 1.0
     noise = prepare_noise(torch.zeros(1, 16, 6, 8), 7)
@@ -124,6 +134,33 @@ def test_whole_latent(tmp_path: Path) -> None:
     positive, negative = (found.clip.conditioning(text, Pool("cpu")) for text in ("a red cat", "blurry, dark"))
     guider = CfgGuider(found.model, positive, negative, 3.0)
     got = sample(guider, noise, torch.zeros_like(noise), solver("euler"), pipeline.scheduler.sigmas, pool=Pool("cpu"))
+    assert (SD3.process_in(got) - want).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("make", [StableDiffusion3Img2ImgPipeline, StableDiffusion3InpaintPipeline])
+def test_from_a_picture(make: Any, whole: tuple[StableDiffusion3Pipeline, Loaded]) -> None:
+    """Two of three steps over a picture, and over a part of it."""
+    first, found = whole
+    pipeline = make(**first.components)
+    pipeline.set_progress_bar_config(disable=True)
+    assert found.model is not None and found.clip is not None
+    clean, mask = torch.randn(1, 16, 6, 8, generator=torch.manual_seed(1)), torch.zeros(1, 1, 12, 16)
+    mask[..., :8] = 1
+    inside = {"mask_image": mask, "masked_image_latents": clean} if make is StableDiffusion3InpaintPipeline else {}
+    told = {
+        "prompt": "a red cat",
+        "negative_prompt": "blurry, dark",
+        "max_sequence_length": 77,
+        "generator": torch.manual_seed(7),
+        **inside,
+    }
+    sizes = {"height": 12, "width": 16, "output_type": "latent"}
+    want = pipeline(**told, **sizes, guidance_scale=3.0, num_inference_steps=3, strength=0.66, image=clean).images
+    positive, negative = (found.clip.conditioning(text, Pool("cpu")) for text in ("a red cat", "blurry, dark"))
+    latent = SD3.process_out(clean)
+    noise, sigmas = prepare_noise(latent, 7), pipeline.scheduler.sigmas[-3:]
+    guider = CfgGuider(found.model, positive, negative, 3.0)
+    got = sample(guider, noise, latent, solver("euler"), sigmas, mask[..., ::2, ::2] if inside else None, pool=Pool("cpu"))
     assert (SD3.process_in(got) - want).abs().max() < 1e-4
 
 
