@@ -29,6 +29,8 @@ SIGNS = (
     (("adaln_modulation",), "Ideogram 4"),
     (("context_refiner", "noise_refiner", "attention.qkv"), "Z-Image or Lumina 2"),
     (("single_blocks", "single_transformer_blocks"), "Flux"),
+    (("img_mlp.gate", "img_mlp_gate"), "Qwen Image 2.1"),
+    (("img_mod.1", "img_mod_1", "img_mlp.net", "img_mlp_net", "txt_mlp.net", "txt_mlp_net"), "Qwen Image"),
     (("joint_blocks", "add_k_proj"), "SD 3"),
     (("lora_prior_",), "Stable Cascade"),
     (("cross_attn", "_ffn_"), "Wan"),

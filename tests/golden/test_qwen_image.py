@@ -144,3 +144,18 @@ def test_loras_reach_the_layers_by_every_spelling(tmp_path: Path, down: str, up:
     patched, _, report = lora.apply(model, None, open_weights(tmp_path / "lora.safetensors"), kin=kin)
     assert patched is not None and report.model == len(names) and not report.unmatched
     assert {patch.key for patch in patched.patches} == {f"transformer_blocks.1.{name}.weight" for name in names}
+
+
+def test_a_lora_for_another_model_is_named(tmp_path: Path) -> None:
+    model = loaded(qwen.net(), tmp_path)
+    module = "transformer.transformer_blocks.{}.img_mlp.net.2"
+    state = {f"{module.format(i)}.lora_{side}.weight": torch.randn(2, 2) for i in range(3) for side in "AB"}
+    save_safetensors(tmp_path / "lora.safetensors", state)
+    other = load_diffusion_model(tiny.make().single(tmp_path / "sd.safetensors"), tiny.services(tmp_path))
+    with pytest.raises(BadInput, match=r"lora\.safetensors is for Qwen Image, the model is"):
+        lora.apply(other, None, open_weights(tmp_path / "lora.safetensors"), kin=kin)
+    save_safetensors(
+        tmp_path / "sdlora.safetensors", {f"lora_unet_down_blocks_0_attn.lora_{side}.weight": torch.randn(2, 2) for side in ("up", "down")}
+    )
+    with pytest.raises(BadInput, match=r"is for a UNet model, the model is Qwen Image"):
+        lora.apply(model, None, open_weights(tmp_path / "sdlora.safetensors"), kin=kin)
