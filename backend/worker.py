@@ -283,9 +283,7 @@ class Worker:
     def _upcoming(self) -> Iterator[Loadable]:
         """The nets behind the values that the rest of the graph will read."""
         for value in self.executor.ahead():
-            found = getattr(value, "loadable", None)
-            if found is not None:
-                yield found
+            yield from nets_of(value)
 
     def _moved(self, move: Move) -> None:
         if not 0 < move.nbytes < _WORTH_TELLING:
@@ -396,6 +394,14 @@ class Worker:
         reserved = torch.cuda.memory_reserved(self.device.device)
         idle = reserved - torch.cuda.memory_allocated(self.device.device)
         return {"vram_total": total, "vram_free": free + idle, "torch_vram_total": reserved, "torch_vram_free": idle}
+
+
+def nets_of(value: Any) -> Iterator[Loadable]:
+    """The nets behind a value on a wire: its own, or those of its parts."""
+    for part in getattr(value, "parts", None) or (value,):
+        found = getattr(part, "loadable", None)
+        if hasattr(found, "key"):
+            yield found
 
 
 def end_with_parent() -> None:
