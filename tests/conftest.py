@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("emulsion", deadline=None)  # no test asserts a time: a busy machine is no fault
+hypothesis.settings.load_profile("emulsion")
 
 _find_spec = importlib.util.find_spec
 
