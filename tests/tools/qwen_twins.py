@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {"dim_mult": [1, 1, 1, 1], "num_res_blocks": 1}
 
 def says(path: Path) -> None:
     sizes = LmSizes(TEXT, 2, 1, 1, 128, 16, 152064, bias=True, sections=(16, 24, 24))
-    vision = VisionSizes(width=32, layers=2, mlp=16, patch=14, out=TEXT)
+    vision = VisionSizes(width=64, layers=2, mlp=16, patch=14, out=TEXT)
     save_safetensors(path, {**prefixed(drawn(LanguageModel(sizes)), "model."), **prefixed(drawn(Qwen2Vision(vision)), "visual.")})
 
 
