@@ -27,11 +27,12 @@ from backend.families.sd.unet import UNet, UNetSizes
 from backend.front import worker_environment
 from backend.memory.device import probe
 from backend.memory.pool import Loadable, Pool
+from backend.memory.tune import physical_cores
 from backend.nn.layers import Layer
 from backend.weights.file import Views
 from backend.weights.open import open_weights
 from backend.weights.save import save_safetensors
-from backend.weights.slot import Resident
+from backend.weights.slot import Resident, materialise
 from benchmarks.load import drop, read
 from benchmarks.recognise import SDXL
 from benchmarks.table import Row, report
@@ -76,6 +77,28 @@ def settle(pool: Pool, what: Loadable) -> float:
     return time.perf_counter() - begun
 
 
+def limit(path: Path, sizes: UNetSizes, dtype: torch.dtype) -> Row:
+    """What making a net's weights ready costs one core when no memory is new and nothing is waited for: no way of loading is faster."""
+    with torch.device("meta"):
+        net = UNet(sizes)
+    source, converting, packing = Views(open_weights(path)), 0.0, 0.0
+    room = torch.empty(max(p.numel() for p in net.parameters()), dtype=dtype)
+    for _ in range(2):  # the second time the file is mapped
+        converting = packing = 0.0
+        for place, module in net.named_modules():
+            for own, _ in module.named_parameters(recurse=False):
+                assert isinstance(module, Layer)
+                begun = time.thread_time()
+                weight = materialise(source[f"{place}.{own}" if place else own], (), torch.device("cpu"), dtype, room)
+                converted = time.thread_time()
+                module.pack(own, weight)
+                converting, packing = converting + converted - begun, packing + time.thread_time() - converted
+    total = sum(tensor.nbytes for tensor in source.values()) / 1e9
+    best = physical_cores() * total / (converting + packing)
+    rates = f"converts {total / converting:.1f} GB/s and packs {total / packing:.1f}"
+    return Row("the limit: one core", f"{rates}; the {physical_cores()} of this machine make {best:.1f} GB/s ready at best")
+
+
 def switching(models: dict[str, Loadable], nbytes: dict[str, int]) -> None:
     """Rows for two models."""
     names = list(models)
@@ -105,6 +128,7 @@ def switching(models: dict[str, Loadable], nbytes: dict[str, int]) -> None:
             told = f"{settled:.2f} s until every weight is packed ({cpu:.2f} CPU), {reading:.2f} s to read the file"
             report([Row(f"switch to {name}, room for one, {about}", f"{told}: {reading / settled:.0%} of its speed", "≥ 80 %")])
     one.free()
+    report([limit(Path(models["SD 1.5"].key), SIZES["SD 1.5"], models["SD 1.5"].dtype)])
 
 
 def quarter(what: Loadable, nbytes: int, side: int) -> None:

@@ -160,8 +160,9 @@ class Intake:
 
 
 def helpers(device: torch.device) -> int:
-    """How many threads bring weights: as many as convert side by side on a CPU, one where they only travel."""
-    return max(1, min(_MOST_HELPERS, torch.get_num_threads())) if device.type == "cpu" else 1
+    """How many threads bring weights: as many as convert side by side on a CPU, one where they only travel. With one on a CPU the thread
+    that computes would always wait for the weight that is being made, and nothing would happen side by side."""
+    return max(2, min(_MOST_HELPERS, torch.get_num_threads())) if device.type == "cpu" else 1
 
 
 def apart(weight: Tensor, room: Tensor | None) -> Tensor:
