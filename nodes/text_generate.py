@@ -55,22 +55,61 @@ def text_generate(
     **options: Any,
 ) -> Written:
     """Let a language model write: an answer, a longer prompt, a description of a picture."""
+    shown = [*_pictures(image), *_frames(video)]
+    how = _choosing(ctx, sampling_mode, options)
+    return _written(ctx, _writer(ctx, clip), shown, audio, system_prompt, prompt, max_length, how, thinking, use_default_template)
+
+
+FILM = (
+    "You write prompts for a model that makes films with sound. Turn what the user asks for into one flowing paragraph of at most two"
+    " hundred words, in the present tense: what is seen first and how it changes, who does what and with which gestures, what is said"
+    " (in quotation marks, with the voice) and heard, the light and the colours, and how the camera moves. Add what is needed to make it"
+    " vivid, change nothing that was asked for, and answer with the paragraph alone."
+)
+FILM_FROM = " The film begins with the picture that is shown: keep to what is in it, and say how it goes on."
+
+
+@node("TextGenerateLTX2Prompt", title="Generate LTX2 Prompt", category="textgen", module="comfy_extras.nodes_textgen", form="v3",
+      outputs=("generated_text",))  # fmt: skip
+def text_generate_ltx2_prompt(
+    ctx: Context,
+    *,
+    clip: Clip = Wired(tooltip="The language model that writes."),
+    image: Image | None = Wired(optional=True, tooltip="The picture that the film begins with, for models that see."),
+    video: Image | None = Wired(optional=True, tooltip="Frames of a film to go on from, for models that see."),
+    audio: Sound | None = Wired(optional=True, tooltip="No model that is here listens."),
+    prompt: str = Text("", multiline=True, dynamicPrompts=True),
+    max_length: int = Int(256, min=1, max=32768, tooltip="Tokens written at most."),
+    sampling_mode: str = ways({"on": CHOOSING, "off": {}}, "on"),
+    thinking: bool = Bool(False, optional=True, tooltip="Let the model think before it writes, if it can."),
+    use_default_template: bool = Bool(True, optional=True, advanced=True, tooltip="Put the prompt as the model's chats do; off: as it is."),
+    **options: Any,
+) -> TextOut:
+    """Let a language model write a prompt for LTX-2 out of a few words: what is seen and heard, and how the camera moves."""
+    shown = [*_pictures(image), *_frames(video)]
+    system = FILM + (FILM_FROM if shown else "")
+    how = _choosing(ctx, sampling_mode, options)
     model = _writer(ctx, clip)
+    told = system if use_default_template else ""
+    return _written(ctx, model, shown, audio, told, prompt, max_length, how, thinking, use_default_template).generated_text
+
+
+def _written(
+    ctx: Context, model: LmHandle, shown: list[Tensor], audio: Any, system: str, prompt: str, most: int, how: Choosing, thinking: bool,
+    templated: bool,
+) -> Written:  # fmt: skip
+    """What the model makes of it. Raises BadInput for inputs that it cannot take."""
     if audio is not None:
         raise BadInput(
             f"{model.title} cannot listen.", hint="Take the sound off this node; use a picture or words.", node=ctx.node, input="audio"
         )
-    images = [*_pictures(image), *_frames(video)]
-    if use_default_template:
-        entries = question(model, prompt, system_prompt, images, thinking)
+    if templated:
+        entries = question(model, prompt, system, shown, thinking)
     else:
-        entries = model.entries(system_prompt + model.make.image * len(images) + prompt, images)
+        entries = model.entries(system + model.make.image * len(shown) + prompt, shown)
     if not entries:
         raise BadInput("There is nothing to go on: the prompt is empty.", hint="Write a prompt.", node=ctx.node, input="prompt")
-    tokens = generate(
-        model, entries, max_length, _choosing(ctx, sampling_mode, options), ctx.services.pool, lambda count: ctx.progress(count, max_length)
-    )
-    return Written(*parted(model, tokens))
+    return Written(*parted(model, generate(model, entries, most, how, ctx.services.pool, lambda count: ctx.progress(count, most))))
 
 
 def _writer(ctx: Context, clip: Any) -> LmHandle:

@@ -25,7 +25,7 @@ from backend.weights.held import Held
 from backend.workflow.document import Workflow
 from backend.workflow.widgets import form_of, values_of
 from nodes import builtin
-from nodes.text_generate import text_generate
+from nodes.text_generate import text_generate, text_generate_ltx2_prompt
 
 LETTERS = [chr(32 + i) for i in range(95)] + ["\n"]
 MARKS = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|image_pad|>", "<|vision_end|>", "<think>", "</think>"]
@@ -102,6 +102,21 @@ def test_what_is_asked(writer: LmHandle, monkeypatch: pytest.MonkeyPatch) -> Non
         "<|im_start|>user\na cat<|im_end|>\n<|im_start|>assistant\n",
         "<|im_start|>mine",
     ]
+
+
+def test_prompts_for_films(writer: LmHandle, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def note(model: LmHandle, entries: list[Any], *rest: Any) -> list[int]:
+        asked.append("".join(model.tokenizer.id_to_token(entry) for entry in entries))
+        return model.ids("a film")
+
+    monkeypatch.setattr("nodes.text_generate.generate", note)
+    given = {"image": None, "video": None, "audio": None, "max_length": 8, "sampling_mode": "on", "thinking": False}
+    assert text_generate_ltx2_prompt(context(), clip=writer, prompt="a cat", use_default_template=True, **given) == "a film"
+    assert text_generate_ltx2_prompt(context(), clip=writer, prompt="a cat", use_default_template=False, **given) == "a film"
+    assert asked[0].startswith("<|im_start|>system\nYou write prompts for a model that makes films") and "a cat<|im_end|>" in asked[0]
+    assert "begins with the picture" not in asked[0] and asked[1] == "a cat"
 
 
 def test_a_cancel_stops_it(writer: LmHandle) -> None:

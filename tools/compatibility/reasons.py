@@ -7,7 +7,7 @@ import re
 FAMILY = "needs the model family {}"
 REASONS: tuple[tuple[str, str], ...] = (
     (r"Wan.*|LoadWan.*", FAMILY.format("Wan")),
-    (r"LTX.*|LatentUpscaleModelLoader|TextGenerateLTX2Prompt", FAMILY.format("LTX Video")),
+    (r"LTX.*|LatentUpscaleModelLoader", FAMILY.format("LTX Video")),
     (r"Hunyuan3D.*|VAEDecodeHunyuan3D", FAMILY.format("Hunyuan 3D")),
     (r"Hunyuan.*|CLIPTextEncodeHunyuan.*|TextEncodeHunyuan.*", FAMILY.format("Hunyuan (pictures and video)")),
     (r".*HiDreamO1.*", FAMILY.format("HiDream O1")),
@@ -15,7 +15,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"StableCascade_.*", FAMILY.format("Stable Cascade")),
     (r"SVD_.*|SV3D_.*", FAMILY.format("Stable Video Diffusion")),
     (r".*AceStep.*|VAE(Encode|Decode)Audio.*", FAMILY.format("ACE Step and Stable Audio")),
-    (r"AudioEncoder.*", "needs an audio encoder (wav2vec 2), which Wan and HuMo listen with"),
     (r"TextGenerate|TextEncode.*", "needs a language model of a family that is not there"),
     (r"MoGePointMapToMesh", "makes meshes with textures, which are not there"),
     (r"SeedVR2.*", FAMILY.format("SeedVR 2")),
