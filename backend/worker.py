@@ -399,7 +399,7 @@ class Worker:
 def nets_of(value: Any) -> Iterator[Loadable]:
     """The nets behind a value on a wire: its own, or those of its parts."""
     for part in getattr(value, "parts", None) or (value,):
-        found = getattr(part, "loadable", None)
+        found: Any = getattr(part, "loadable", None)
         if hasattr(found, "key"):
             yield found
 
