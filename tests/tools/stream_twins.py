@@ -23,6 +23,7 @@ from backend.families.ideogram4.net import Ideogram4Net, Ideogram4Sizes
 from backend.families.krea2.net import Krea2Net, Krea2Sizes
 from backend.families.z_image.net import ZImageNet, ZImageSizes
 from backend.weights.save import save_safetensors
+from tests.families import published
 from tests.tools.language_twins import QWEN, drawn, prefixed
 
 WIDTH = 16
@@ -62,7 +63,7 @@ def state(build: Callable[[], nn.Module]) -> Callable[[Path], None]:
 
 def seeing(path: Path) -> None:
     """Qwen 3 VL with all of its layers, some of which every family reads."""
-    vision = VisionSizes(width=32, layers=2, mlp=16, patch=16, out=WIDTH, heads=16, table=16, deep=(0,))
+    vision = VisionSizes(width=64, layers=2, mlp=16, patch=16, out=WIDTH, heads=16, table=16, deep=(0,))
     sizes: dict[str, Any] = {**QWEN, "layers": 36, "sections": (4, 2, 2), "interleaved": True}
     weights = prefixed(drawn(LanguageModel(LmSizes(**sizes))), "model.language_model.")
     save_safetensors(path, {**weights, **prefixed(drawn(Qwen3Vision(vision)), "model.visual.")})
@@ -74,20 +75,15 @@ def llama(path: Path) -> None:
     Tokenizer(WordLevel({"?": 5}, unk_token="?")).save(str(path.parent / "llama3.tokenizer.json"))
 
 
-def clip(width: int, act: str) -> Callable[[Path], None]:
-    config = {
-        "intermediate_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 1,
-        "vocab_size": 49408,
-        "max_position_embeddings": 248,
-    }
+def clip(width: int, act: str, spelled: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Callable[[Path], None]:
+    config = {"intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 1, "vocab_size": 49408}
 
     def make(path: Path) -> None:
         torch.manual_seed(0)
-        text = CLIPTextModelWithProjection(CLIPTextConfig(**config, hidden_size=64, projection_dim=width, hidden_act=act)).state_dict()
-        named: dict[str, Tensor] = {k if k.startswith("text_") else f"text_model.{k}": v for k, v in text.items()}
-        save_safetensors(path, named)
+        text = CLIPTextModelWithProjection(
+            CLIPTextConfig(**config, hidden_size=64, projection_dim=width, hidden_act=act, max_position_embeddings=248)
+        )
+        save_safetensors(path, {key: value.contiguous() for key, value in spelled(text.state_dict()).items()})
 
     return make
 
@@ -116,8 +112,8 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "qwen3vl_4b_bf16.safetensors": seeing,
     "qwen3vl_8b_fp8_scaled.safetensors": seeing,
     "llama_3.1_8b_instruct_fp8_scaled.safetensors": llama,
-    "clip_l_hidream.safetensors": clip(64, "quick_gelu"),
-    "clip_g_hidream.safetensors": clip(48, "gelu"),
+    "clip_l_hidream.safetensors": clip(64, "quick_gelu", published.rooted),
+    "clip_g_hidream.safetensors": clip(48, "gelu", published.openclip),
     "t5xxl_fp8_e4m3fn_scaled.safetensors": state(t5),
     "ae.safetensors": state(kl),
     "flux2-vae.safetensors": state(lambda: AutoencoderKLFlux2(block_out_channels=WIDTHS, layers_per_block=1, latent_channels=32)),
