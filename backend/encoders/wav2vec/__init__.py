@@ -1,0 +1,1 @@
+"""What speech sounds like, in vectors (wav2vec 2.0)."""

@@ -1,0 +1,36 @@
+"""Speech as vectors, for models that move with it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from backend.base.errors import Problem
+from backend.encoders.wav2vec.spec import SpeechEncoder, load_speech_encoder
+from backend.engine.context import Context
+from backend.graph.declare import Combo, node
+from backend.graph.schema import Files, Socket
+from backend.media.audio import checked
+from nodes.audio import Sound
+from nodes.loaders import open_named
+
+SpeechWire = Annotated[SpeechEncoder, Socket("AUDIO_ENCODER")]
+SpeechOutput = Annotated[dict[str, Any], Socket("AUDIO_ENCODER_OUTPUT")]
+MODULE = "comfy_extras.nodes_audio_encoder"
+
+
+@node("AudioEncoderLoader", category="loaders", module=MODULE, form="v3", outputs=("AUDIO_ENCODER",))
+def audio_encoder_loader(ctx: Context, *, audio_encoder_name: str = Combo(Files("audio_encoders"))) -> SpeechWire:
+    """Load wav2vec 2.0 (base or large): place its file into models/audio_encoders."""
+    dtype = ctx.services.device.compute_dtype("text_encoder", ctx.services.settings)
+    return open_named(ctx, "audio_encoder_name", "audio_encoders", audio_encoder_name, lambda path: load_speech_encoder(path, dtype))
+
+
+@node("AudioEncoderEncode", category="conditioning", module=MODULE, form="v3", outputs=("AUDIO_ENCODER_OUTPUT",))
+def audio_encoder_encode(ctx: Context, *, audio_encoder: SpeechWire, audio: Sound) -> SpeechOutput:
+    """Encode a sound: 50 vectors a second, from every layer."""
+    try:
+        waveform, rate = checked(audio, "audio")
+        states = audio_encoder.states(waveform, rate, ctx.services.pool)
+    except Problem as problem:
+        raise problem.at(node=ctx.node) from problem.__cause__
+    return {"encoded_audio": states[-1], "encoded_audio_all_layers": states, "audio_samples": waveform.shape[2]}
