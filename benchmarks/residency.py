@@ -117,9 +117,12 @@ def switching(models: dict[str, Loadable], nbytes: dict[str, int]) -> None:
             path = Path(models[name].key)
             if cold:
                 drop(path)
+            cpu = time.process_time()
             reading = read(path)["seconds"]
             if cold:
                 drop(path)
+            else:  # copying from memory: what else the machine does must not make reading look slow
+                reading = time.process_time() - cpu
             cpu = time.process_time()
             found[name].append((settle(one, models[name]), time.process_time() - cpu, reading))
         for name, tries in found.items():
