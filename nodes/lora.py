@@ -9,6 +9,7 @@ import torch
 
 from backend.base.errors import BadInput, Problem
 from backend.base.paths import next_save
+from backend.encoders.joint import published
 from backend.engine.context import Context
 from backend.families import kin
 from backend.graph.declare import Bool, Choice, Combo, FileChoice, Float, Int, SavePrefix, Seed, Text, Wired, node
@@ -169,5 +170,5 @@ def lora_save(
 def _differences(model: Model | None, clip: Clip | None) -> list[tuple[str, Any]]:
     """Each handle of one part with what the names of its modules begin with in a file."""
     parts: tuple[Any, ...] = () if clip is None else getattr(clip, "parts", (clip,))
-    texts = [(f"text_encoders.clip_{part.branch}.transformer.", part) for part in parts]
+    texts = [(f"text_encoders.{published(part.branch)}.transformer.", part) for part in parts]
     return [*([("diffusion_model.", model)] if model is not None else []), *texts]

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from backend.base.errors import BadInput
 from backend.base.paths import next_save
+from backend.encoders.joint import published
 from backend.engine.context import Context
 from backend.families.save import save
 from backend.graph.declare import Float, SavePrefix, node
@@ -181,7 +182,7 @@ def clip_save(ctx: Context, *, clip: Clip, filename_prefix: str = SavePrefix("cl
     """Save a text encoder; each of several into a file of its own."""
     parts: tuple[Any, ...] = getattr(clip, "parts", (clip,))
     for part in parts:
-        save(save_path(ctx, f"{filename_prefix}_clip_{part.branch}"), embedded(ctx), clip=part, bare=True)
+        save(save_path(ctx, f"{filename_prefix}_{published(part.branch)}"), embedded(ctx), clip=part, bare=True)
 
 
 @merging("VAESave", output=True, hidden=METADATA)

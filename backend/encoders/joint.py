@@ -47,8 +47,13 @@ class Sources:
 
 
 def roof(branch: str) -> str:
-    """What stands before the names of a branch's weights: `clip_l`, `clip_g`, `t5xxl` ..."""
-    return f"clip_{branch}" if len(branch) == 1 else branch
+    """What stands before the names of a branch's weights."""
+    return f"clip_{branch}"
+
+
+def published(branch: str) -> str:
+    """A branch as files and packs call it: `clip_l`, `clip_g`, `t5xxl` ..."""
+    return roof(branch) if len(branch) == 1 else branch
 
 
 def side_by_side(parts: Mapping[str, Encoded]) -> Encoded:
@@ -73,7 +78,7 @@ class JointText:
 
     @property
     def loadable(self) -> Sources:
-        """The weights of all parts, named `clip_l.<name>`, `t5xxl.<name>` ..."""
+        """The weights of all parts, named `clip_l.<name>`, `clip_t5xxl.<name>` ..."""
         return Sources(Joined({roof(part.branch): part.loadable.source for part in self.parts}))
 
     def with_layer(self, layer: int | None) -> JointText:

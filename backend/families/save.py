@@ -16,6 +16,7 @@ from backend.diffusion.noise import DiscreteNoise
 from backend.encoders.clip.openclip import to_openclip
 from backend.encoders.clip_vision import spec as clip_vision
 from backend.encoders.clip_vision.handle import VisionHandle
+from backend.encoders.joint import published
 from backend.families.foreign import PREFIX
 from backend.weights.merge import Weights
 from backend.weights.save import Source, save_safetensors
@@ -74,7 +75,8 @@ def _weights(out: Tensors, weights: Weights, prefix: str, names: Sequence[str] |
 
 def _encoders(out: Tensors, clip: Any, bare: bool) -> None:
     parts = getattr(clip, "parts", (clip,))
-    places = ENCODERS.get(tuple(part.branch for part in parts), ENCODERS[("l",)] * len(parts))
+    named = tuple((f"text_encoders.{published(part.branch)}.transformer.", False) for part in parts)
+    places = ENCODERS.get(tuple(part.branch for part in parts), named)
     for part, (prefix, spelled_open) in zip(parts, places, strict=True):
         weights = Weights.of(part)
         cut = part.branch == "h" and part.layer is None  # a tower without the layer nobody reads: only diffusers' names say so

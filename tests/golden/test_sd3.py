@@ -24,6 +24,7 @@ from backend.diffusion.latent import SD3
 from backend.diffusion.patches import again
 from backend.diffusion.sample import prepare_noise, sample
 from backend.diffusion.samplers import solver
+from backend.families import save
 from backend.families.load import Loaded, load_checkpoint
 from backend.families.sd3 import names
 from backend.families.sd3.net import SD3Sizes
@@ -162,6 +163,22 @@ def test_from_a_picture(make: Any, whole: tuple[StableDiffusion3Pipeline, Loaded
     guider = CfgGuider(found.model, positive, negative, 3.0)
     got = sample(guider, noise, latent, solver("euler"), sigmas, mask[..., ::2, ::2] if inside else None, pool=Pool("cpu"))
     assert (SD3.process_in(got) - want).abs().max() < 1e-4
+
+
+def test_saved_and_loaded_again(whole: tuple[StableDiffusion3Pipeline, Loaded], tmp_path: Path) -> None:
+    """As one file with all of its encoders; an adapter of T5 finds it there, as trainers name it."""
+    _, found = whole
+    save.save(tmp_path / "m.safetensors", {}, found.model, found.clip, found.vae)
+    again = load_checkpoint(tmp_path / "m.safetensors", tiny.services(tmp_path))
+    assert again.clip is not None and again.vae is not None and again.clip.branches == ("l", "g", "t5xxl") and again.unmatched == ()
+    part = "encoder.block.1.layer.0.SelfAttention.q"
+    up, down = torch.randn(32, 2), torch.randn(2, 96)
+    for name in (f"lora_te3_{part.replace('.', '_')}", f"text_encoders.t5xxl.transformer.{part}"):
+        save_safetensors(tmp_path / "l.safetensors", {f"{name}.lora_up.weight": up, f"{name}.lora_down.weight": down})
+        _, clip, report = lora.apply(again.model, again.clip, open_weights(tmp_path / "l.safetensors"))
+        assert clip is not None and report.clip == 1
+        plain, changed = (one.conditioning("a red cat", Pool("cpu"))[0][0] for one in (again.clip, clip))
+        assert torch.equal(plain[:, :77], changed[:, :77]) and (plain - changed).abs().max() > 1e-3
 
 
 def test_adapters_of_every_spelling(tmp_path: Path) -> None:

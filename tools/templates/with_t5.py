@@ -63,13 +63,13 @@ def filled() -> Graph:
 
 
 def aura() -> Graph:
-    settings = {"cfg": 3.5, "sampler_name": "uni_pc", "scheduler": "normal", "steps": 25}
+    settings: dict[str, Any] = {"cfg": 3.5, "sampler_name": "uni_pc", "scheduler": "normal", "steps": 25}
     return ended({**loaded(AURA, SHIP, BAD), "l": node("EmptyLatentImage", width=1024, height=1024, batch_size=1),
                   "k": sampled(["l", 0], **settings)}, "auraflow")  # fmt: skip
 
 
 def pixart(file: str, vae: str, prompt: Node, prefix: str) -> Graph:
-    settings = {"cfg": 4.5, "sampler_name": "dpmpp_2m", "scheduler": "normal", "steps": 20, "model": ["m", 0]}
+    settings: dict[str, Any] = {"cfg": 4.5, "sampler_name": "dpmpp_2m", "scheduler": "normal", "steps": 20, "model": ["m", 0]}
     return {
         "m": node("UNETLoader", unet_name=file, weight_dtype="default"),
         "c": node("CLIPLoader", clip_name=T5, type="pixart", device="default"),

@@ -81,7 +81,7 @@ def text_encoders(found: Found) -> list[T5Handle]:
         dtype = torch.bfloat16 if found.dtype == torch.float16 else found.dtype
         loadable = Loadable(f"{found.key}_{made.branch}", functools.partial(T5Text, sizes), Views(part), dtype=dtype)
         lookup = Inversions(found.folders, made.branch, sizes.width) if found.folders else None
-        words = functools.partial(vocabulary, made.kind, part, sizes.vocabulary)
+        words = functools.partial(vocabulary, made.kind, part, sizes.vocabulary, found.tokenizer)
         handle = T5Handle(loadable, sizes, made.branch, made.title, words, made.end, made.pad, made.trims, lookup=lookup)
         handles.setdefault(made.branch, handle)
     return list(handles.values())

@@ -104,12 +104,16 @@ def text_aliases(parameters: Iterable[str]) -> Aliases:
 
 
 ROOF = "clip_"
+T5 = "t5xxl"
+"""Trainers count it as the third encoder, whether or not there is a second."""
 
 
 def _one_encoder(modules: Iterable[str], roof: str, number: int) -> Aliases:
     table: dict[str, Place] = {}
     kohya = [f"lora_te{number}_"] if roof else ["lora_te_", "lora_te1_"]
-    branches = [roof] if roof else [f"{ROOF}{branch}" for branch in "lhg"]
+    long = roof.removeprefix(ROOF) if len(roof) > len(ROOF) + 1 else ""
+    branches = [long] if long else [roof] if roof else [*(f"{ROOF}{branch}" for branch in "lhg"), T5]
+    kohya += ["lora_te3_"] if long == T5 and number != 3 else []
     dotted = [f"text_encoder{'' if number == 1 else f'_{number}'}."]
     dotted += [f"{start}{branch}.transformer." for branch in branches for start in ("text_encoders.", "")]
     for module in modules:
