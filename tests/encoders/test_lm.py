@@ -11,7 +11,7 @@ from backend.base.errors import BadFile, BadInput
 from backend.encoders.lm import spec
 from backend.encoders.lm.generate import Choosing, generate
 from backend.encoders.lm.handle import LmHandle
-from backend.encoders.lm.makes import make_of, sizes_of
+from backend.encoders.lm.makes import Shown, make_of, sizes_of
 from backend.encoders.lm.net import LanguageModel
 from backend.encoders.lm.reading import Reading, side_by_side, stacked
 from backend.encoders.lm.sizes import LmSizes
@@ -24,6 +24,7 @@ from backend.weights.held import Held
 REAL = {
     "qwen25_7b": ("Qwen 2.5 VL", 3584, 28, 28, 4, 128, 18944, 152064, "bias", "visual.patch_embed.proj.weight"),
     "qwen25_3b": ("Qwen 2.5", 2048, 36, 16, 2, 128, 11008, 151936, "bias", ""),
+    "qwen25_7b ": ("Qwen 2.5", 896, 24, 14, 2, 64, 4864, 151936, "bias", ""),
     "qwen3_06b": ("Qwen 3", 1024, 28, 16, 8, 128, 3072, 151936, "norm", ""),
     "qwen3_4b": ("Qwen 3", 2560, 36, 32, 8, 128, 9728, 151936, "norm", ""),
     "qwen3_8b": ("Qwen 3", 4096, 36, 32, 8, 128, 12288, 151936, "norm", ""),
@@ -64,7 +65,7 @@ def test_known_by_its_header(branch: str, prefix: str) -> None:
     (place,) = spec.places(state)
     shown = spec.shown_by({name: Held(state)[key] for name, key in place.names.items()}, spec.vision_of(Held(state)))
     make = make_of(shown)
-    assert make is not None and (make.name, make.branch(width)) == (title, branch)
+    assert make is not None and (make.name, make.branch(width)) == (title, branch.strip())
     sizes = sizes_of(make, shown)
     assert (sizes.layers, sizes.heads, sizes.kv_heads, sizes.head) == (layers, heads, kv, head)
 
@@ -199,3 +200,9 @@ def test_adapters_of_language_models(name: str, handle: LmHandle) -> None:
     assert patched is not None and report.clip == 1 and not report.unmatched
     tokens, pool = handle.tokenize("abc"), Pool("cpu")
     assert not torch.equal(patched.encoded(tokens, pool).cond, handle.encoded(tokens, pool).cond)
+
+
+def test_llamas_that_are_not_known() -> None:
+    """Llama 3.2 1B turns by other angles: nothing is better than nonsense."""
+    shown = Shown(2048, 16, 2048, 512, 8192, 128256, False, None, False, "")
+    assert make_of(shown) is None

@@ -161,7 +161,9 @@ def test_names_of_llama_cpp(make: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spec, "vocabulary", lambda *args: Words())
     net = theirs(*MAKES[make])
     state = of_llama_cpp(net, make == "Gemma 2")
-    (handle,) = spec.text_encoders(Found(Held(state), "lm", torch.float32, config=net.config.to_dict()))
+    (handle,) = spec.text_encoders(
+        Found(Held(state), "lm", torch.float32, config={**net.config.to_dict(), "architectures": [MAKES[make][0]]})
+    )
     ids = [5, 17, 99, 3, 44, 8, 71]
     with torch.no_grad():
         want = net(torch.tensor([ids])).last_hidden_state

@@ -22,6 +22,8 @@ class Make:
     matches: Callable[[Shown], bool]
     head: int = 128
     """Channels of a head, where no norm of queries shows them."""
+    heads: Mapping[int, int] = field(default_factory=dict)
+    """The same for nets of a width that have others."""
     trained: Mapping[str, Any] = field(default_factory=dict)
     start: tuple[int, ...] = ()
     """Tokens that every text begins with."""
@@ -88,8 +90,14 @@ def _plain(shown: Shown) -> bool:
 
 
 def _llama(shown: Shown) -> bool:
-    said = shown.architecture.lower()
-    return _plain(shown) and ("llama" in said if said and "tral" not in said and shown.vocabulary < 32000 else shown.vocabulary == 128256)
+    """Llama 3.1; smaller ones (3.2) turn by other angles and are not known."""
+    if not _plain(shown) or "tral" in shown.architecture.lower():
+        return False
+    return "llama" in shown.architecture.lower() or (shown.vocabulary == 128256 and shown.width >= 4096)
+
+
+def _mistral(shown: Shown) -> bool:
+    return _plain(shown) and ("tral" in shown.architecture.lower() or shown.vocabulary == 131072)
 
 
 def _small(shown: Shown) -> bool:
@@ -128,6 +136,7 @@ MAKES: tuple[Make, ...] = (
         {3584: "qwen25_7b", 2048: "qwen25_3b"},
         vocabularies.QWEN,
         lambda s: s.bias and s.vision == "",
+        heads={896: 64},
         trained={"rope": Rope(1e6), "bias": True, "sections": (16, 24, 24)},
         **_chatml(),
     ),
@@ -177,7 +186,7 @@ MAKES: tuple[Make, ...] = (
         "Mistral Small 3",
         {5120: "mistral3_24b"},
         vocabularies.MISTRAL,
-        lambda s: _plain(s) and not _llama(s) and _small(s),
+        lambda s: _mistral(s) and _small(s),
         trained={"eps": 1e-5, "rope": Rope(1e9)},
         start=(1,),
         pad=11,
@@ -189,7 +198,7 @@ MAKES: tuple[Make, ...] = (
         "Ministral 3",
         {3072: "ministral3_3b"},
         vocabularies.MISTRAL,
-        lambda s: _plain(s) and not _llama(s) and not _small(s),
+        lambda s: _mistral(s) and not _small(s),
         trained={"eps": 1e-5, "rope": Rope(1e6, yarn=(16.0, 32.0, 1.0, 16384.0)), "by_length": (0.1, 16384.0)},
         start=(1,),
         pad=11,
@@ -208,7 +217,7 @@ def make_of(shown: Shown) -> Make | None:
 def sizes_of(make: Make, shown: Shown) -> LmSizes:
     """Sizes from the header, what the make was trained with, and what a configuration says otherwise. Raises ValueError."""
     said = shown.config
-    head = shown.normed or _whole(said.get("head_dim")) or _divided(said) or make.head
+    head = shown.normed or _whole(said.get("head_dim")) or _divided(said) or make.heads.get(shown.width, make.head)
     if shown.queries % head or shown.keys % head:
         raise ValueError(f"{shown.queries} and {shown.keys} channels of attention are no whole heads of {head}")
     sizes = LmSizes(
