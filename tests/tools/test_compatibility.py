@@ -54,5 +54,5 @@ def test_most_nodes_of_image_workflows_are_here(verdicts: list[Verdict]) -> None
 def test_the_page() -> None:
     text = PAGE.read_text("utf-8")
     assert text.startswith(HEAD) and "unknown |" not in text
-    lines = page([Verdict("a", missing=("WanImageToVideo",), opened=True, converted=True)], ["KSampler", "WanImageToVideo"])
-    assert any("1 of 2 are here" in line for line in lines) and any("Wan" in line for line in lines)
+    lines = page([Verdict("a", missing=("Hunyuan3Dv2Conditioning",), opened=True, converted=True)], ["KSampler", "Hunyuan3Dv2Conditioning"])
+    assert any("1 of 2 are here" in line for line in lines) and any("Hunyuan" in line for line in lines)
