@@ -44,7 +44,7 @@ from backend.weights.quant.cast import Cast
 
 NOT_WEIGHTS = re.compile(
     r"model_ema\..*|.*position_ids|.*\.logit_scale|logit_scale|depth_model\..*|edm_vpred\..*|edm_(mean|std)|(alphas_|betas|log_one_minus|one_minus|posterior_|sqrt_|lvlb_|logvar|scale_factor|denoiser\.sigmas).*"
-    r"|(.*\.)?(spiece|tekken)_model|v_pred|ztsnr|first_stage_model\.loss\..*|model\.(betas|alphas).*|.*num_batches_tracked"
+    r"|(.*\.)?(spiece|tekken)_model|v_pred|ztsnr|.*encoder\.embed_tokens\.weight|first_stage_model\.loss\..*|model\.(betas|alphas).*|.*num_batches_tracked"
 )
 """Keys that checkpoints carry and no net asks for: averaged copies, schedules, training state, a depth estimator of another make."""
 

@@ -96,6 +96,24 @@ def test_names_of_files(tmp_path: Path) -> None:
         assert torch.equal(handle.encoded(tokens(handle, 5, 6), Pool("cpu")).cond, want)
 
 
+def test_few_bits(tmp_path: Path) -> None:
+    """float8 with a scale for every weight, as the files most people have."""
+    state = make("t5xxl").state_dict()
+    kept, dense = {}, {}
+    for key, value in state.items():
+        dense[key] = kept[key] = value
+        if value.ndim == 2 and "relative" not in key and "shared" not in key and "embed_tokens" not in key:
+            scale = value.abs().max() / 400
+            kept[key], kept[key.removesuffix("weight") + "scale_weight"] = (value / scale).to(torch.float8_e4m3fn), scale.reshape(1)
+            dense[key] = kept[key].float() * scale
+    kept["scaled_fp8"] = torch.empty(2, dtype=torch.float8_e4m3fn)
+    want = encoder(dense, tmp_path).encoded(tokens(encoder(dense, tmp_path), 5, 6), Pool("cpu")).cond
+    handle = encoder(kept, tmp_path)
+    for budget in (None, 0):  # in memory, and brought at each use
+        pool = Pool("cpu") if budget is None else Pool("cpu", budget)
+        assert (handle.encoded(tokens(handle, 5, 6), pool).cond - want).abs().max() < 1e-5
+
+
 def test_prompts(tmp_path: Path) -> None:
     """Weights move tokens away from the empty prompt's; padding follows the settings."""
     handle = encoder(make("t5xxl").state_dict(), tmp_path)
