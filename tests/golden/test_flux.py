@@ -186,6 +186,17 @@ def test_whole_flux2(tmp_path: Path) -> None:
     assert far(got, want, 1) < WHOLE
 
 
+@torch.no_grad()
+def test_a_mask_of_attention(tmp_path: Path) -> None:
+    """Tokens that nobody may look at are as if they were not there."""
+    path, blind = fluxes.saved("Flux", tmp_path), torch.zeros(1, 6, 6)
+    blind[:, :, 3:5] = -1e9
+    want = run(path, {"cross_attn": CONTEXT[:, :3]}, X, tmp_path, "Flux")
+    for mask in (blind, blind == 0):
+        got = run(path, {"cross_attn": CONTEXT, "attention_mask": mask}, X, tmp_path, "Flux")
+        assert (got - want).abs().max() < CLOSE
+
+
 def test_wrong_parts(tmp_path: Path) -> None:
     model = load_diffusion_model(fluxes.saved("Flux", tmp_path), tiny.services(tmp_path))
 

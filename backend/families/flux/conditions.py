@@ -47,11 +47,23 @@ def told(
             scales = [cond.get("guidance", GUIDANCE) for cond in conds]
             if None not in scales:
                 made["guidance"] = torch.tensor([float(scale) for scale in scales])
+        mask: Tensor | None = conds[0].get("attention_mask")
+        if mask is not None and mask.ndim == 3:
+            cells = (-(-shape[-2] // sizes.patch), -(-shape[-1] // sizes.patch))
+            made["mask"] = over_tokens(mask, context.shape[1], conds[0].get("attention_mask_img_shape", (1, 1)), cells)
         if shown is not None:
             made["shown"] = torch.cat([shown(cond, shape, sizes) for cond in conds])
         return made | references(conds[0], name, latent, layout, sizes, shape)
 
     return inputs
+
+
+def over_tokens(mask: Tensor, words: int, known: Sequence[int], cells: tuple[int, int]) -> Tensor:
+    """A mask of attention [n, words + known cells, the same] for a picture of so many cells (rows, columns), to the nearest one."""
+    rows, columns = ((torch.arange(new) * old // new) for new, old in zip(cells, known, strict=True))
+    at = torch.cat([torch.arange(words), words + (rows[:, None] * known[1] + columns).flatten()])
+    grown = mask[:, at[:, None], at[None]]
+    return grown.float().log() if grown.dtype == torch.bool else grown
 
 
 def references(cond: Cond, name: str, latent: LatentFormat, layout: Layout, sizes: FluxSizes, shape: Sequence[int]) -> dict[str, Tensor]:

@@ -152,8 +152,10 @@ class FluxNet(FluxStem):
         self, x: Tensor, t: Tensor, context: Tensor, y: Tensor | None = None, guidance: Tensor | None = None,
         references: Sequence[tuple[Place, Tensor]] = (), control: Mapping[str, Sequence[Tensor | None]] | None = None,
         taps: Taps | None = None, facts: Mapping[str, Any] | None = None, shown: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """`shown` [B, shown, H, W] is joined to x; `references` [B, C, h, w] are looked at beside it, with where they stand.
+        `mask` [B, T, T] is added to the scores of attention, prompt first; tokens beyond T are looked at as they are.
         `control` has residuals of the picture's tokens under "input" (after double blocks) and "output" (after single ones)."""
         height, width = x.shape[-2:]
         seen = x if shown is None else torch.cat([x, shown.to(x.dtype)], dim=1)
@@ -161,7 +163,10 @@ class FluxNet(FluxStem):
         state = self.start(seen, context, references, taps, facts, x, t)
         vec = self.told(t, x, y, guidance)
         site = Site(taps, {**state.facts, "vec": vec}) if taps else None
-        img = self.run(state, vec, control or {}, site)
+        if mask is not None:
+            missing = state.txt.shape[1] + state.img.shape[1] - mask.shape[-1]
+            mask = F.pad(mask, (0, missing, 0, missing)).unsqueeze(1).to(seen.dtype)
+        img = self.run(state, vec, control or {}, site, mask)
         count = (seen.shape[-2] // self.sizes.patch) * (seen.shape[-1] // self.sizes.patch)
         return self.finished(img[:, :count], vec, seen, site)[..., :height, :width]
 
@@ -192,7 +197,9 @@ class FluxNet(FluxStem):
         told = {**(facts or {}), "original_shape": list(x.shape), "net_input": x, "timesteps": t, "context": context, "turn": by}
         return State(img, txt, told)
 
-    def run(self, state: State, vec: Tensor, control: Mapping[str, Sequence[Tensor | None]], site: Site | None) -> Tensor:
+    def run(
+        self, state: State, vec: Tensor, control: Mapping[str, Sequence[Tensor | None]], site: Site | None, mask: Tensor | None = None
+    ) -> Tensor:
         """The streams through all blocks; the picture's tokens, references behind."""
         img, txt, by = state.img, state.txt, state.facts["turn"]
         shifts = self.shifts(vec)
@@ -200,9 +207,9 @@ class FluxNet(FluxStem):
         for i, block in enumerate(self.double_blocks):
             told = self.for_double(i, shifts)
             if site is None:
-                img, txt = block(img, txt, told, by)
+                img, txt = block(img, txt, told, by, mask)
             else:
-                img, txt = _double(block, img, txt, told, by, site.at(block=("double_block", i), block_index=i))
+                img, txt = _double(block, img, txt, told, by, site.at(block=("double_block", i), block_index=i, mask=mask))
             img = _added(img, control.get("input", ()), i)
             if txt.dtype == torch.float16:
                 txt = txt.clamp(-LARGEST, LARGEST)
@@ -210,9 +217,9 @@ class FluxNet(FluxStem):
         for i, block in enumerate(self.single_blocks):
             single = self.for_single(i, shifts)
             if site is None:
-                x = block(x, single, by)
+                x = block(x, single, by, mask)
             else:
-                x = _single(block, x, single, by, site.at(block=("single_block", i), block_index=i), length)
+                x = _single(block, x, single, by, site.at(block=("single_block", i), block_index=i, mask=mask), length)
             if i < len(control.get("output", ())):
                 x = torch.cat([x[:, :length], _added(x[:, length:], control["output"], i)], dim=1)
             if x.dtype == torch.float16:
@@ -235,14 +242,14 @@ def _double(block: nn.Module, img: Tensor, txt: Tensor, told: tuple[Shift, Shift
     def plain(streams: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         instead = site.replacement("dit_replace")
         if instead is None:
-            out: tuple[Tensor, Tensor] = block(*streams, told, by)
+            out: tuple[Tensor, Tensor] = block(*streams, told, by, site.facts["mask"])
             return out
         args = {
             "img": streams[0],
             "txt": streams[1],
             "vec": site.facts["vec"],
             "pe": by,
-            "attn_mask": None,
+            "attn_mask": site.facts["mask"],
             "transformer_options": site.facts,
         }
 
@@ -266,9 +273,9 @@ def _single(block: nn.Module, x: Tensor, told: Shift, by: Any, site: Site, lengt
     def plain(x: Tensor) -> Tensor:
         instead = site.replacement("dit_replace")
         if instead is None:
-            out: Tensor = block(x, told, by)
+            out: Tensor = block(x, told, by, site.facts["mask"])
             return out
-        args = {"img": x, "vec": site.facts["vec"], "pe": by, "attn_mask": None, "transformer_options": site.facts}
+        args = {"img": x, "vec": site.facts["vec"], "pe": by, "attn_mask": site.facts["mask"], "transformer_options": site.facts}
 
         def original(args: dict[str, Any]) -> dict[str, Any]:
             return {"img": block(args["img"], told, args["pe"], args.get("attn_mask"))}
