@@ -90,10 +90,10 @@ def _plain(shown: Shown) -> bool:
 
 
 def _llama(shown: Shown) -> bool:
-    """Llama 3.1; smaller ones (3.2) turn by other angles and are not known."""
+    """Llama 3.1; those of 3.2, which are 2048 and 3072 wide, turn by other angles and are not known."""
     if not _plain(shown) or "tral" in shown.architecture.lower():
         return False
-    return "llama" in shown.architecture.lower() or (shown.vocabulary == 128256 and shown.width >= 4096)
+    return "llama" in shown.architecture.lower() or (shown.vocabulary == 128256 and shown.width not in (2048, 3072))
 
 
 def _mistral(shown: Shown) -> bool:
