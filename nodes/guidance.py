@@ -230,13 +230,16 @@ def skip_layer_guidance_unet(
     ctx: Context,
     *,
     model: Model,
-    block: str = Choice(["middle", "input", "output"], tooltip="Which side of the net the numbers count on."),
+    block: str = Choice(
+        ["middle", "input", "output", "double_block", "single_block"],
+        tooltip="Which side of a UNet the numbers count on, or which blocks of a transformer (Stable Diffusion 3: double, PixArt: single).",
+    ),
     numbers: str = Text("0", multiline=False),
     scale: float = Float(3.0, min=0.0, max=10.0, step=0.1),
     start_percent: float = _percent(0.01),
     end_percent: float = _percent(0.3),
 ) -> Model:
-    """Guide a UNet away from a prediction whose blocks of these numbers do not attend (self-attention is the identity there)."""
+    """Guide away from a prediction whose blocks of these numbers do not attend (self-attention is the identity there)."""
     places = [(block, number) for number in layers(ctx, "numbers", numbers)]
     return again.perturbed(model, scale, places, start_percent, end_percent) if places else model
 

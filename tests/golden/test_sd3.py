@@ -15,6 +15,7 @@ from diffusers import (
     StableDiffusion3InpaintPipeline,
     StableDiffusion3Pipeline,
 )
+from diffusers.models.attention_processor import PAGJointAttnProcessor2_0
 from torch import Tensor
 
 from backend.base.errors import BadInput
@@ -105,6 +106,19 @@ def test_skipped_layers_and_other_taps(tmp_path: Path) -> None:
         taps = {"double_block": (after,), "dit_replace": ((("double_block", 1), instead),)}
         assert torch.equal(model.family.forward(net, x, torch.tensor([400.0]), {**told, "taps": taps, "facts": {}}), plain)
     assert seen == [0, 1, 2]
+
+
+def test_perturbed_attention(tmp_path: Path) -> None:
+    """The spoilt answer: a token of the picture sees itself and the prompt."""
+    reference, x, text, pooled = twin("3"), torch.randn(1, 16, 6, 6), torch.randn(1, 5, 96), torch.randn(1, 80)
+    model = nets.load(published(reference), tmp_path)
+    reference.transformer_blocks[1].attn.set_processor(PAGJointAttnProcessor2_0())
+    told = model.family.inputs([{"cross_attn": text, "pooled_output": pooled}], model.sizes, x.shape)
+    taps = {"attn1_replace": ((("double_block", 1), again.value_only),)}
+    with torch.no_grad(), Pool("cpu").lease(model.leasable()) as net:
+        both = reference(torch.cat([x, x]), torch.cat([text] * 2), torch.cat([pooled] * 2), torch.tensor([400.0] * 2), return_dict=False)[0]
+        got = model.family.forward(net, x, torch.tensor([400.0]), {**told, "taps": taps, "facts": {}})
+    assert nets.off(got, both[1:]) < nets.NEAR < nets.off(got, both[:1])
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,23 @@ from torch.nn import functional as F
 
 from backend.diffusion.guiders import Guidance
 from backend.diffusion.handle import ModelHandle
+from backend.nn.attention import attention
 
 Places = Sequence[tuple[str, int]]
 """Numbered blocks of a net: ("middle", 0), ("double_block", 7) ..."""
 
 
 def value_only(q: Tensor, k: Tensor, v: Tensor, facts: Mapping[str, Any]) -> Tensor:
-    """Self-attention in which every token sees only itself: an identity map of attention."""
-    return v
+    """Self-attention in which every token sees only itself: an identity map of attention.
+
+    Where a prompt's tokens come before the picture's in the same attention (facts["prompt_tokens"]), those are seen as ever.
+    """
+    length = facts.get("prompt_tokens")
+    if length is None:
+        return v
+    seen = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool, device=q.device)
+    seen[length:, length:] = torch.eye(q.shape[1] - length, dtype=torch.bool, device=q.device)
+    return attention(q, k, v, int(facts["n_heads"]), seen)
 
 
 def perturbed(model: ModelHandle, scale: float, places: Places = (("middle", 0),), start: float = 0.0, end: float = 1.0) -> ModelHandle:
