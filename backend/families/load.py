@@ -401,6 +401,6 @@ def _unknown(file: WeightFile, wanted: str) -> UnknownModel:
         text = f"{file.path.name} holds no known {wanted}: its {len(file)} tensors are named {sample_of(file)}."
         return UnknownModel(text, hint="Check that the file is of the right kind.", file=file.path)
     if known.family and wanted == "diffusion model":
-        text = f"{file.path.name} is {known.what}; this model family is not installed yet."
-        return UnknownModel(text, hint="docs/systems.md lists the models that are.", file=file.path)
+        text = f"{file.path.name} is {known.what} of no kind that is known here: the family is not installed yet, or weights are missing."
+        return UnknownModel(text, hint="docs/systems.md lists the models that work; fetch the file again if it should be one.", file=file.path)
     return UnknownModel(f"{file.path.name} is {known.what}, not a {wanted}.", hint="Load it with the node for its kind.", file=file.path)
