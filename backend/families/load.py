@@ -402,5 +402,5 @@ def _unknown(file: WeightFile, wanted: str) -> UnknownModel:
         return UnknownModel(text, hint="Check that the file is of the right kind.", file=file.path)
     if known.family and wanted == "diffusion model":
         text = f"{file.path.name} is {known.what} of no kind that is known here: the family is not installed yet, or weights are missing."
-        return UnknownModel(text, hint="docs/systems.md lists the models that work; fetch the file again if it should be one.", file=file.path)
+        return UnknownModel(text, hint="docs/systems.md lists what works; fetch the file again if it should.", file=file.path)
     return UnknownModel(f"{file.path.name} is {known.what}, not a {wanted}.", hint="Load it with the node for its kind.", file=file.path)
