@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from backend.weights.save import save_safetensors
 from benchmarks.table import Row, report
 
 RANK = 16
+CORES = 2
 PEER = 1.0  # CPU seconds another application takes to patch the same on one thread of such a machine; it keeps 1.2 GB more
 
 
@@ -94,7 +95,12 @@ def measure(unet: Path, lora: Path) -> list[Row]:
     first = patched(0.8)
     read = time.process_time() - start
     add = lease(pool, first.leasable())
-    switches = [lease(pool, patched(s).leasable()) for s in (0.5, 1.0, 0.3)]
+    switches = [lease(pool, patched(s).leasable()) for s in (0.5, 1.0, 0.3, 0.7, 0.2)]
+    with pool.lease(patched(0.7).leasable()) as net:
+        packs = packing(net, pool)
+    torch.set_num_threads(CORES)
+    together = [wall(pool, patched(s).leasable()) for s in (0.6, 1.1, 0.4, 0.9, 0.1)]
+    torch.set_num_threads(1)
     held = anonymous() - base
     ten = model
     for i in range(10):
@@ -104,12 +110,14 @@ def measure(unet: Path, lora: Path) -> list[Row]:
     lease(pool, ten.leasable())
     held_by_ten = anonymous() - base
     remove = lease(pool, model.leasable())
-    print(f"each switch: {', '.join(f'{s:.2f} s' for s in switches)}", file=sys.stderr)
     kind = str(dtype).removeprefix("torch.")
+    switch = f"{median(switches):.2f} s CPU (best {min(switches):.2f})"
     return [
         Row("LoRA r16 on SD1.5: read and match the file", f"{read * 1000:.0f} ms CPU"),
         Row(f"LoRA r16 on SD1.5 ({kind}, 1 thread): put it on", f"{add:.2f} s CPU", f"≤ {PEER} s"),
-        Row(f"LoRA r16 on SD1.5 ({kind}, 1 thread): change its strength", f"{sorted(switches)[1]:.2f} s CPU", "≤ 0.3 s"),
+        Row(f"LoRA r16 on SD1.5 ({kind}, 1 thread): change its strength", switch, "≤ 0.3 s"),
+        Row("of that, packing the patched weights into the kernels' layout", f"{packs:.2f} s CPU"),
+        Row(f"the same on {CORES} cores", f"{median(together):.2f} s (best {min(together):.2f})", "≤ 0.3 s"),
         Row(f"LoRA r16 on SD1.5 ({kind}, 1 thread): take it off", f"{remove:.2f} s CPU"),
         Row("LoRA r16 on SD1.5: memory held beyond the unpatched model", f"{held / 1e6:.0f} MB", "≤ 50 MB"),
         Row("ten LoRAs r16 on SD1.5: the same", f"{held_by_ten / 1e6:.0f} MB", "≤ 50 MB"),
@@ -122,6 +130,27 @@ def lease(pool: Pool, loadable: Loadable) -> float:
     with pool.lease(loadable) as net:
         settle(net, pool)
         return time.process_time() - start
+
+
+def packing(net: nn.Module, pool: Pool) -> float:
+    """CPU seconds to pack what the LoRA changes, by itself."""
+    seconds = 0.0
+    for path, module in net.named_modules():
+        if is_target(path) and isinstance(module, Layer):
+            weight = module.slots["weight"].fetch(pool.device, probe().compute_dtype("unet"))
+            plain = weight.to_dense() if weight.is_mkldnn else weight
+            del weight
+            start = time.process_time()
+            module.pack("weight", plain)
+            seconds += time.process_time() - start
+    return seconds
+
+
+def wall(pool: Pool, loadable: Loadable) -> float:
+    """Seconds until the same."""
+    start = time.perf_counter()
+    lease(pool, loadable)
+    return time.perf_counter() - start
 
 
 def settle(net: nn.Module, pool: Pool) -> None:
