@@ -196,8 +196,8 @@ def test_lora_that_fits_nothing(bench: Bench) -> None:
 @pytest.mark.parametrize(
     "run",
     [
-        lambda ctx: loaders.clip_loader(ctx, clip_name="t.safetensors", type="wan"),
-        lambda ctx: loaders.dual_clip_loader(ctx, clip_name1="a", clip_name2="b", type="sd3"),
+        lambda ctx: loaders.clip_loader(ctx, clip_name="t.safetensors", type="mochi"),
+        lambda ctx: loaders.dual_clip_loader(ctx, clip_name1="a", clip_name2="b", type="hunyuan_video"),
     ],
 )
 def test_what_is_not_installed_says_so_and_names_the_node(bench: Bench, run: Any) -> None:
