@@ -100,9 +100,7 @@ def test_every_requirement_is_pinned_exactly() -> None:
         assert [line for line in lines if "==" not in line] == []
 
 
-def test_tools_of_the_editors_checks_are_asked_of_npm_once(
-    installer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tools_of_the_editors_checks_are_asked_of_npm_once(installer: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "package.json").write_text('{"devDependencies": {"axe-core": "1", "typescript": "1"}}')
     monkeypatch.setattr(installer.shutil, "which", lambda name: f"/usr/bin/{name}")
     (tmp_path / "node_modules" / "typescript").mkdir(parents=True)
