@@ -54,7 +54,7 @@ def _in_pieces(weight: Tensor, changes: Sequence[RowChange], dtype: torch.dtype,
     result = torch.empty(weight.shape, dtype=dtype) if room is None else room[: weight.numel()].view(weight.shape)
     source, target = weight.flatten(1), result.view(weight.shape[0], -1)
     count = max(1, _PIECE * torch.get_num_threads() // source.shape[1])
-    scratch = torch.empty(min(count, len(source)), source.shape[1])
+    scratch = _scratch(min(count, len(source)) * source.shape[1]).view(-1, source.shape[1])
     for begin in range(0, len(source), count):
         piece = scratch[: min(count, len(source) - begin)]
         piece.copy_(source[begin : begin + count])
@@ -64,13 +64,23 @@ def _in_pieces(weight: Tensor, changes: Sequence[RowChange], dtype: torch.dtype,
     return result
 
 
+def _scratch(count: int) -> Tensor:
+    """`count` values in float32, this thread's own: fresh memory for each weight would cost more than the work."""
+    held: Tensor | None = getattr(_OWN, "scratch", None)
+    if held is None or held.numel() < count:
+        with torch.inference_mode(False):  # it outlives the mode it is first asked for in
+            _OWN.scratch = held = torch.empty(count)
+    return held[:count]
+
+
+_OWN = threading.local()
 _PIECE = 1 << 19  # values; their float32 form stays in the caches of a core
 
 
 def _half_to_bfloat(weight: Tensor, room: Tensor | None) -> Tensor:
     """The same rounding as a direct cast, which goes through float32 value by value; both halves of the way are vectorised."""
     result = torch.empty(weight.shape, dtype=torch.bfloat16) if room is None else room[: weight.numel()].view(weight.shape)
-    source, target, scratch = weight.view(-1), result.view(-1), torch.empty(min(_PIECE, weight.numel()))
+    source, target, scratch = weight.view(-1), result.view(-1), _scratch(min(_PIECE, weight.numel()))
     for begin in range(0, weight.numel(), _PIECE):
         piece = source[begin : begin + _PIECE]
         target[begin : begin + _PIECE].copy_(scratch[: len(piece)].copy_(piece))
