@@ -18,6 +18,7 @@ from backend.families import Family
 from backend.families.auraflow.names import from_diffusers, to_diffusers
 from backend.families.auraflow.net import PATCH, AuraNet, AuraSizes
 from backend.families.joining import Joiner
+from backend.families.prompt import tokens
 from backend.weights.detect import Signature, count
 from backend.weights.file import Header
 
@@ -62,12 +63,7 @@ def noise(facts: Mapping[str, str]) -> NoiseModel:
 def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dict[str, Tensor]:
     """The prompt's tokens. Raises BadInput for a text of another model."""
     assert isinstance(sizes, AuraSizes)
-    context = torch.cat([cond["cross_attn"] for cond in conds])
-    if context.shape[-1] != sizes.context:
-        raise BadInput(
-            f"The text encoding is {context.shape[-1]} wide, but this {NAME} model takes {sizes.context}.",
-            hint="Encode the prompt with the text encoder of the AuraFlow checkpoint (Pile-T5-XL).",
-        )
+    context = tokens(conds, sizes.context, NAME, "Encode the prompt with the text encoder of the AuraFlow checkpoint (Pile-T5-XL).")
     return {"context": context}
 
 

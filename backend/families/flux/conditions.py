@@ -13,6 +13,7 @@ from backend.diffusion.latent import LatentFormat
 from backend.families import Inputs
 from backend.families.flux.net import FluxNet, FluxSizes
 from backend.families.flux.places import Layout
+from backend.families.prompt import tokens
 
 Cond = dict[str, Any]
 Shown = Callable[[Cond, Sequence[int], FluxSizes], Tensor]
@@ -34,12 +35,7 @@ def told(
 
     def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dict[str, Tensor]:
         assert isinstance(sizes, FluxSizes)
-        context = torch.cat([cond["cross_attn"] for cond in conds])
-        if context.shape[-1] != sizes.context:
-            raise BadInput(
-                f"The text encoding is {context.shape[-1]} wide, but this {name} model takes {sizes.context}.",
-                hint=f"Encode the prompt with {encoder}.",
-            )
+        context = tokens(conds, sizes.context, name, f"Encode the prompt with {encoder}.")
         made: dict[str, Any] = {"context": context}
         if sizes.pooled:
             made["y"] = torch.cat([_pooled(cond, name, sizes) for cond in conds])

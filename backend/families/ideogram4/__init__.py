@@ -15,6 +15,7 @@ from backend.families import Family
 from backend.families.ideogram4.names import from_diffusers, to_diffusers
 from backend.families.ideogram4.net import Ideogram4Net, Ideogram4Sizes
 from backend.families.ideogram4.texts import TEXT
+from backend.families.prompt import tokens
 from backend.weights.detect import Signature, count
 from backend.weights.file import Header
 
@@ -40,14 +41,9 @@ def sizes(header: Header) -> Ideogram4Sizes:
 def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dict[str, Tensor]:
     """The prompt's tokens; a prompt of zeros (ConditioningZeroOut) is none at all. Raises BadInput for a text of another model."""
     assert isinstance(sizes, Ideogram4Sizes)
-    context = torch.cat([cond["cross_attn"] for cond in conds])
-    if not torch.any(context):
+    if not any(torch.any(cond["cross_attn"]) for cond in conds):
         return {}
-    if context.shape[-1] != sizes.context:
-        raise BadInput(
-            f"The text encoding is {context.shape[-1]} wide, but this {NAME} model takes {sizes.context}.",
-            hint="Encode the prompt with Qwen 3 VL 8B (Load CLIP, type ideogram4).",
-        )
+    context = tokens(conds, sizes.context, NAME, "Encode the prompt with Qwen 3 VL 8B (Load CLIP, type ideogram4).")
     lengths = torch.ones(context.shape[:2], dtype=torch.bool)  # prompts of unequal length never share a batch
     return {"context": context, "lengths": lengths}
 

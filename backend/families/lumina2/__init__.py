@@ -18,6 +18,7 @@ from backend.families import Family
 from backend.families.joining import Joiner
 from backend.families.lumina2.names import from_diffusers, to_diffusers
 from backend.families.lumina2.net import PATCH, Lumina2Net, Lumina2Sizes
+from backend.families.prompt import tokens
 from backend.weights.detect import Signature, count
 from backend.weights.file import Header
 
@@ -59,12 +60,7 @@ def sizes(header: Header) -> Lumina2Sizes:
 def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dict[str, Tensor]:
     """The prompt's tokens. Raises BadInput for a text of another model."""
     assert isinstance(sizes, Lumina2Sizes)
-    context = torch.cat([cond["cross_attn"] for cond in conds])
-    if context.shape[-1] != sizes.context:
-        raise BadInput(
-            f"The text encoding is {context.shape[-1]} wide, but this {NAME} model takes {sizes.context}.",
-            hint="Encode the prompt with Gemma 2 2B (Load CLIP, type lumina2).",
-        )
+    context = tokens(conds, sizes.context, NAME, "Encode the prompt with Gemma 2 2B (Load CLIP, type lumina2).")
     return {"context": context}
 
 

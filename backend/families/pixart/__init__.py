@@ -18,6 +18,7 @@ from backend.families import Family
 from backend.families.joining import Joiner
 from backend.families.pixart.names import from_diffusers, to_diffusers
 from backend.families.pixart.net import PATCH, PixArtNet, PixArtSizes
+from backend.families.prompt import tokens
 from backend.weights.detect import Signature, count
 from backend.weights.file import Header
 
@@ -71,12 +72,7 @@ def noise(facts: Mapping[str, str]) -> NoiseModel:
 def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dict[str, Tensor]:
     """The prompt's tokens, which of them are padding if any are, and the picture's size. Raises BadInput for a text of another model."""
     assert isinstance(sizes, PixArtSizes)
-    context = torch.cat([cond["cross_attn"] for cond in conds])
-    if context.shape[-1] != sizes.context:
-        raise BadInput(
-            f"The text encoding is {context.shape[-1]} wide, but this PixArt model takes {sizes.context}.",
-            hint="Encode the prompt with T5 v1.1 XXL (Load CLIP, type pixart).",
-        )
+    context = tokens(conds, sizes.context, "PixArt", "Encode the prompt with T5 v1.1 XXL (Load CLIP, type pixart).")
     made = {"context": context}
     masks = [cond.get("attention_mask") for cond in conds]
     if all(mask is not None and mask.shape[-1] == context.shape[1] for mask in masks):

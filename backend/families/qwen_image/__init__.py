@@ -15,6 +15,7 @@ from backend.base.errors import BadInput
 from backend.diffusion.latent import WAN
 from backend.diffusion.noise import NoiseModel, flow_noise
 from backend.families import Family, references
+from backend.families.prompt import tokens
 from backend.families.qwen_image.net import CLEAN, PATCH, QwenNet, QwenSizes
 from backend.families.qwen_image.texts import QWEN_IMAGE
 from backend.weights.detect import Signature, count
@@ -53,12 +54,7 @@ def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dic
     Tokens are [n, 1, L, width]: prompts of different length must not share a run, as saying one twice would change what it means here.
     """
     assert isinstance(sizes, QwenSizes)
-    context = torch.cat([cond["cross_attn"] for cond in conds])
-    if context.shape[-1] != sizes.context:
-        raise BadInput(
-            f"The text encoding is {context.shape[-1]} wide, but this {NAME} model takes {sizes.context}.",
-            hint="Encode the prompt with Qwen2.5-VL 7B (Load CLIP, type qwen_image).",
-        )
+    context = tokens(conds, sizes.context, NAME, "Encode the prompt with Qwen2.5-VL 7B (Load CLIP, type qwen_image).")
     method = "negative_index" if sizes.layered else CLEAN if sizes.clean else "index"
     return {"context": context.unsqueeze(1), **references.told(conds[0], WAN, method)}
 

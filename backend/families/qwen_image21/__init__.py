@@ -13,6 +13,7 @@ from backend.base.errors import BadInput
 from backend.diffusion.latent import QWEN21
 from backend.diffusion.noise import NoiseModel, flow_noise
 from backend.families import Family
+from backend.families.prompt import tokens
 from backend.families.qwen_image21.net import Past, Qwen21Net, Qwen21Sizes, after
 from backend.families.qwen_image21.texts import QWEN_IMAGE_21
 from backend.weights.detect import Signature, count
@@ -51,12 +52,7 @@ def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dic
     Raises BadInput for a text or latents of another model.
     """
     assert isinstance(sizes, Qwen21Sizes)
-    context = torch.cat([cond["cross_attn"] for cond in conds])
-    if context.shape[-1] != sizes.context:
-        raise BadInput(
-            f"The text encoding is {context.shape[-1]} wide, but this {NAME} model takes {sizes.context}.",
-            hint="Encode the prompt with Qwen3-VL 8B (Load CLIP, type qwen_image).",
-        )
+    context = tokens(conds, sizes.context, NAME, "Encode the prompt with Qwen3-VL 8B (Load CLIP, type qwen_image).")
     made = {"context": context.unsqueeze(1)}
     starts, pictures = conds[0].get("picture_tokens") or (), conds[0].get("reference_latents") or ()
     if len(starts) != len(pictures):

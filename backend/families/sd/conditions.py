@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backend.base.errors import BadInput
 from backend.families import Inputs
+from backend.families.prompt import tokens
 from backend.families.sd.unet import UNetSizes
 from backend.nn.embeddings import timestep_embedding
 
@@ -34,12 +34,7 @@ def told(name: str, shown: Shown | None = None, vector: Vector | None = None) ->
 
     def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dict[str, Tensor]:
         assert isinstance(sizes, UNetSizes)
-        context = torch.cat([cond["cross_attn"] for cond in conds])
-        if context.shape[-1] != sizes.context:
-            raise BadInput(
-                f"The text encoding is {context.shape[-1]} wide, but this {name} model takes {sizes.context}.",
-                hint="Use the text encoder that belongs to the model.",
-            )
+        context = tokens(conds, sizes.context, name, "Use the text encoder that belongs to the model.")
         made = {"context": context}
         if shown is not None:
             made["concat"] = torch.cat([shown(cond, shape) for cond in conds])

@@ -15,6 +15,7 @@ from backend.base.errors import BadInput
 from backend.diffusion.latent import SD3
 from backend.diffusion.noise import NoiseModel, flow_noise
 from backend.families import Family
+from backend.families.prompt import tokens
 from backend.families.sd3 import texts
 from backend.families.sd3.names import from_diffusers, to_diffusers
 from backend.families.sd3.net import PATCH, SD3Net, SD3Sizes
@@ -60,9 +61,7 @@ def noise(facts: Mapping[str, str]) -> NoiseModel:
 def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dict[str, Tensor]:
     """The prompt's tokens and pooled text. Raises BadInput for a text of another model, and for pictures beyond the places there are."""
     assert isinstance(sizes, SD3Sizes)
-    context = torch.cat([cond["cross_attn"] for cond in conds])
-    if context.shape[-1] != sizes.context:
-        raise BadInput(f"The text encoding is {context.shape[-1]} wide, but this {NAME} model takes {sizes.context}.", hint=HINT)
+    context = tokens(conds, sizes.context, NAME, HINT)
     longest = sizes.places * PATCH
     if max(shape[-2:]) > longest:
         raise BadInput(

@@ -18,6 +18,7 @@ from backend.encoders.t5.handle import T5Handle
 from backend.encoders.text import SingleEncoder, TextEncoder
 from backend.families import Family
 from backend.families.joining import Joiner
+from backend.families.prompt import tokens
 from backend.families.wan.names import from_diffusers, to_diffusers
 from backend.families.wan.net import PATCH, WanNet, WanSizes
 from backend.weights.detect import Signature, count
@@ -72,12 +73,7 @@ def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dic
     Raises BadInput for a text or a picture of another encoder.
     """
     assert isinstance(sizes, WanSizes)
-    context = torch.cat([cond["cross_attn"] for cond in conds])
-    if context.shape[-1] != sizes.context:
-        raise BadInput(
-            f"The text encoding is {context.shape[-1]} wide, but this Wan model takes {sizes.context}.",
-            hint="Encode the prompt with UMT5 XXL (Load CLIP, type wan).",
-        )
+    context = tokens(conds, sizes.context, "Wan", "Encode the prompt with UMT5 XXL (Load CLIP, type wan).")
     made = {"context": F.pad(context, (0, 0, 0, max(0, LENGTH - context.shape[1])))}
     if sizes.shown > sizes.channels:
         made["concat"] = torch.cat([known(cond, shape) for cond in conds])

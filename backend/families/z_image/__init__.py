@@ -13,6 +13,7 @@ from backend.base.errors import BadInput
 from backend.diffusion.latent import FLUX
 from backend.diffusion.noise import flow_noise
 from backend.families import Family
+from backend.families.prompt import tokens
 from backend.families.z_image.names import from_diffusers, to_diffusers
 from backend.families.z_image.net import MULTIPLE, PATCH, ZImageNet, ZImageSizes
 from backend.families.z_image.texts import TEXT
@@ -42,12 +43,7 @@ def sizes(header: Header) -> ZImageSizes:
 def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dict[str, Tensor]:
     """The prompt's tokens, filled up to whole lots, and which of them are real. Raises BadInput for a text of another model."""
     assert isinstance(sizes, ZImageSizes)
-    context = torch.cat([cond["cross_attn"] for cond in conds])
-    if context.shape[-1] != sizes.context:
-        raise BadInput(
-            f"The text encoding is {context.shape[-1]} wide, but this {NAME} model takes {sizes.context}.",
-            hint="Encode the prompt with Qwen 3 4B (Load CLIP, type lumina2).",
-        )
+    context = tokens(conds, sizes.context, NAME, "Encode the prompt with Qwen 3 4B (Load CLIP, type lumina2).")
     missing = -context.shape[1] % MULTIPLE
     real = torch.ones(context.shape[:2], dtype=torch.bool)
     return {"context": F.pad(context, (0, 0, 0, missing)), "real": F.pad(real, (0, missing))}
