@@ -12,7 +12,7 @@ from backend.diffusion.latent import LatentFormat
 from backend.diffusion.noise import NoiseModel
 from backend.memory.pool import Loadable
 from backend.weights.file import Origin
-from backend.weights.patch import Patch, by_key, fingerprint
+from backend.weights.patch import Patch
 
 GUIDANCE_TAPS = ("cfg", "pre_cfg", "post_cfg", "predict", "apply", "forward", "net", "denoise_mask", "needs_uncond", "conds", "sample")
 """Taps that act around the net (see guiders, denoiser, sample). Every other name belongs to the net and is handed to it.
@@ -97,12 +97,7 @@ class ModelHandle:
 
     def leasable(self) -> Loadable:
         """What the pool is asked for: the weights with this handle's patches as deltas."""
-        if not self.patches:
-            return self.loadable
-        deltas = dict(self.loadable.deltas)
-        for key, added in by_key(self.patches).items():
-            deltas[key] = (*deltas.get(key, ()), *added)
-        return replace(self.loadable, deltas=deltas, fingerprint=self.loadable.fingerprint + fingerprint(self.patches))
+        return self.loadable.patched(self.patches)
 
     def net_taps(self) -> dict[str, tuple[Any, ...]]:
         """The taps that the net itself calls."""

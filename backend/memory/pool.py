@@ -12,9 +12,9 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ from backend.memory.plan import Demand, Held, next_to_read, place
 from backend.memory.stream import Stream, Traffic
 from backend.nn.layers import Layer
 from backend.weights.file import Views
+from backend.weights.patch import Patch, by_key, fingerprint
 from backend.weights.quant.packed import Packed
 from backend.weights.slot import Compact, Delta, Resident, Streamed, materialise
 
@@ -47,6 +48,15 @@ class Loadable:
     """Identity of the patches; "" when there are none."""
     dtype: torch.dtype = torch.float32
     """What the net computes in and its weights are kept in."""
+
+    def patched(self, patches: Sequence[Patch]) -> Loadable:
+        """The same with these patches after those it has."""
+        if not patches:
+            return self
+        deltas = dict(self.deltas)
+        for key, added in by_key(patches).items():
+            deltas[key] = (*deltas.get(key, ()), *added)
+        return replace(self, deltas=deltas, fingerprint=self.fingerprint + fingerprint(patches))
 
 
 @dataclass(frozen=True, slots=True)

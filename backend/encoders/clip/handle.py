@@ -16,7 +16,7 @@ from backend.encoders.clip.tokenizer import CHUNK, ClipTokenizer
 from backend.encoders.clip.vocabulary import END, START
 from backend.encoders.text import Encoded, Tokens, weighted
 from backend.memory.pool import Loadable, Pool
-from backend.weights.patch import Patch, by_key, fingerprint
+from backend.weights.patch import Patch
 
 TITLES = {"l": "CLIP-L", "h": "OpenCLIP-H", "g": "OpenCLIP-bigG"}
 """Text encoders in words, by branch."""
@@ -86,9 +86,7 @@ class ClipHandle:
 
     def leasable(self) -> Loadable:
         """What to lease: the net with the patches as deltas."""
-        if not self.patches:
-            return self.loadable
-        return replace(self.loadable, deltas=by_key(self.patches), fingerprint=fingerprint(self.patches))
+        return self.loadable.patched(self.patches)
 
     def tokenize(self, text: str, return_word_ids: bool = False) -> dict[str, list[list[tuple[Any, ...]]]]:
         """{"l": chunks of 77 (token, weight)}, with the number of the word as a third member where asked for."""

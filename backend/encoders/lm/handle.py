@@ -20,7 +20,7 @@ from backend.encoders.lm.vision.spec import Vision
 from backend.encoders.text import Encoded, Tokens
 from backend.encoders.vocabularies import Source
 from backend.memory.pool import Loadable, Pool
-from backend.weights.patch import Patch, by_key, fingerprint
+from backend.weights.patch import Patch
 
 PLAIN = Reading()
 IMAGE_PAD = "<|image_pad|>"
@@ -86,9 +86,7 @@ class LmHandle:
 
     def leasable(self) -> Loadable:
         """What to lease: the net with the patches as deltas."""
-        if not self.patches:
-            return self.loadable
-        return replace(self.loadable, deltas=by_key(self.patches), fingerprint=fingerprint(self.patches))
+        return self.loadable.patched(self.patches)
 
     def ids(self, text: str) -> list[int]:
         """Tokens of a text as it stands."""

@@ -18,7 +18,7 @@ from backend.encoders.t5.net import T5Sizes
 from backend.encoders.text import Encoded, Tokens, weighted
 from backend.encoders.vocabularies import Source
 from backend.memory.pool import Loadable, Pool
-from backend.weights.patch import Patch, by_key, fingerprint
+from backend.weights.patch import Patch
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +78,7 @@ class T5Handle:
 
     def leasable(self) -> Loadable:
         """What to lease: the net with the patches as deltas."""
-        if not self.patches:
-            return self.loadable
-        return replace(self.loadable, deltas=by_key(self.patches), fingerprint=fingerprint(self.patches))
+        return self.loadable.patched(self.patches)
 
     def tokenize(self, text: str, return_word_ids: bool = False) -> dict[str, list[list[tuple[Any, ...]]]]:
         """{branch: [(token, weight) ...]}, one row for the whole prompt. Stretches of one weight are cut into tokens each on its own;
