@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +11,10 @@ from torch.nn import functional as F
 from backend.base.errors import BadInput
 from backend.codecs.asymmetric.net import AsymmetricAutoencoder, AsymmetricSizes
 from backend.codecs.kl.net import KLSizes
-from backend.codecs.kl.spec import VaeHandle, check, find, malformed
-from backend.memory.pool import Loadable, Pool
-from backend.weights.detect import MALFORMED, count
-from backend.weights.file import Header, Views, WeightFile, identity
+from backend.codecs.kl.spec import VaeHandle, find, opened
+from backend.memory.pool import Pool
+from backend.weights.detect import count
+from backend.weights.file import Header, WeightFile
 from backend.weights.keymap import MappedNames
 
 MARK = "decoder.condition_encoder.layers.0.weight"
@@ -70,11 +69,4 @@ def from_file(file: WeightFile, dtype: torch.dtype = torch.float32) -> Asymmetri
     parts = find(file)
     if MARK not in parts:
         return None
-    mapped = MappedNames(file, parts)
-    try:
-        sizes = sizes_of(mapped)
-        build = functools.partial(AsymmetricAutoencoder, sizes)
-        check(build, mapped)
-    except MALFORMED as error:
-        raise malformed(file, error) from error
-    return AsymmetricHandle(Loadable(f"{identity(file)}#vae", build, Views(mapped), dtype=dtype), sizes)
+    return opened(file, MappedNames(file, parts), sizes_of, AsymmetricAutoencoder, AsymmetricHandle, dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 
 import torch
@@ -10,9 +9,8 @@ import torch
 from backend.codecs.flux2.net import Flux2Autoencoder, Flux2Sizes
 from backend.codecs.kl import spec as kl
 from backend.codecs.kl.spec import VaeHandle
-from backend.memory.pool import Loadable
-from backend.weights.detect import MALFORMED, count
-from backend.weights.file import Header, Views, WeightFile, identity
+from backend.weights.detect import count
+from backend.weights.file import Header, WeightFile
 from backend.weights.keymap import MappedNames, Part
 
 STATISTICS = ("bn.running_mean", "bn.running_var")
@@ -25,12 +23,7 @@ def from_file(file: WeightFile, dtype: torch.dtype = torch.float32) -> VaeHandle
     if not parts:
         return None
     mapped = MappedNames(file, {**parts, **{name: Part(f"{prefix}{name}") for name in STATISTICS}})
-    try:
-        sizes = sizes_of(mapped)
-        kl.check(functools.partial(Flux2Autoencoder, sizes), mapped)
-    except MALFORMED as error:
-        raise kl.malformed(file, error) from error
-    return VaeHandle(Loadable(f"{identity(file)}#vae", functools.partial(Flux2Autoencoder, sizes), Views(mapped), dtype=dtype), sizes)
+    return kl.opened(file, mapped, sizes_of, Flux2Autoencoder, VaeHandle, dtype)
 
 
 def sizes_of(header: Header) -> Flux2Sizes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from backend.weights.keymap import MappedNames, Part
 
 PREFIXES = ("first_stage_model.", "vae.", "")
 OnTile = Callable[[int, int], None]
+S = TypeVar("S")
+H = TypeVar("H")
 
 # Values alive per pixel at the peak, in units of the base width: the widest map at full resolution, its norm and the convolution's result.
 _PEAK = 8
@@ -242,13 +244,25 @@ def from_file(file: WeightFile, dtype: torch.dtype = torch.float32) -> VaeHandle
     parts = find(file)
     if not parts:
         return None
-    mapped = MappedNames(file, parts)
+    return opened(file, MappedNames(file, parts), sizes_of, AutoencoderKL, VaeHandle, dtype)
+
+
+def opened(
+    file: WeightFile,
+    named: WeightFile,
+    sizes_of: Callable[[WeightFile], S],
+    net: Callable[[S], torch.nn.Module],
+    handle: Callable[[Loadable, S], H],
+    dtype: torch.dtype,
+) -> H:
+    """The autoencoder of a file of which `named` is the view under the net's own names. Raises BadFile for one that is incomplete."""
     try:
-        sizes = sizes_of(mapped)
-        check(functools.partial(AutoencoderKL, sizes), mapped)
+        sizes = sizes_of(named)
+        build = functools.partial(net, sizes)
+        check(build, named)
     except MALFORMED as error:
         raise malformed(file, error) from error
-    return VaeHandle(Loadable(f"{identity(file)}#vae", functools.partial(AutoencoderKL, sizes), Views(mapped), dtype=dtype), sizes)
+    return handle(Loadable(f"{identity(file)}#vae", build, Views(named), dtype=dtype), sizes)
 
 
 def malformed(file: WeightFile, error: Exception) -> BadFile:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,13 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backend.codecs.kl.spec import PREFIXES, VaeHandle, check, malformed
+from backend.codecs.kl.spec import PREFIXES, VaeHandle, opened
 from backend.codecs.residual.net import ResidualAutoencoder, ResidualSizes
 from backend.codecs.wan.names import ENDS, LAYERS, WHOLE
 from backend.codecs.wan.spec import COLOURS, opaque
-from backend.memory.pool import Loadable
-from backend.weights.detect import MALFORMED, count
-from backend.weights.file import Header, Renamed, Views, WeightFile, identity
+from backend.weights.detect import count
+from backend.weights.file import Header, Renamed, WeightFile
 
 MARK = "encoder.downsamples.0.downsamples.0.residual.2.weight"
 OTHER = "encoder.down_blocks.0.resnets.0.conv1.weight"
@@ -90,11 +88,4 @@ def from_file(file: WeightFile, dtype: torch.dtype = torch.float32) -> ResidualH
     names = find(file)
     if not names:
         return None
-    named = Renamed(file, names)
-    try:
-        sizes = sizes_of(named)
-        build = functools.partial(ResidualAutoencoder, sizes)
-        check(build, named)
-    except MALFORMED as error:
-        raise malformed(file, error) from error
-    return ResidualHandle(Loadable(f"{identity(file)}#vae", build, Views(named), dtype=dtype), sizes)
+    return opened(file, Renamed(file, names), sizes_of, ResidualAutoencoder, ResidualHandle, dtype)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,13 +9,13 @@ import torch
 from torch import Tensor
 
 from backend.base.errors import BadInput
-from backend.codecs.kl.spec import PREFIXES, OnTile, VaeHandle, check, malformed
+from backend.codecs.kl.spec import PREFIXES, OnTile, VaeHandle, opened
 from backend.codecs.tiling import tiled
 from backend.codecs.wan.names import from_diffusers
 from backend.codecs.wan.net import SPAN, WanAutoencoder, WanSizes
-from backend.memory.pool import Loadable, Pool
-from backend.weights.detect import MALFORMED, count
-from backend.weights.file import Header, Renamed, Views, WeightFile, identity
+from backend.memory.pool import Pool
+from backend.weights.detect import count
+from backend.weights.file import Header, Renamed, WeightFile
 
 MARK = "encoder.downsamples.0.residual.2.weight"
 OTHER = "encoder.down_blocks.0.conv1.weight"
@@ -162,11 +161,4 @@ def from_file(file: WeightFile, dtype: torch.dtype = torch.float32) -> WanHandle
     names = find(file)
     if not names:
         return None
-    named = Renamed(file, names)
-    try:
-        sizes = sizes_of(named)
-        build = functools.partial(WanAutoencoder, sizes)
-        check(build, named)
-    except MALFORMED as error:
-        raise malformed(file, error) from error
-    return WanHandle(Loadable(f"{identity(file)}#vae", build, Views(named), dtype=dtype), sizes)
+    return opened(file, Renamed(file, names), sizes_of, WanAutoencoder, WanHandle, dtype)
