@@ -90,7 +90,7 @@ class Pipe:
             answer["value"] = self.answers[message["method"]](message["args"])
         except KeyError:
             answer |= {"ok": False, "value": f"The worker is still starting, or knows no method {message['method']!r}."}
-        except Exception as error:  # noqa: BLE001  foreign code may raise anything; the front gets the sentence, the log the rest
+        except (Exception, SystemExit) as error:  # noqa: BLE001  foreign code may raise anything; the front gets the sentence, the log the rest
             traceback.print_exc()
             answer |= {"ok": False, "value": f"{type(error).__name__}: {error}"}
         self.outbox.message(answer)
@@ -138,7 +138,7 @@ class Worker:
         if any(entries(self.folders, self.settings)):
             importer.install()
         without = left_out.read(os.environ)
-        run_prestartup(self.folders, self.settings, without, self._loading)
+        too_early = run_prestartup(self.folders, self.settings, without, self._loading)
         import torch
 
         from backend.engine import cache
@@ -153,7 +153,7 @@ class Worker:
         from backend.memory.tune import tune
         from backend.memory.ways import Ways
         from backend.packs import routes
-        from backend.packs.complete import complete, note_clashes
+        from backend.packs.complete import complete, note_clashes, note_prestartup
         from backend.weights.mapped import READING
 
         for sentence in tune(self.settings):
@@ -167,6 +167,7 @@ class Worker:
         services.pool, services.device, services.manifest = self.pool, self.device, Manifest(self._facts())
         packs = load_packs(self.folders, self.settings, without, self._loading)
         note_clashes(packs.packs)
+        note_prestartup(packs.packs, too_early)
         if self._beacon is not None:
             self._beacon.clear()
         self.registry = complete(packs.types)
@@ -331,7 +332,7 @@ class Worker:
                 continue
             try:
                 now = to_wire(t.refresh())
-            except Exception:  # noqa: BLE001  foreign code; the last description stands
+            except (Exception, SystemExit):  # noqa: BLE001  foreign code; the last description stands
                 traceback.print_exc()
                 continue
             if now != self._described[id]:

@@ -47,6 +47,6 @@ class Registry(Mapping[str, NodeType]):
             if t is not None and t.refresh is not None:
                 try:
                     fresh.append(t.refresh())
-                except Exception:  # noqa: BLE001, S112 - foreign code; the last good description stands
+                except (Exception, SystemExit):  # noqa: BLE001, S112 - foreign code; the last good description stands
                     continue
         return self.with_types(fresh) if fresh else self

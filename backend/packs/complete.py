@@ -36,6 +36,14 @@ def note_clashes(packs: Iterable[Pack]) -> None:
                 pack.faults[t.id] = f"The pack {used[t.id].name} has a node of that name, which is used."
 
 
+def note_prestartup(packs: Iterable[Pack], failed: Iterable[Pack]) -> None:
+    """Say of every pack whose prestartup_script.py failed why it did."""
+    errors = {pack.path: pack.error or "" for pack in failed}
+    for pack in packs:
+        if pack.path in errors:
+            pack.faults["prestartup_script.py"] = errors[pack.path]
+
+
 def _grown(core: Mapping[str, NodeType]) -> list[NodeType]:
     """Built-in types, with the samplers and schedulers that packs have added among their choices."""
     if "comfy.samplers" not in sys.modules:

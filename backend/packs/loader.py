@@ -16,6 +16,7 @@ from types import MappingProxyType, ModuleType
 from backend.base.config import Settings
 from backend.base.paths import Folders
 from backend.graph.schema import NodeType
+from backend.packs.core_nodes import builtin_types
 from backend.packs.guard import Guard
 from backend.packs.host import HOST
 from backend.packs.importer import is_foreign
@@ -91,9 +92,12 @@ def load_packs(
 
     `without`: packs to leave out, and why. `tell` hears the name of each pack before its code runs.
     """
-    packs = []
+    packs: list[Pack] = []
+    found = list(entries(folders, settings))
+    if found:
+        builtin_types()  # imported before packs can change them, and watched
     guard = Guard()
-    for path in entries(folders, settings):
+    for path in found:
         name = name_of(path)
         if name in without:
             packs.append(Pack(name, path, error=without[name]))

@@ -80,10 +80,10 @@ class Pack:
             made = v3.node_type(cls, module=f"custom_nodes.{self.name}")
             self.types.append(made)
             self.classes[made.id] = cls
-        except Exception as error:  # noqa: BLE001 - foreign code; this node is left out and its fault recorded
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code; this node is left out and its fault recorded
             self._fault(getattr(cls, "__name__", str(cls)), error)
 
-    def _fault(self, id: str, error: Exception) -> None:
+    def _fault(self, id: str, error: BaseException) -> None:
         self.faults[id] = str(error) if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
 
     def _take_class(self, id: str, cls: Any, title: Any) -> None:
@@ -98,7 +98,7 @@ class Pack:
             cls.RELATIVE_PYTHON_MODULE = module
             self.types.append(v1.node_type(id, cls, title=None if title is None else str(title), module=module))
             self.classes[id] = cls
-        except Exception as error:  # noqa: BLE001 - foreign code; this node is left out and its fault recorded
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code; this node is left out and its fault recorded
             self._fault(id, error)
 
     def _take_web(self, module: ModuleType) -> None:

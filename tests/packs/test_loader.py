@@ -10,6 +10,7 @@ import pytest
 from backend.base.config import Settings, parse
 from backend.base.jsonable import dumps
 from backend.base.paths import Folders
+from backend.packs.complete import note_prestartup
 from backend.packs.loader import Loaded, entries, load_packs, module_name, run_prestartup
 from backend.packs.pack import Pack
 
@@ -189,3 +190,54 @@ def test_web_directories(place: Place) -> None:
 
 def test_no_directory_means_no_packs(tmp_path: Path) -> None:
     assert load_packs(Folders.of(tmp_path / "nowhere"), Settings()).packs == []
+
+
+def test_what_a_pack_replaces_in_the_application_is_put_back(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    import backend.engine.executor as executor
+
+    monkeypatch.chdir(tmp_path)
+    run, load = executor.Executor.run, torch.load
+    place.write(
+        "rude.py",
+        """
+        import json, os, torch
+        import backend.engine.executor as e, backend.graph.describe as d
+        e.Executor.run = lambda self, job: 1 / 0
+        e.Executor.added = 1
+        d.object_info = json.dumps = None
+        torch.set_default_dtype(torch.float16)
+        torch.set_grad_enabled(False)
+        os.chdir("/")
+        NODE_CLASS_MAPPINGS = {}
+        """,
+    )
+    (pack,) = place.load().packs
+    assert set(pack.replaced) == {
+        "backend.engine.executor.Executor.run", "backend.graph.describe.object_info", "json.dumps", "the working directory",
+        "torch's default dtype", "torch's gradients",
+    }  # fmt: skip
+    assert executor.Executor.run is run and torch.load is load and json.dumps([1]) == "[1]" and Path.cwd() == tmp_path
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
+    del executor.Executor.added  # type: ignore[attr-defined]
+
+
+def test_a_node_that_exits_while_it_is_described_is_left_out_alone(place: Place) -> None:
+    place.write(
+        "p.py",
+        GOOD.replace("from .part import VALUE", "VALUE = 1")
+        .replace("from . import part as again\nassert again.VALUE is VALUE", "")
+        .replace('RuntimeError("no such disk")', 'SystemExit("no such disk")'),
+    )
+    (pack,) = place.load().packs
+    assert pack.error is None and [t.id for t in pack.types] == ["PackNode"] and "no such disk" in pack.faults["PackRaising"]
+
+
+def test_a_prestartup_script_that_fails_is_among_the_faults(place: Place) -> None:
+    place.write("p/__init__.py", "NODE_CLASS_MAPPINGS = {}")
+    place.write("p/prestartup_script.py", "import sys; sys.exit('no licence')")
+    failed = run_prestartup(place.folders, Settings())
+    packs = place.load().packs
+    note_prestartup(packs, failed)
+    assert "no licence" in packs[0].faults["prestartup_script.py"] and packs[0].error is None
