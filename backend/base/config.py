@@ -203,7 +203,10 @@ def _device(p: _Parser) -> None:
     _flag(g, "--deterministic", "deterministic")
     _flag(g, "--compile", "compile", help="compile each model when it first runs, as TorchCompileModel does; kept for later starts")
     g.add_argument(
-        "--fast", nargs="*", metavar="OPTION", help="less exact and faster: fp16_accumulation, autotune; both when none is named"
+        "--fast",
+        nargs="*",
+        metavar="OPTION",
+        help="less exact and faster: fp16_accumulation, autotune, fp8_matrix_mult; all of these when none is named; int8_matrix_mult",
     )
     _choice(g, "force_dtype", {"--force-fp32": "fp32", "--force-fp16": "fp16"})
     unet = ("fp32", "fp64", "bf16", "fp16", "fp8_e4m3fn", "fp8_e5m2", "fp8_e8m0fnu")

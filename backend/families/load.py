@@ -104,13 +104,14 @@ def load_checkpoint(path: Path | str, services: Services) -> Loaded:
     return Loaded(model, _heard(clips, model), vae, _unmatched(file, (model, *clips, vae, vision)), vision)
 
 
-def load_diffusion_model(path: Path | str, services: Services, float8: torch.dtype | None = None) -> ModelHandle:
-    """The diffusion net alone: from a checkpoint, a stand-alone file in either naming, or a folder; in `float8` where one is given.
+def load_diffusion_model(path: Path | str, services: Services, float8: torch.dtype | None = None, multiplied: bool = False) -> ModelHandle:
+    """The diffusion net alone: from a checkpoint, a stand-alone file in either naming, or a folder; in `float8` where one is given, its
+    matrix products too where they are to be `multiplied` so.
 
     Raises as `load_checkpoint`.
     """
     file = open_weights(path)
-    return _model(Cast(file, float8) if float8 else file, services, {})
+    return _model(Cast(file, float8, multiplied) if float8 else file, services, {})
 
 
 def load_vae(path: Path | str, services: Services) -> VaeHandle:

@@ -23,8 +23,10 @@ from torch import Tensor, nn
 from backend.memory.ahead import Ahead, Intake, apart, helpers
 from backend.memory.heap import trim
 from backend.memory.measured import Measured, watermark
+from backend.memory.multiplied import eights, thin
 from backend.memory.plan import Demand, Held, next_to_read, place
 from backend.memory.stream import Stream, Traffic
+from backend.nn import eight
 from backend.nn.layers import Layer
 from backend.weights.file import Views
 from backend.weights.patch import Patch, by_key, fingerprint
@@ -101,6 +103,11 @@ class _Live:
     """Brings the weights that do not stay."""
     ahead: Ahead | None = None
     """Brings those that stay."""
+    eights: dict[str, Packed] = field(default_factory=dict)
+    """Weights whose products are computed in the eight bits of their file."""
+    thin: dict[str, tuple[eight.Thin, ...]] = field(default_factory=dict)
+    """What the patches `thin_of` add beside those; the others are patched as numbers."""
+    thin_of: str | None = None
 
     def nbytes(self) -> int:
         return sum(slot.nbytes for slot in self.residents())
@@ -315,6 +322,7 @@ class Pool:
         if missing:
             raise KeyError(f"{loadable.key}: no weights for {len(missing)} parameters, e.g. {missing[0]}")
         live.ahead = Ahead(list(live.places), functools.partial(_bring_one, live), functools.partial(_read_one, live), helpers(self.device))
+        live.eights = eights(live.places, loadable.source, self.device, loadable.dtype)
         self._live[key] = live
         return live
 
@@ -324,11 +332,13 @@ class Pool:
         live.last_used = self._clock
         names = list(live.places)
         budget = self.limit()
-        sizes = [live.counts[name] * loadable.dtype.itemsize for name in names]
+        if live.eights and live.thin_of != loadable.fingerprint:
+            live.thin, live.thin_of = thin(live.eights, loadable.deltas), loadable.fingerprint
+        sizes = [live.eights[n].nbytes if n in live.thin else live.counts[n] * loadable.dtype.itemsize for n in names]
         busy = sum(v.nbytes() for k, v in self._live.items() if v.leases and k != key)
         compact: dict[str, Packed] = {}
         if sum(sizes) + working + busy > budget:  # numbers are faster to compute with, so the bits of the file stay only where they must
-            compact = _packed(loadable, names)
+            compact = _packed(loadable, [name for name in names if name not in live.thin])
             sizes = [compact[name].nbytes if name in compact else size for name, size in zip(names, sizes, strict=True)]
         total = sum(sizes)
         uses = [one for one in self.upcoming() if one.key != loadable.key]
@@ -354,10 +364,18 @@ class Pool:
             if not self._fits(live, before, loadable, name, _kind(stay, name in compact))
         ]
         bench = _Bench(loadable, [name for name, stay in stale if stay], self.device)
-        for layer, own in (live.places[name] for name, _ in stale):  # all first: neighbours join to holes that the new ones fit into
-            layer.slots.pop(own, None)
+        values: dict[str, eight.Eight] = {}  # other adapters beside a weight leave it where it is
+        for name, _ in stale:  # all first: neighbours join to holes that the new ones fit into
+            layer, own = live.places[name]
+            old = layer.slots.pop(own, None)
+            there: object = old.settle() if name in live.thin and isinstance(old, Resident) and old.is_here else None
+            if isinstance(there, eight.Eight) and there.dtype == loadable.dtype:
+                values[name] = there
         for name, stay in stale:
-            self._hang(live, loadable, name, stay, compact.get(name), bench)
+            if name in live.thin:
+                self._hang_eight(live, loadable, name, stay, values.pop(name, None))
+            else:
+                self._hang(live, loadable, name, stay, compact.get(name), bench)
         if stale and (before.deltas or loadable.deltas):
             trim()
 
@@ -400,10 +418,7 @@ class Pool:
         layer, own = live.places[name]
         deltas, pack = loadable.deltas.get(name, ()), functools.partial(layer.pack, own)
         if not stay:
-            done = loadable.source.file.release if isinstance(loadable.source, Views) else _keep
-            assert live.stream is not None
-            nbytes = live.counts[name] * loadable.dtype.itemsize
-            layer.slots[own] = Streamed(loadable.source, name, deltas, loadable.dtype, pack, done, live.stream.take, nbytes)
+            layer.slots[own] = self._streamed(live, loadable, name, packed)
             return
         if packed is not None:
             layer.slots[own] = Compact(functools.partial(packed.to, self.device), packed.nbytes, loadable.dtype, pack)
@@ -414,6 +429,36 @@ class Pool:
             assert live.ahead is not None
             make = functools.partial(self._bring_unpatched, live.ahead, loadable, name, live.counts[name], pack)
             layer.slots[own] = Resident.later(make, live.counts[name] * loadable.dtype.itemsize)
+
+    def _streamed(
+        self, live: _Live, loadable: Loadable, name: str, packed: Packed | None, form: Callable[[Packed], Tensor] | None = None
+    ) -> Streamed:
+        layer, own = live.places[name]
+        deltas, pack = loadable.deltas.get(name, ()), functools.partial(layer.pack, own)
+        done = loadable.source.file.release if isinstance(loadable.source, Views) else _keep
+        assert live.stream is not None
+        nbytes = packed.nbytes if packed is not None and form is not None else live.counts[name] * loadable.dtype.itemsize
+        return Streamed(loadable.source, name, deltas, loadable.dtype, pack, done, live.stream.take, nbytes, packed, form)
+
+    def _hang_eight(self, live: _Live, loadable: Loadable, name: str, stay: bool, held: eight.Eight | None) -> None:
+        """As `_hang`, for a weight that stays in eight bits, with its patches beside it. `held` is what is on the device already."""
+        layer, own = live.places[name]
+        packed, form = live.eights[name], functools.partial(eight.eight, dtype=loadable.dtype, thin=live.thin[name])
+        if not stay:
+            layer.slots[own] = self._streamed(live, loadable, name, packed, form)
+        elif held is not None:
+            layer.slots[own] = Resident(held.beside(live.thin[name]))
+        else:
+            assert live.ahead is not None
+            make = functools.partial(self._bring_eight, live.ahead, loadable, name, packed, form)
+            layer.slots[own] = Resident.later(make, packed.nbytes)
+
+    def _bring_eight(self, ahead: Ahead, loadable: Loadable, name: str, packed: Packed, form: Callable[[Packed], Tensor]) -> Tensor:
+        ahead.asked(name)
+        began = time.time()
+        weight = form(packed.moved(lambda part: part.to(self.device, copy=True)))
+        self._took(loadable, name, began, packed.nbytes)
+        return weight
 
     def _bring_unpatched(self, ahead: Ahead, loadable: Loadable, name: str, count: int, pack: Callable[[Tensor], Tensor]) -> Tensor:
         """One weight of `count` values as its layer wants it, and those after it begun."""
@@ -429,14 +474,19 @@ class Pool:
 
     def _bring(self, loadable: Loadable, name: str, count: int, room: Tensor | None) -> Tensor:
         """One weight of `count` values on the device, patched (in `room`, if that is given), and its pages of the file given back."""
-        began = time.time()
-        weight = materialise(loadable.source[name], loadable.deltas.get(name, ()), self.device, loadable.dtype, room)
+        began, source = time.time(), loadable.source
+        view = source.on(name, self.device) if isinstance(source, Views) else source[name]
+        weight = materialise(view, loadable.deltas.get(name, ()), self.device, loadable.dtype, room)
+        self._took(loadable, name, began, count * loadable.dtype.itemsize)
+        return weight
+
+    def _took(self, loadable: Loadable, name: str, began: float, nbytes: int) -> None:
+        """A weight has been brought: its pages of the file are not needed any more."""
         if isinstance(loadable.source, Views):
             loadable.source.file.release(name)
         with self._counting:
             ended = time.time()
-            self._brought.setdefault(loadable.key, Intake(began, ended)).add(began, ended, count * loadable.dtype.itemsize)
-        return weight
+            self._brought.setdefault(loadable.key, Intake(began, ended)).add(began, ended, nbytes)
 
 
 class _Bench:

@@ -103,7 +103,7 @@ class _Plain:
         yield
 
     def bring(self, slot: Streamed) -> Brought:
-        return slot.make(slot.source[slot.key], self._device), None
+        return slot.make(self._device), None
 
     def wait(self, weight: Tensor, event: Any) -> None:
         return
@@ -124,7 +124,7 @@ class _Cuda:
             yield
 
     def bring(self, slot: Streamed) -> Brought:
-        weight = slot.make(self._copied(slot.source[slot.key]), self._device)
+        weight = slot.make(self._device, self._copied)
         return weight, self._stream.record_event()
 
     def wait(self, weight: Tensor, event: Any) -> None:

@@ -9,12 +9,16 @@ from pathlib import Path
 import torch
 
 from backend.base.config import Settings
+from backend.memory.device import probe
+from backend.nn import eight
 from backend.nn.attention import PREFERENCE
 from backend.nn.packed import PACKING
 from backend.weights.mapped import READING
 
 _KERNELS = {"pytorch": "fused", "sage": "fused", "flash": "fused", "split": "products", "quad": "products"}
-_FAST = ("fp16_accumulation", "autotune")
+_FAST = ("fp16_accumulation", "autotune", "fp8_matrix_mult")
+_MORE = ("int8_matrix_mult",)
+"""Faster and less exact too, but only by name."""
 
 
 def tune(settings: Settings) -> list[str]:
@@ -36,7 +40,11 @@ def tune(settings: Settings) -> list[str]:
             torch.backends.cuda.matmul.allow_fp16_accumulation = True
         if "autotune" in wanted:
             torch.backends.cudnn.benchmark = True
-        said += [f"--fast {name}: there is no such option here; there are {', '.join(_FAST)}." for name in wanted if name not in _FAST]
+        eight.WISH.floats, eight.WISH.integers = "fp8_matrix_mult" in wanted, "int8_matrix_mult" in wanted
+        if "fp8_matrix_mult" in settings.fast and not eight.multiplies(probe(settings).device):
+            said.append("--fast fp8_matrix_mult: this device does not multiply in float8, so products are computed in the usual type.")
+        known = (*_FAST, *_MORE)
+        said += [f"--fast {name}: there is no such option here; there are {', '.join(known)}." for name in wanted if name not in known]
     return said
 
 

@@ -40,6 +40,10 @@ class Layer(nn.Module):
         """`weight` in the layout this layer is fastest with, values unchanged. For a weight that is about to be used many times."""
         return weight
 
+    def multiplies(self, name: str) -> bool:
+        """Whether this parameter is used in matrix products only, which may be computed in the bits of its file (see backend.nn.eight)."""
+        return False
+
     def maybe(self, name: str, x: Tensor) -> Tensor | None:
         """As `get`, for a parameter the layer may have been built without (a bias)."""
         return None if getattr(self, name) is None else self.get(name, x)
@@ -55,6 +59,9 @@ class Linear(Layer):
 
     def pack(self, name: str, weight: Tensor) -> Tensor:
         return packed.pack_linear(weight) if name == "weight" else weight
+
+    def multiplies(self, name: str) -> bool:
+        return name == "weight"
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.ready("weight", x), self.maybe("bias", x)
@@ -75,7 +82,8 @@ class GatedLinear(Linear):
         halves = packed.blocks(weight)
         if halves:
             return packed.gated(x, halves[0], halves[1], bias)
-        value, gate = F.linear(x, weight, bias).chunk(2, dim=-1)
+        both = packed.linear(x, weight, bias) if weight.is_mkldnn else F.linear(x, weight, bias)
+        value, gate = both.chunk(2, dim=-1)
         return value * F.gelu(gate)
 
 

@@ -14,6 +14,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from backend.nn.eight import Eight
+
 
 @dataclass(slots=True)
 class Packing:
@@ -81,6 +83,8 @@ def pack_conv(weight: Tensor, stride: int, padding: int) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x Wᵀ + b with a packed weight."""
+    if isinstance(weight, Eight):
+        return weight.product(x, bias)
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return out
 

@@ -194,6 +194,11 @@ class Views(Mapping[str, Tensor]):
     def __getitem__(self, key: str) -> Tensor:
         return self.file.tensor(key)
 
+    def on(self, key: str, device: torch.device) -> Tensor:
+        """The tensor for use on `device`: numbers that are made from few bits are made there."""
+        packed = None if self.file[key].dtype in FLOAT8 else self.file.packed(key)
+        return self.file.tensor(key) if packed is None else packed.moved(lambda part: part.to(device)).dense()
+
     def __contains__(self, key: object) -> bool:
         return key in self.file
 

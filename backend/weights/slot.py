@@ -163,10 +163,11 @@ class Streamed:
     """A weight read from its source at each use, in the same way as it would be made resident: results are equal bit for bit.
 
     `bring(slot)` makes it, or has made it already; `done(key)` is told when its pages are not needed any more. `nbytes` are what it takes
-    while it is used.
+    while it is used. What the file keeps in few bits, `packed`, travels so; `form` makes of it what the layer takes, otherwise it becomes
+    numbers.
     """
 
-    __slots__ = ("bring", "deltas", "done", "dtype", "key", "nbytes", "pack", "source")
+    __slots__ = ("bring", "deltas", "done", "dtype", "form", "key", "nbytes", "pack", "packed", "source")
 
     def __init__(
         self,
@@ -178,16 +179,23 @@ class Streamed:
         done: Callable[[str], None] = lambda key: None,
         bring: Callable[[Streamed], Tensor] | None = None,
         nbytes: int = 0,
+        packed: Packed | None = None,
+        form: Callable[[Packed], Tensor] | None = None,
     ) -> None:
         self.source, self.key, self.deltas, self.dtype, self.pack, self.done = source, key, deltas, dtype, pack, done
-        self.bring, self.nbytes = bring, nbytes
+        self.bring, self.nbytes, self.packed, self.form = bring, nbytes, packed, form
 
-    def make(self, weight: Tensor, device: torch.device) -> Tensor:
-        """`weight`, which is the source's, as the layer wants it."""
-        made = self.pack(materialise(weight, self.deltas, device, self.dtype))
+    def make(self, device: torch.device, moved: Callable[[Tensor], Tensor] = lambda view: view) -> Tensor:
+        """The weight as the layer wants it. `moved` brings a tensor of the file to the device."""
+        packed = None if self.packed is None else self.packed.moved(lambda view: moved(view).to(device))
+        if packed is not None and self.form is not None:
+            made = self.form(packed)
+        else:
+            weight = moved(self.source[self.key]) if packed is None else packed.dense()
+            made = self.pack(materialise(weight, self.deltas, device, self.dtype))
         self.done(self.key)
         return made
 
     def fetch(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        weight = self.make(self.source[self.key], device) if self.bring is None else self.bring(self)
+        weight = self.make(device) if self.bring is None else self.bring(self)
         return weight if dtype == self.dtype else (weight.to_dense() if weight.is_mkldnn else weight).to(dtype)

@@ -10,6 +10,7 @@ import torch
 
 from backend.base.config import parse
 from backend.memory.tune import physical_cores, slow_float32_product, tune
+from backend.nn import eight
 from backend.nn.attention import PREFERENCE
 from backend.nn.packed import PACKING
 from backend.weights.mapped import READING, MappedFile
@@ -21,6 +22,7 @@ def _as_before() -> Iterator[None]:
     tune(parse([]))
     PACKING.float32 = False
     torch.backends.cuda.matmul.allow_fp16_accumulation = torch.backends.cudnn.benchmark = False
+    eight.WISH.floats = eight.WISH.integers = False
 
 
 def test_flags_become_switches() -> None:
@@ -29,8 +31,14 @@ def test_flags_become_switches() -> None:
     assert tune(parse(["--use-pytorch-cross-attention", "--fast"])) == []
     assert (PREFERENCE.kernel, PREFERENCE.upcast, READING.mapped) == ("fused", False, True)
     assert torch.backends.cuda.matmul.allow_fp16_accumulation and torch.backends.cudnn.benchmark
+    assert eight.WISH.floats and not eight.WISH.integers
     said = tune(parse(["--use-sage-attention", "--fast", "autotune", "magic"]))
-    assert len(said) == 2 and "magic" in said[1]
+    assert len(said) == 2 and "magic" in said[1] and not eight.WISH.floats
+
+
+def test_a_cpu_says_once_that_it_has_no_products_in_float8() -> None:
+    (said,) = tune(parse(["--cpu", "--fast", "fp8_matrix_mult", "int8_matrix_mult"]))
+    assert "does not multiply in float8" in said and eight.WISH.floats and eight.WISH.integers
 
 
 def test_files_that_are_not_mapped_hold_the_same(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_weights_in_float8(bench: Bench, name: str) -> None:
     key = next(key for key, weight in whole.loadable.source.items() if weight.ndim == 4)
     packed = model.loadable.source.file.packed(key)
     moved = packed.to(torch.device("cpu"))
-    assert packed.nbytes == moved.nbytes == whole.loadable.source[key].numel()
+    assert packed.nbytes == moved.nbytes == whole.loadable.source[key].numel() and packed.multiplied is name.endswith("fast")
     assert torch.equal(moved.dense(), packed.dense()) and torch.equal(moved.dense(), model.loadable.source[key].float())
     with bench.services.pool.lease(model.loadable) as net:
         out = net(torch.randn(1, 4, 4, 4), torch.tensor([10.0]), torch.randn(1, 77, model.sizes.context))

@@ -40,6 +40,10 @@ class Adapter(ABC):
         """`apply` for some rows at a time, or None where it needs all of them."""
         return None
 
+    def thin(self, strength: float, rows: int) -> tuple[Tensor, Tensor] | None:
+        """up [rows, r] and down [r, columns] whose product is s ΔW for a matrix of so many rows, or None where it is no such product."""
+        return None
+
     def delta(self, strength: float, fingerprint: str) -> Delta:
         """The change as a function of the original weight. Two are equal when strength and fingerprint are."""
         return AdapterDelta(strength, fingerprint, self)
@@ -58,6 +62,9 @@ class AdapterDelta:
 
     def by_rows(self) -> RowChange | None:
         return self.adapter.by_rows(self.strength)
+
+    def thin(self, rows: int) -> tuple[Tensor, Tensor] | None:
+        return self.adapter.thin(self.strength, rows)
 
 
 def on(w: Tensor, t: Tensor) -> Tensor:
@@ -110,6 +117,10 @@ class LowRank(Adapter):
             rows.addmm_(up[start : start + len(rows)], down, alpha=strength * self.scale)
 
         return change
+
+    def thin(self, strength: float, rows: int) -> tuple[Tensor, Tensor] | None:
+        up, down = self.factors(torch.empty(0))
+        return up * (strength * self.scale), down
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from backend.weights.adapters.kinds import Adapter
 from backend.weights.adapters.names import Place, Rows
@@ -58,6 +59,12 @@ class WithinRows(Adapter):
                 inner(rows[first - start : last - start], first - self.start)
 
         return change
+
+    def thin(self, strength: float, rows: int) -> tuple[Tensor, Tensor] | None:
+        inner = self.inner.thin(strength, self.count)
+        if inner is None:
+            return None
+        return pad(inner[0], (0, 0, self.start, rows - self.start - self.count)), inner[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +124,12 @@ class Several(Adapter):
                 one(rows, start)
 
         return change
+
+    def thin(self, strength: float, rows: int) -> tuple[Tensor, Tensor] | None:
+        found = [pair for part in self.parts if (pair := part.thin(strength, rows)) is not None]
+        if len(found) < len(self.parts):
+            return None
+        return torch.cat([up for up, _ in found], 1), torch.cat([down for _, down in found])
 
 
 def together(first: Adapter, second: Adapter) -> Adapter:

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from backend.weights.file import Entry, WeightFile
-from backend.weights.quant.packed import Packed, float8
+from backend.weights.quant.packed import Narrow, Packed, float8
 
 
 class Cast(WeightFile):
-    """`file` with its matrices and convolutions rounded to `dtype`. Vectors (biases, norms) weigh little and stay as they are."""
+    """`file` with its matrices and convolutions rounded to `dtype`. Vectors (biases, norms) weigh little and stay as they are, as does
+    what the file keeps in few bits.
 
-    def __init__(self, file: WeightFile, dtype: torch.dtype) -> None:
-        self.file, self.dtype = file, dtype
+    `multiplied`: matrix products are to be computed in it too, where the device can.
+    """
+
+    def __init__(self, file: WeightFile, dtype: torch.dtype, multiplied: bool = False) -> None:
+        self.file, self.dtype, self.multiplied = file, dtype, multiplied
         self.path, self.metadata = file.path, file.metadata
 
     @property
     def mark(self) -> str:
-        return f"{self.file.mark}#{str(self.dtype).removeprefix('torch.')}"
+        return f"{self.file.mark}#{str(self.dtype).removeprefix('torch.')}{'-multiplied' if self.multiplied else ''}"
 
     def __getitem__(self, key: str) -> Entry:
         entry = self.file[key]
-        return Entry(entry.shape, self.dtype, entry.nbytes // entry.dtype.itemsize) if self._rounds(entry) else entry
+        return Entry(entry.shape, self.dtype, entry.nbytes // entry.dtype.itemsize) if self._rounds(key) else entry
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.file)
@@ -35,14 +39,15 @@ class Cast(WeightFile):
 
     def tensor(self, key: str) -> Tensor:
         weight = self.file.tensor(key)
-        return weight.to(self.dtype) if self._rounds(self.file[key]) else weight
+        return weight.to(self.dtype) if self._rounds(key) else weight
 
     def packed(self, key: str) -> Packed | None:
-        entry = self.file[key]
-        if not self._rounds(entry):
-            return self.file.packed(key)
-        weight = self.file.tensor(key)
-        return Rounded("fp8", {"weight": weight}, entry.shape, lambda parts, shape: parts["weight"].to(self.dtype).float(), self.dtype)
+        if not self._rounds(key):
+            packed = self.file.packed(key)
+            return replace(packed, multiplied=True) if packed is not None and self.multiplied else packed
+        narrow = Narrow(self.dtype, "", lambda parts: (parts["weight"].to(self.dtype), None))
+        weight, unpack = self.file.tensor(key), lambda parts, shape: parts["weight"].to(self.dtype).float()
+        return Rounded("fp8", {"weight": weight}, self.file[key].shape, unpack, narrow, self.multiplied, self.dtype)
 
     def prefetch(self, key: str) -> None:
         self.file.prefetch(key)
@@ -50,15 +55,16 @@ class Cast(WeightFile):
     def release(self, key: str) -> None:
         self.file.release(key)
 
-    def _rounds(self, entry: Entry) -> bool:
-        return len(entry.shape) > 1 and entry.dtype.is_floating_point and entry.dtype.itemsize > 1
+    def _rounds(self, key: str) -> bool:
+        entry = self.file[key]
+        return len(entry.shape) > 1 and entry.dtype.is_floating_point and entry.dtype.itemsize > 1 and self.file.packed(key) is None
 
 
 @dataclass(frozen=True)
 class Rounded(Packed):
     """A weight that is rounded to float8 when it moves."""
 
-    dtype: torch.dtype
+    dtype: torch.dtype = torch.float8_e4m3fn
 
     @property
     def nbytes(self) -> int:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from backend.weights.file import Entry, Listed, WeightFile, bad
-from backend.weights.quant.packed import FLOAT8, Packed
+from backend.weights.quant.packed import FLOAT8, Narrow, Packed
 
 _SCALES = ("scale_weight", "weight_scale")
 _STATES = ("quant_state.bitsandbytes__nf4", "quant_state.bitsandbytes__fp4")
@@ -65,6 +65,7 @@ class _Kept:
     keys: tuple[str, ...]
     shape: tuple[int, ...]
     unpack: Callable[[Mapping[str, Tensor], tuple[int, ...]], Tensor]
+    narrow: Narrow | None = None
 
 
 class Stored(Listed):
@@ -90,7 +91,7 @@ class Stored(Listed):
         if kept is None:
             return self.file.packed(key)
         parts = {part.removeprefix(key.removesuffix("weight")): self.file.tensor(part) for part in kept.keys}
-        return Packed(kept.kind, parts, kept.shape, kept.unpack)
+        return Packed(kept.kind, parts, kept.shape, kept.unpack, kept.narrow)
 
     def prefetch(self, key: str) -> None:
         self.file.prefetch(key)
@@ -132,7 +133,10 @@ def _scaled(file: WeightFile, kind: str, key: str, entry: Entry, scale: str, fac
         scales = parts[own].float().reshape(-1, *[1] * (len(shape) - 1)) if shape else parts[own].float().reshape(())
         return parts["weight"].float() * (scales * factor)
 
-    return _Kept(kind, (key, scale), entry.shape, unpack)
+    def read(parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        return parts["weight"], parts[own].float().reshape(-1) * factor
+
+    return _Kept(kind, (key, scale), entry.shape, unpack, Narrow(entry.dtype, "whole" if count == 1 else "rows", read))
 
 
 def _four_bits(file: WeightFile, key: str, entry: Entry, state: str) -> _Kept:
