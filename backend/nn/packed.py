@@ -28,6 +28,7 @@ class Packing:
 PACKING = Packing()
 _ONE_LAYOUT = 64  # only for multiples of this many channels out do the kernels want one layout at every map size; for others (96) a layout
 # chosen without the map size may be the wrong one, and is then turned round at every call, twenty times slower than not packing
+_SEVERAL_LAYOUTS = frozenset({192, 384, 576, 768})  # multiples of 64 that are such others: 10 to 150 times slower on maps of 4 to 16 a side
 
 
 def pack_linear(weight: Tensor) -> Tensor:
@@ -75,7 +76,8 @@ def pack_conv(weight: Tensor, stride: int, padding: int) -> Tensor:
         matrix = pack_linear(weight.flatten(1))
         if matrix.is_mkldnn:
             return cast(Tensor, Blocks((matrix,), weight.shape))
-    if weight.shape[-1] == 1 or weight.shape[0] % _ONE_LAYOUT or not _can_pack(weight):
+    cout = weight.shape[0]
+    if weight.shape[-1] == 1 or cout % _ONE_LAYOUT or cout in _SEVERAL_LAYOUTS or not _can_pack(weight):
         return weight.contiguous(memory_format=torch.channels_last)
     packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, [padding] * 2, [stride] * 2, [1, 1], 1, None)
     return packed

@@ -130,7 +130,7 @@ def test_packing_happens_where_it_can() -> None:
     assert packed.pack_conv(torch.randn(64, 64, 1, 1).bfloat16(), 1, 0).is_mkldnn == (torch.bfloat16 in packed._packable())
     assert not packed.pack_conv(torch.randn(64, 64, 1, 1), 1, 0).is_mkldnn
     assert not packed.pack_conv(torch.randn(64, 64, 1, 1).bfloat16(), 2, 0).is_mkldnn
-    for weight in (torch.randn(64, 64, 1, 1), torch.randn(64, 64, 3, 3).half()):
+    for weight in (torch.randn(64, 64, 1, 1), torch.randn(64, 64, 3, 3).half(), torch.randn(384, 8, 3, 3)):
         assert torch.equal(packed.pack_conv(weight, 1, 1), weight)
         assert packed.pack_conv(weight, 1, 1).is_contiguous(memory_format=torch.channels_last)
     for weight in (torch.randn(64, 64).half(), torch.randn(64)):
