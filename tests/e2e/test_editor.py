@@ -447,6 +447,7 @@ def test_properties_show_all_of_what_is_selected_and_the_starred_else(page: Any,
     page.wait_for_selector(".properties [data-widget=ckpt_name]")
     assert page.locator(".properties [data-widget=scheduler]").count() == 0, "not among what people usually set"
     page.locator(".node:has([data-widget=steps]) .title").click()
+    page.wait_for_selector(".properties [data-widget=scheduler]")  # the panel shows the node, no longer what is starred
     steps = page.locator(".properties [data-widget=steps] input")
     steps.fill("7")
     steps.press("Enter")
