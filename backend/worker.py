@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from backend.memory.pool import Loadable, Move, Pool
 
 _PR_SET_PDEATHSIG = 1
-_QUESTIONERS = 2
+_QUESTIONERS = 8
+"""Questions answered at a time. The code of a node pack may never come back from one; others are then answered still."""
 JOB_WORD = b"%job%"
 """In a text of a graph, such as the prefix of a file name, it stands for the id of the job."""
 _WORTH_TELLING = 32 << 20  # bytes
@@ -90,7 +91,9 @@ class Pipe:
             answer["value"] = self.answers[message["method"]](message["args"])
         except KeyError:
             answer |= {"ok": False, "value": f"The worker is still starting, or knows no method {message['method']!r}."}
-        except (Exception, SystemExit) as error:  # noqa: BLE001  foreign code may raise anything; the front gets the sentence, the log the rest
+        except Problem as problem:
+            answer |= {"ok": False, "value": str(problem)}
+        except BaseException as error:  # noqa: BLE001  foreign code may raise anything; the front gets the sentence, the log the rest
             traceback.print_exc()
             answer |= {"ok": False, "value": f"{type(error).__name__}: {error}"}
         self.outbox.message(answer)
@@ -120,6 +123,7 @@ class Worker:
         self.pool: Pool
         self._reader: Reader
         self._described: dict[str, Any] = {}
+        self._describing = ""
         self._job = ""
         self._owner: str | None = None
         self._node = ""
@@ -323,21 +327,28 @@ class Worker:
         return answer(self.registry, [Question.from_json(row) for row in rows])
 
     def _refresh(self, _: Any) -> list[Any]:
-        """Descriptions that have changed since they were last told: inputs of class-form types are asked for each time."""
+        """Descriptions that have changed since they were last told: inputs of class-form types are asked for each time.
+        Raises Problem while one of them has still not come back to the question before."""
         from backend.graph.describe import to_wire
 
+        if self._describing:
+            raise Problem(
+                f"The node type {self._describing} has not yet said what its inputs are.", hint="This is a fault of its node pack."
+            )
         changed = []
         for id, t in self.registry.items():
             if t.refresh is None:
                 continue
+            self._describing = id
             try:
                 now = to_wire(t.refresh())
-            except (Exception, SystemExit):  # noqa: BLE001  foreign code; the last description stands
+            except BaseException:  # noqa: BLE001  foreign code; the last description stands
                 traceback.print_exc()
                 continue
             if now != self._described[id]:
                 self._described[id] = now
                 changed.append(now)
+        self._describing = ""
         return changed
 
     def _forward(self, _: Any) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -118,7 +117,7 @@ class Executor:
             status = "interrupted"
             node = self._node(run)
             self.emit(ev.RunInterrupted(node, self._type(run, node), tuple(run.executed), now()))
-        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - node code may raise anything; it is reported
+        except BaseException as error:  # noqa: BLE001 - node code may raise anything, exits and interrupts too; it is reported
             status, failure = "error", self._failure(run, error)
             self.emit(failure)
             if is_out_of_memory(error):

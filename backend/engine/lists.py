@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from backend.base.errors import BadInput
@@ -95,9 +95,17 @@ def gather(returned: Sequence[Sequence[Any]], t: NodeType) -> list[list[Any]]:
 
 
 def join_shown(parts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """What several calls show, joined key by key; values are taken apart as iterables (a text falls into its characters)."""
+    """What several calls show, joined key by key; values are taken apart as iterables (a text falls into its characters).
+
+    Raises BadInput for what is no mapping of lists.
+    """
     joined: dict[str, list[Any]] = {}
     for part in parts:
+        if not isinstance(part, Mapping):
+            raise BadInput(f"The node shows {type(part).__name__} where a dict of lists belongs.", hint="This is a fault of the node.")
         for key, items in part.items():
+            if not isinstance(items, Iterable):
+                said = f"The node shows {type(items).__name__} as {key!r}, where a list belongs."
+                raise BadInput(said, hint="This is a fault of the node.")
             joined.setdefault(key, []).extend(items)
     return joined

@@ -68,7 +68,7 @@ def _answer(t: NodeType | None, q: Question) -> Answer:
         found = t.validate(**given)
         if inspect.isawaitable(found):
             found = asyncio.run(_wait(found))
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code; the exception is the answer
+    except BaseException as error:  # noqa: BLE001 - foreign code, which may exit too; the exception is the answer
         kind = type(error)
         name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         return {"exception_type": name, "message": str(error), "traceback": traceback.format_tb(error.__traceback__)}

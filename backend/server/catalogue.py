@@ -121,16 +121,29 @@ class Catalogue:
 
         return await asyncio.to_thread(validate, prompt, self.registry, targets, choices, ask)
 
-    async def _ask(self, questions: list[Question]) -> list[Answer]:
+    async def _awake(self) -> Worker:
+        """The worker once it answers: after a death it is back in seconds. Raises NotInstalled when it is not."""
         assert self.worker is not None
-        answers: list[Answer] = await self.worker.call("validate", [q.to_json() for q in questions], ASK_WAIT_S)
+        try:
+            await asyncio.wait_for(self.worker.ready.wait(), ASK_WAIT_S)
+        except TimeoutError:
+            raise NotInstalled("The worker is starting again and does not answer yet.", hint="Try again in a few seconds.") from None
+        return self.worker
+
+    async def _ask(self, questions: list[Question]) -> list[Answer]:
+        worker = await self._awake()
+        try:
+            answers: list[Answer] = await worker.call("validate", [q.to_json() for q in questions], ASK_WAIT_S)
+        except NotInstalled as problem:
+            asked = ", ".join(sorted({q.type for q in questions})[:5])
+            said = f"{problem.message} It was asked for the checks that these nodes do themselves: {asked}."
+            raise type(problem)(said, hint=problem.hint) from None
         return answers
 
     async def rewritten(self, body: dict[str, Any]) -> dict[str, Any]:
         """The body of a new job after the handlers of node packs; as it was when they do not answer."""
-        assert self.worker is not None
         try:
-            changed = await self.worker.call("on_prompt", body, ASK_WAIT_S)
+            changed = await (await self._awake()).call("on_prompt", body, ASK_WAIT_S)
         except Problem as problem:
             self._say(f"The handlers of node packs were passed over: {problem}")
             return body

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -298,7 +299,9 @@ def test_problems_carry_their_hint() -> None:
     assert error.exception == "backend.base.errors.BadInput"
 
 
-@pytest.mark.parametrize("exit", [SystemExit(3), RecursionError("deep"), StopIteration(), __import__("asyncio").CancelledError()])
+@pytest.mark.parametrize(
+    "exit", [SystemExit(3), RecursionError("deep"), StopIteration(), asyncio.CancelledError(), KeyboardInterrupt(), GeneratorExit()]
+)
 def test_whatever_a_node_raises_the_executor_does_not(exit: BaseException) -> None:
     def run(ctx: Any) -> None:
         raise exit

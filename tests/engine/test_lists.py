@@ -84,3 +84,9 @@ def test_list_outputs_are_joined_others_collected() -> None:
 
 def test_shown_values_are_taken_apart() -> None:
     assert lists.join_shown([{"text": "ab", "animated": (True,)}, {"text": ["c"]}]) == {"text": ["a", "b", "c"], "animated": [True]}
+
+
+@pytest.mark.parametrize("shown", [5, {"text": 5}, {"text": None}])
+def test_what_cannot_be_shown_is_refused(shown: Any) -> None:
+    with pytest.raises(BadInput, match="a fault of the node"):
+        lists.join_shown([shown])
