@@ -288,9 +288,17 @@ def continuous_v(prediction: Prediction | None = None, sigma_min: float = 0.03, 
     )
 
 
+@dataclass(frozen=True, eq=False)
+class CosmosNoise(ContinuousNoise):
+    """A flow's noise is what its clock says, at the top too: (1 - t) (x0 + s eps) = (1 - t) x0 + t eps for t = s / (1 + s)."""
+
+    def noised(self, clean: Tensor, noise: Tensor, sigma: float) -> Tensor:
+        return noise * sigma + clean
+
+
 def cosmos_noise(sigma_min: float = 0.002, sigma_max: float = 120.0) -> ContinuousNoise:
     """`cosmos_flow` with its clock s / (1 + s)."""
-    return ContinuousNoise(cosmos_flow(), _log_spaced(sigma_min, sigma_max), lambda s: s / (s + 1), lambda t: t / (1 - t))
+    return CosmosNoise(cosmos_flow(), _log_spaced(sigma_min, sigma_max), lambda s: s / (s + 1), lambda t: t / (1 - t))
 
 
 @dataclass(frozen=True, eq=False)

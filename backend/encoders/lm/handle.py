@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from tokenizers import Tokenizer
@@ -60,11 +60,11 @@ class LmHandle:
         """Its vocabulary. Raises BadFile for one that cannot be read."""
         return self.source.tokenizer()
 
-    def read_as(self, reading: Reading) -> LmHandle:
+    def read_as(self, reading: Reading) -> Self:
         """The same model, read in another way."""
         return replace(self, reading=reading)
 
-    def with_layer(self, layer: int | None) -> LmHandle:
+    def with_layer(self, layer: int | None) -> Self:
         """Hidden states of `layer`, counted from the end, in place of those that the family reads. Raises BadInput."""
         if layer is None or layer == -1:
             return self
@@ -75,12 +75,12 @@ class LmHandle:
             )
         return self.read_as(replace(self.reading, layers=(layer,)))
 
-    def with_options(self, **options: int) -> LmHandle:
+    def with_options(self, **options: int) -> Self:
         """`<branch>_min_length`: shorter texts are filled up to it."""
         least = options.get(f"{self.branch}_min_length")
         return self if least is None else self.read_as(replace(self.reading, least=least))
 
-    def patched(self, *patches: Patch) -> LmHandle:
+    def patched(self, *patches: Patch) -> Self:
         """With these patches after those it has."""
         return replace(self, patches=(*self.patches, *patches))
 

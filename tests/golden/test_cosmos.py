@@ -1,0 +1,103 @@
+"""Cosmos Predict 2 against diffusers: one call of the net in every spelling, frames that are known, whole latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKLWan, Cosmos2TextToImagePipeline, CosmosTransformer3DModel, FlowMatchEulerDiscreteScheduler
+from diffusers.models.transformers import transformer_cosmos
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from backend.base.errors import BadInput
+from backend.diffusion.guiders import CfgGuider
+from backend.diffusion.sample import prepare_noise
+from backend.families.cosmos.names import from_diffusers, to_diffusers
+from backend.families.cosmos.net import CosmosSizes
+from tests.families import nets
+
+CONFIG: dict[str, Any] = {
+    "num_attention_heads": 2, "attention_head_dim": 18, "num_layers": 2, "text_embed_dim": 24, "adaln_lora_dim": 8,
+    "rope_scale": (1.0, 4.0, 4.0), "extra_pos_embed_type": None,
+}  # fmt: skip
+TOLD = {**CONFIG, "in_channels": 17, "rope_scale": (1.0, 3.0, 3.0)}
+NO_FILLING = torch.zeros(1, 1, 16, 16)
+# that net asks torchvision for one function, which nothing else here needs
+transformer_cosmos.transforms = SimpleNamespace(
+    functional=SimpleNamespace(resize=lambda x, size, interpolation: interpolate(x, size, mode=interpolation)),
+    InterpolationMode=SimpleNamespace(NEAREST="nearest"),
+)
+
+
+class Checker(torch.nn.Identity):
+    """Stands where the pipeline wants its judge of words and pictures, which is never asked."""
+
+    device, dtype = torch.device("cpu"), torch.float32
+
+
+def twin(config: dict[str, Any] = CONFIG, std: float = 0.2) -> CosmosTransformer3DModel:
+    return nets.randomised(CosmosTransformer3DModel(**config), std=std)
+
+
+def published(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """diffusers' weights as the single files have them, with what they carry beside."""
+    names = from_diffusers(state)
+    assert len(names) == len(state) and to_diffusers(None, names) == names
+    beside = {"net.pos_embedder.seq": torch.zeros(4), "net.accum_iteration": torch.zeros(1)}
+    return {f"net.{name}": state[key] for name, key in names.items()} | beside
+
+
+def filled(text: Tensor) -> Tensor:
+    return torch.nn.functional.pad(text, (0, 0, 0, 512 - text.shape[1]))
+
+
+@pytest.mark.parametrize("spelling", ["single", "diffusers"])
+@torch.no_grad()
+def test_one_call(spelling: str, tmp_path: Path) -> None:
+    reference = twin()
+    state = dict(reference.state_dict())
+    model = nets.load(published(state) if spelling == "single" else state, tmp_path)
+    assert model.family.name == "Cosmos Predict 2"
+    assert model.sizes == CosmosSizes(16, 17, 36, 2, 2, 144, 24, 8, (1.0, 4.0, 4.0))
+    x, sigma, text = torch.randn(2, 16, 1, 6, 10), torch.tensor([70.0, 0.3]), torch.randn(1, 9, 24)
+    want = reference(x, sigma / (1 + sigma), filled(text).expand(2, -1, -1), padding_mask=NO_FILLING).sample
+    assert nets.off(nets.call(model, x, sigma, {"cross_attn": text}), want) < nets.NEAR
+    with pytest.raises(BadInput, match=r"7 wide, but this Cosmos Predict 2 model takes 24"):
+        nets.call(model, x, sigma, {"cross_attn": torch.zeros(1, 3, 7)})
+
+
+@torch.no_grad()
+def test_frames_that_are_known(tmp_path: Path) -> None:
+    reference = twin(TOLD)
+    model = nets.load(published(dict(reference.state_dict())), tmp_path)
+    assert model.family.name == "Cosmos Predict 2 from pictures" and model.sizes.stretch == (1.0, 3.0, 3.0)
+    x, clean, sigma, text = torch.randn(1, 16, 3, 4, 6), torch.randn(1, 16, 3, 4, 6), torch.tensor([3.0]), torch.randn(1, 9, 24)
+    known = torch.zeros(1, 1, 3, 4, 6)
+    known[:, :, :1] = 1
+    t = (sigma / (1 + sigma)).reshape(1, 1, 1, 1, 1) * (1 - known.mean(dim=(1, 3, 4), keepdim=True))
+    shown = x * (1 - known) + clean * known
+    want = reference(shown, t, filled(text), condition_mask=known, padding_mask=NO_FILLING).sample
+    told = {"cross_attn": text, "denoise_mask": 1 - known, "latent_image": clean}
+    assert nets.off(nets.call(model, x, sigma, told), want) < nets.NEAR
+    blind = reference(x, t[:, :, 1:2].flatten(), filled(text), condition_mask=0 * known, padding_mask=NO_FILLING).sample
+    assert nets.off(nets.call(model, x, sigma, {"cross_attn": text}), blind) < nets.NEAR
+
+
+def test_whole_latent(tmp_path: Path) -> None:
+    """From the prompt's tokens; the pipeline counts its scale from one prompt to the other, ours from nothing."""
+    reference = twin(std=0.1)
+    vae = AutoencoderKLWan(base_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
+    scheduler = FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True)
+    pipeline = Cosmos2TextToImagePipeline(None, None, reference, vae, scheduler, Checker())
+    pipeline.set_progress_bar_config(disable=True)
+    text, other = (filled(torch.randn(1, length, 24)) for length in (9, 5))
+    noise = prepare_noise(torch.zeros(1, 16, 1, 6, 8), 7)
+    told = {"prompt_embeds": text, "negative_prompt_embeds": other, "guidance_scale": 2.0, "num_inference_steps": 4}
+    want = pipeline(**told, height=48, width=64, latents=noise, output_type="latent").images
+    model = nets.load(published(dict(reference.state_dict())), tmp_path)
+    got = nets.solved(CfgGuider(model, [[text, {}]], [[other, {}]], 3.0), noise, scheduler.sigmas)
+    assert nets.apart(got[:, :, 0], want) < 1e-4 and want.abs().max() < 20
