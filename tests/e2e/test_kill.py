@@ -101,7 +101,7 @@ def test_node_that_ignores_a_cancel_is_ended(server: Server) -> None:
     asked = time.monotonic()
     server.ask("/interrupt", {})
     frames = socket.run(id)
-    assert time.monotonic() - asked < 5
+    assert time.monotonic() - asked < 30, "long before the node would have ended"
     assert "execution_interrupted" in [f["type"] for f in frames]
     about = server.ask(f"/jobs/{id}").json()
     assert (about["state"], about["attempts"]) == ("interrupted", 1)

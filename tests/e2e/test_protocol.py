@@ -178,10 +178,9 @@ def test_interrupt(server: Server) -> None:
     socket.until(lambda f: f["type"] == "progress")
     assert server.ask("/interrupt", {"prompt_id": "another"}).status == 200
     socket.until(lambda f: f["type"] == "progress")
-    asked = time.monotonic()
     assert server.ask("/interrupt", b"").status == 200
     frames = timeless(socket.run(id))
-    assert time.monotonic() - asked < 2
+    assert all(f["data"]["value"] < f["data"]["max"] // 2 for f in frames if f["type"] == "progress"), "it did not end by itself"
     told = [f for f in frames if f["type"] not in ("progress", "progress_state")]
     assert told == [
         {"type": "execution_interrupted", "data": {"prompt_id": id, "node_id": "1", "node_type": "TestSleep", "executed": []}},

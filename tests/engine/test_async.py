@@ -18,11 +18,19 @@ def test_parked_nodes_let_others_run() -> None:
 
 
 def test_naps_overlap() -> None:
-    bench = Bench()
-    document = {str(i): node("Nap", a=i, seconds=0.2) for i in range(10)} | {f"s{i}": node("Show", a=f"#{i}") for i in range(10)}
-    began = time.perf_counter()
-    bench.run(document)
-    assert time.perf_counter() - began < 1.5
+    here: list[int] = []
+    all_here = asyncio.Event()
+
+    async def meet(ctx: Any, a: Any) -> Any:
+        here.append(a)
+        if len(here) == 10:
+            all_here.set()
+        await asyncio.wait_for(all_here.wait(), 30)
+        return a
+
+    bench = Bench(kind("Meet", meet, "a", is_async=True))
+    document = {str(i): node("Meet", a=i) for i in range(10)} | {f"s{i}": node("Show", a=f"#{i}") for i in range(10)}
+    assert bench.run(document).status == "success"
     assert len(bench.of(ev.NodeShown)) == 10
 
 
@@ -67,7 +75,7 @@ def test_a_waiting_run_can_be_cancelled() -> None:
     outcome = bench.run(
         {"1": node("Nap", a=1, seconds=60), "2": node("Show", a="#1")}, cancelled=lambda: time.perf_counter() > flag["until"]
     )
-    assert outcome.status == "interrupted" and time.perf_counter() - began < 5
+    assert outcome.status == "interrupted" and time.perf_counter() - began < 30
 
 
 def test_the_context_is_known_while_awaiting() -> None:

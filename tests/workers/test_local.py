@@ -88,9 +88,9 @@ async def test_death_is_named_and_the_next_worker_works(does: str, kind: str, wo
 
 
 async def test_hang_is_ended_and_named() -> None:
-    async with worker(silence_s=0.6) as (local, owner):
+    async with worker(silence_s=1.5) as (local, owner):
         await asyncio.wait_for(local.ready.wait(), 20)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(2.0)
         assert owner.deaths.empty(), "a worker that beats is not hanging"
         local.run(*job("a", "hang"))
         death = await asyncio.wait_for(owner.deaths.get(), 20)

@@ -138,10 +138,10 @@ def bomb(size: int) -> bytes:
 def test_bombs_are_not_unfolded() -> None:
     packed = bomb(4 * MOST_TEXT)
     for note in (chunk(b"zTXt", b"workflow\0\0" + packed), chunk(b"iTXt", b"workflow\0\1\0\0\0" + packed)):
-        begun = time.perf_counter()
+        begun = time.process_time()
         with pytest.raises(BadFile, match="unfolds"):
             read_bytes(png(note))
-        assert time.perf_counter() - begun < 10
+        assert time.process_time() - begun < 10
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\0\1\2", b"[[[", b"{}", b"[]", b"{" * 50_000, b"[" * 300 + b"]" * 300, b'{"nodes":{}}',

@@ -204,10 +204,10 @@ def test_a_subgraph_in_itself_and_one_that_explodes_are_refused() -> None:
     with pytest.raises(BadInput, match="contains itself"):
         convert(workflow([node(1, "s")], [], [subgraph("s", [node(1, "s")], [], [], [])]))
     tower = [subgraph(f"s{i}", [node(1, f"s{i + 1}"), node(2, f"s{i + 1}")], [], [], []) for i in range(40)]
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(BadInput, match="100,000"):
         convert(workflow([node(1, "s0")], [], tower))
-    assert time.perf_counter() - begun < 20
+    assert time.process_time() - begun < 20
 
 
 def test_two_nodes_with_one_id_are_named() -> None:
@@ -220,17 +220,17 @@ def test_long_chains_take_linear_time() -> None:
     chain = [node(i, "Reroute", [("", "*", i - 1)], ["*"]) for i in range(2, count)]
     readers = [sample(count - 1, id=count + i) for i in range(2000)]
     links = [[i, i, 0, i + 1, 0, "*"] for i in range(1, count)]
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = inputs(workflow([LOAD, *chain, *readers], links))
     assert all(found[str(count + i)]["model"] == ["1", 0] for i in range(2000))
-    assert time.perf_counter() - begun < 20
+    assert time.process_time() - begun < 20
 
 
 @pytest.mark.parametrize("text", ["/*" * 500_000, "{" * 1_000_000, "{a|" * 300_000, "{a|b}" * 200_000, "%a.b" * 200_000, "//\n" * 300_000])
 def test_hostile_texts_take_linear_time(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     inputs(workflow([node(1, "Text", values=[text]), node(2, "SaveImage", values=[text])], []), seed=1)
-    assert time.perf_counter() - begun < 20
+    assert time.process_time() - begun < 20
 
 
 @pytest.mark.parametrize(
