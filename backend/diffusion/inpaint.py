@@ -53,6 +53,8 @@ class Masked:
         return mask
 
     def _inside(self, x: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
+        if getattr(self.model.family, "keeps_clean", False):
+            return x * mask + self.clean * (1 - mask)
         a, b = self.model.noise.prediction.blend(sigma[0].float().cpu())
         return x * mask + (self.clean * a + self.noise * b) * (1 - mask)
 

@@ -59,6 +59,8 @@ class Family:
     repeats_text: bool = False
     """Whether saying a prompt's tokens twice changes nothing: so where they are only looked at (cross-attention), and not where they share
     one attention with the picture. Prompts of different lengths can then be run together."""
+    keeps_clean: bool = False
+    """Whether what a mask keeps is shown to the net clean, not noised as the rest is: so where nets are told the time of each frame."""
     text: Joiner | None = None
     """Which text encoders its models read, and how."""
 
