@@ -18,6 +18,7 @@ from backend.engine.expand import Pending, RunGraph
 from backend.engine.finite import Checker, mended
 from backend.engine.job import Instances, Job, Trace, now
 from backend.engine.loop import Loop
+from backend.engine.marks import mark
 from backend.engine.oom import is_out_of_memory
 from backend.engine.persist import Persistent
 from backend.engine.schedule import Schedule
@@ -114,13 +115,17 @@ class Run:
         return signatures(nodes, self.registry, self.prints)
 
     def _fingerprints(self) -> None:
-        """Ask the types that have one for a fingerprint of what they read; the document given to nodes carries the answers."""
+        """Ask the types that have one for a fingerprint of what they read; the document given to nodes carries the answers. Of model files
+        size and time of change are looked at."""
         written: dict[str, Any] = {}
+        folders = getattr(self.services, "folders", None)
         for node in self.graph.nodes.values():
             value = node.raw.get("is_changed")
             if value is None:
                 t = self.registry.get(node.type)
                 if t is None or t.fingerprint is None:
+                    if t is not None and t.files and folders is not None and (seen := mark(t, node.inputs, folders)) is not None:
+                        self.prints[node.id] = seen
                     continue
                 value = [self._fingerprint(node, t)]
                 if encode(value) is not None:

@@ -201,6 +201,11 @@ class NodeType:
         return self.has_validate or any(c.is_prefix or isinstance(c.choices, Files) for c in self.checks)
 
     @cached_property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """The inputs that name files, each with the folder kind they lie in."""
+        return tuple((c.name, c.choices.kind) for c in self.checks if isinstance(c.choices, Files))
+
+    @cached_property
     def is_personal(self) -> bool:
         """Whether the node id is part of what the result depends on."""
         return self.not_idempotent or any(h == "UNIQUE_ID" for h in self.hidden.values())

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,9 +12,10 @@ import pytest
 from backend.base import events as ev
 from backend.base.errors import BadInput, Interrupted, OutOfMemory
 from backend.base.jsonable import dumps
+from backend.base.paths import Folders
 from backend.engine.call import CURRENT
 from backend.engine.context import Blocker, Preview, Ui
-from backend.graph.schema import Input
+from backend.graph.schema import Files, Input
 from tests.engine.runs import Bench, kind, node
 
 CHAIN = {"1": node("Value", a=1), "2": node("Add", a="#1", b=10), "3": node("Show", a="#2")}
@@ -244,6 +248,25 @@ def test_a_fingerprint_decides_whether_a_node_runs_again() -> None:
     document["1"]["is_changed"] = [2]  # a document that brings its own is believed
     bench.run(document)
     assert bench.ran == []
+
+
+def test_a_model_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    folders = Folders.of(tmp_path)
+    lora = tmp_path / "models" / "loras" / "mine.safetensors"
+    lora.parent.mkdir(parents=True)
+    load = replace(kind("Load", lambda ctx, name: lora.read_bytes()), inputs=(Input("name", Files("loras")),))
+    bench = Bench(load, services=SimpleNamespace(folders=folders))
+    document = {"1": node("Load", name="mine.safetensors"), "2": node("Show", a="#1")}
+    for content, ran in ((b"first", True), (None, False), (b"second", True)):
+        if content is not None:
+            lora.write_bytes(content)
+        bench.run(document)
+        assert bool(bench.of(ev.NodeStarted)) == ran
+    assert bench.shown() == {"2": {"text": ["b'second'"]}}
+    assert bench.of(ev.NodeWhy)[0].reason == "what it reads changed"
+    assert "is_changed" not in bench.executor._trace.nodes["1"].raw, "what is saved with pictures stays as it was"
+    lora.unlink()
+    assert bench.run(document).status == "error", "nobody goes on with a file that is gone"
 
 
 @pytest.mark.parametrize("value", [float("nan"), object(), RuntimeError("no")])
