@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from backend.base.config import VERSION, Settings, parse
-from backend.base.errors import Problem
+from backend.base.errors import Interrupted, Problem
 from backend.base.events import Event, NodeFinished, NodeLog, NodePart, NodeStarted, NodeText, Progress, to_json
 from backend.base.numbers import NUMBERS, VARIABLE
 from backend.workers import left_out
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from backend.graph.reader import Reader
     from backend.graph.registry import Registry
     from backend.memory.device import DeviceFacts, PartOfModel
+    from backend.memory.kernels import Kernels
     from backend.memory.pool import Loadable, Move, Pool
 
 _PR_SET_PDEATHSIG = 1
@@ -120,6 +121,7 @@ class Worker:
         self.registry: Registry
         self.executor: Executor
         self.device: DeviceFacts
+        self.kernels: Kernels
         self.pool: Pool
         self._reader: Reader
         self._described: dict[str, Any] = {}
@@ -152,6 +154,7 @@ class Worker:
         from backend.graph.reader import Reader
         from backend.memory.device import memory_available, probe
         from backend.memory.finite import Finite
+        from backend.memory.kernels import Kernels
         from backend.memory.measured import Measured
         from backend.memory.pool import Pool
         from backend.memory.tune import tune
@@ -164,6 +167,8 @@ class Worker:
             logging.warning(sentence)
         READING.maps = Ways(self.folders.user / ".reading.json").maps
         self.device = probe(self.settings)
+        self.kernels = Kernels(self.settings, self.device.device, self.folders.user / ".kernels.json")
+        self.kernels.start()
         self.pool = Pool(self.device.device, self.device.budget(self.settings), self.device.spare, self.settings.smart_memory)
         self.pool.measured, self.pool.measures = Measured(self.folders.user / ".activations.json"), True
         if self.settings.vae_on_cpu and self.device.device.type != "cpu":
@@ -189,7 +194,7 @@ class Worker:
         )
         self._reader = Reader()
         for pool in (self.pool, *self.pool.others.values()):
-            pool.upcoming, pool.on_move, pool.on_reading = self._upcoming, self._moved, self._reading
+            pool.upcoming, pool.on_move, pool.on_reading, pool.check = self._upcoming, self._moved, self._reading, self._check
         self._described = {id: to_wire(t) for id, t in self.registry.items()}
         self.pipe.answers.update(validate=self._validate, refresh=self._refresh, memory=self._memory, on_prompt=routes.on_prompt)
         self.pipe.answers["forward"] = self._forward
@@ -241,6 +246,7 @@ class Worker:
     def work(self) -> None:
         """Run jobs as they come, and give the device back when none come for a while; never returns (the pipe's end ends the process)."""
         patience: float | None = None
+        self.kernels.ask()  # before the first job, so that it is computed as all later ones
         while True:
             try:
                 message, payload = self.pipe.tasks.get(timeout=patience)
@@ -289,6 +295,11 @@ class Worker:
         """The nets behind the values that the rest of the graph will read."""
         for value in self.executor.ahead():
             yield from nets_of(value)
+
+    def _check(self) -> None:
+        """Raises Interrupted when the job that runs was cancelled."""
+        if self.pipe.is_cancelled(self._job):
+            raise Interrupted
 
     def _moved(self, move: Move) -> None:
         if not 0 < move.nbytes < _WORTH_TELLING:
@@ -371,7 +382,15 @@ class Worker:
         rows, moves, limit = self.pool.table(), list(self.pool.moves), self.pool.limit()
         told = [{"at": m.at, "what": m.sentence(), "seconds": m.seconds} for m in moves]
         text = table.text(rows, [(m.at, m.sentence()) for m in moves], limit, len(self.executor.cache))
-        return {"models": rows, "moves": told, "budget": self.pool.budget, "limit": limit, "device": self._figures(), "text": text}
+        return {
+            "models": rows,
+            "moves": told,
+            "budget": self.pool.budget,
+            "limit": limit,
+            "device": self._figures(),
+            "kernels": self.kernels.told(),
+            "text": text,
+        }
 
     def _facts(self) -> dict[str, Any]:
         """What results depend on beside their graph: versions, the kind of device, the dtypes of computing."""

@@ -133,24 +133,29 @@ def _no_bytes(name: str) -> int:
 
 @dataclass(slots=True)
 class Intake:
-    """What was read of a net: the first moment and the last (seconds since the epoch), seconds of work in all threads together, bytes."""
+    """What was read of a net: the first moment and the last (seconds since the epoch), seconds of work in all threads together, bytes,
+    and the seconds in which some thread was at it."""
 
     first: float
     last: float
     busy: float = 0.0
     nbytes: int = 0
+    spent: float = 0.0
+    until: float = 0.0
 
     def add(self, began: float, ended: float, nbytes: int) -> None:
-        """One more weight."""
+        """One more weight; they come in the order of their ends."""
+        self.spent += max(0.0, ended - max(began, self.until))
+        self.until = max(self.until, ended)
         self.first, self.last = min(self.first, began), max(self.last, ended)
         self.busy += ended - began
         self.nbytes += nbytes
 
     def sentence(self) -> str:
         """For logs."""
-        seconds = self.last - self.first
-        rate = self.nbytes / max(seconds, 1e-3)
-        return f"{self.nbytes / 1e6:,.0f} MB were read and made ready in {seconds:.1f} s, {rate / 1e6:,.0f} MB/s"
+        seconds, rate = self.last - self.first, self.nbytes / max(self.spent, 1e-3)
+        between = f", between {seconds:.1f} s of computing" if seconds > 1.5 * self.spent + 0.1 else ""
+        return f"{self.nbytes / 1e6:,.0f} MB were read and made ready in {self.spent:.1f} s, {rate / 1e6:,.0f} MB/s{between}"
 
     def outlook(self, total: int) -> str:
         """How far it is, of `total` bytes, and how long the rest will take."""

@@ -24,7 +24,7 @@ from backend.memory.ahead import Ahead, Intake, apart, helpers
 from backend.memory.heap import trim
 from backend.memory.measured import Measured, watermark
 from backend.memory.multiplied import eights, thin
-from backend.memory.plan import Demand, Held, next_to_read, place
+from backend.memory.plan import WINDOW, Demand, Held, next_to_read, place
 from backend.memory.stream import Stream, Traffic
 from backend.nn import eight
 from backend.nn.layers import Layer
@@ -149,8 +149,11 @@ class Pool:
         self.on_move: Callable[[Move], None] = lambda move: None
         self.on_reading: Callable[[str], None] = lambda sentence: None
         """Hears how far reading is, every few seconds while it goes on."""
+        self.check: Callable[[], None] = lambda: None
+        """Asked before each weight that is brought, on whichever thread; raises what is to end the run. A large model takes long."""
         self.served = 0
         """Leases given so far."""
+        self._taken = 0  # weights brought so far
         self.measured, self.measures = Measured(), False
         """What activations took in earlier runs, and whether to go on measuring."""
         self.watch: Callable[[Loadable, nn.Module], AbstractContextManager[None]] | None = None
@@ -179,14 +182,16 @@ class Pool:
                 raise
             live.leases += 1
         self.served += 1
-        above = watermark(self.device) if working and alone and self.measures else None
+        above, before = watermark(self.device) if working and alone and self.measures else None, self._taken
         try:
             with self.watch(loadable, live.net) if self.watch is not None else nullcontext():
                 yield live.net
             if above is not None:
-                taken = above()
-                if taken > working or self.device.type != "cpu":  # a process keeps some of what it freed, so there it is a lower bound
+                taken = above() - (WINDOW * live.stream.window if live.stream is not None else 0)
+                if self.device.type != "cpu":
                     self.measured.learn(about, working, taken)
+                elif live.stream is None and before == self._taken:  # weights on their way are seen there too, and what the process freed
+                    self.measured.learn(about, working, max(taken, working))  # and kept is not: a lower bound
         finally:
             with self._lock:
                 live.leases -= 1
@@ -356,7 +361,7 @@ class Pool:
         if all(placement.resident):
             live.stream = None
         else:
-            live.stream = live.stream or Stream(self.device)
+            live.stream = live.stream or Stream(self.device, check=self.check)
             live.stream.window = max(sizes)
         stale = [
             (name, stay)
@@ -455,6 +460,7 @@ class Pool:
 
     def _bring_eight(self, ahead: Ahead, loadable: Loadable, name: str, packed: Packed, form: Callable[[Packed], Tensor]) -> Tensor:
         ahead.asked(name)
+        self.check()
         began = time.time()
         weight = form(packed.moved(lambda part: part.to(self.device, copy=True)))
         self._took(loadable, name, began, packed.nbytes)
@@ -474,6 +480,7 @@ class Pool:
 
     def _bring(self, loadable: Loadable, name: str, count: int, room: Tensor | None) -> Tensor:
         """One weight of `count` values on the device, patched (in `room`, if that is given), and its pages of the file given back."""
+        self.check()
         began, source = time.time(), loadable.source
         view = source.on(name, self.device) if isinstance(source, Views) else source[name]
         weight = materialise(view, loadable.deltas.get(name, ()), self.device, loadable.dtype, room)
@@ -485,6 +492,7 @@ class Pool:
         if isinstance(loadable.source, Views):
             loadable.source.file.release(name)
         with self._counting:
+            self._taken += 1
             ended = time.time()
             self._brought.setdefault(loadable.key, Intake(began, ended)).add(began, ended, nbytes)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,10 +37,11 @@ class Traffic:
 
 
 class Stream:
-    """Brings streamed weights of one net to `device`, at most `window` bytes of them ahead of their use. For one thread at a time."""
+    """Brings streamed weights of one net to `device`, at most `window` bytes of them ahead of their use. For one thread at a time.
+    `check` is asked at each use and raises what is to end the run."""
 
-    def __init__(self, device: torch.device, window: int = 0) -> None:
-        self.window, self.traffic = window, Traffic()
+    def __init__(self, device: torch.device, window: int = 0, check: Callable[[], None] = lambda: None) -> None:
+        self.window, self.traffic, self._check = window, Traffic(), check
         self._bringing = threading.Lock()
         self._after: dict[Streamed, Streamed] = {}
         self._last: Streamed | None = None
@@ -49,7 +50,8 @@ class Stream:
         self._lane: _Plain | _Cuda = _Cuda(device) if device.type == "cuda" else _Plain(device)
 
     def take(self, slot: Streamed) -> Tensor:
-        """The weight of `slot`, now; those that followed it last time are begun. Raises what reading and allocating raise."""
+        """The weight of `slot`, now; those that followed it last time are begun. Raises what reading, allocating and `check` raise."""
+        self._check()
         if self._last is not None:
             self._after[self._last] = slot
         self._last = slot

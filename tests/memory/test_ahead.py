@@ -138,6 +138,16 @@ def test_brought_by_helpers_or_not_the_bits_are_the_same(tmp_path: Path) -> None
     assert not pool.brought()
 
 
+def test_speed_is_that_of_reading_and_not_of_computing() -> None:
+    intake = Intake(100.0, 101.0)
+    for began, ended in ((100.0, 101.0), (100.5, 101.5), (109.5, 110.0)):  # two at a time, and one after eight seconds of computing
+        intake.add(began, ended, 100_000_000)
+    assert intake.sentence() == "300 MB were read and made ready in 2.0 s, 150 MB/s, between 10.0 s of computing"
+    once = Intake(5.0, 6.0)
+    once.add(5.0, 6.0, 100_000_000)
+    assert once.sentence() == "100 MB were read and made ready in 1.0 s, 100 MB/s"
+
+
 def test_a_dropped_net_goes_at_once_even_if_half_of_it_never_came(tmp_path: Path) -> None:
     what, pool = of_file(tmp_path, torch.float32), Pool()
     gc.disable()

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from backend.base.errors import Interrupted
 from backend.memory.heap import trim
 from backend.memory.pool import Loadable, Pool
 from backend.nn.layers import Conv2d, GroupNorm, Linear, init_weights
@@ -289,6 +290,28 @@ def test_a_weight_that_cannot_be_brought_fails_where_it_is_used() -> None:
             net(x)
         del weights["broken"]
         assert torch.equal(net(x), before)
+
+
+@pytest.mark.parametrize("share", [2.0, 0.5])
+@pytest.mark.parametrize("patched", [False, True])
+def test_a_run_may_end_between_two_weights(share: float, patched: bool) -> None:
+    """A large model takes minutes to come: nobody waits for that after a cancel, and the next run goes on where this one ended."""
+    what = loadable()
+    if patched:
+        what = replace(what, deltas={name: (Add(0.5),) for name in what.source}, fingerprint="add")
+    pool = Pool(budget=int(size(what) * share))
+    asked: list[int] = []
+
+    def check() -> None:
+        asked.append(1)
+        if len(asked) == 4:
+            raise Interrupted
+
+    pool.check = check
+    with pytest.raises(Interrupted):
+        run(pool, what)
+    assert not any(row["leased"] for row in pool.table())
+    assert torch.equal(run(pool, what), run(Pool(), what))
 
 
 def test_what_others_left_counts() -> None:
