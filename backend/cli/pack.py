@@ -74,12 +74,20 @@ def _change(options: Any, packs: PackFolder) -> None:
             print(f"{source.name} is in place; it is loaded at the next start.")
     elif action == "update":
         _tell(packs.update(options.name, source_of(options.source, options.name) if options.source else None))
+        print(f"{options.name} is what its source holds now{_version(packs, options.name)}; it is loaded at the next start.")
     elif action == "rollback":
         packs.roll_back(options.name)
+        print(f"{options.name} is the version before again{_version(packs, options.name)}; it is loaded at the next start.")
     elif action in ("disable", "enable"):
         packs.switch(options.name, action == "enable")
+        print(f"{options.name} is {'loaded' if action == 'enable' else 'left alone'} from the next start on.")
     else:
         packs.pin(options.name, action == "pin")
+        print(f"{options.name} {'stays at its version' if action == 'pin' else 'can be updated again'}.")
+
+
+def _version(packs: PackFolder, name: str) -> str:
+    return next((f" ({pack.version})" for pack in packs.listed() if pack.name == name and pack.version), "")
 
 
 def _tell(changes: list[Change]) -> None:

@@ -228,6 +228,19 @@ def test_what_counts_as_breaking() -> None:
     assert requirements.refused([*harmless, *broken], pins) == broken
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("ERROR: No match\nnote: see above", "No match."),
+        ("  error: subprocess-exited-with-error\n  fatal: unable to access 'x'\nnote: likely no problem of pip.", "fatal: unable to access 'x'."),
+        ("Something else\nhint: try again", "Something else."),
+        ("", "pip gave no reason."),
+    ],
+)
+def test_the_reason_that_pip_gives(said: str, why: str) -> None:
+    assert requirements.reason(said) == why
+
+
 def test_the_command(packs: PackFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = made(tmp_path / "from")
     base = ["--base-directory", str(tmp_path)]

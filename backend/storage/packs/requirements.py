@@ -64,6 +64,7 @@ def plan(file: Path) -> list[Change]:
                     hint="Use a version of the pack with other requirements, or install it without them by hand.",
                 )
         if report is None:
+            why = why.replace(str(file), file.name)
             raise NotInstalled(
                 f"The pack's requirements cannot be met: {why}", hint="Install them by hand, or use another version of the pack."
             )
@@ -86,8 +87,17 @@ def _pip(*arguments: str) -> tuple[int, str, str]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False)
     except subprocess.TimeoutExpired:
         return 1, "", f"pip was not done after {_PATIENCE:.0f} seconds"
-    errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-    return done.returncode, done.stdout, (errors or done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+    return done.returncode, done.stdout, reason(done.stderr)
+
+
+def reason(said: str) -> str:
+    """The line of pip's complaints that says why, as a sentence."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    fatal = [line for line in lines if line.startswith("fatal")]
+    rest = [line for line in lines if not line.startswith(("note:", "hint:"))]
+    why = (errors or fatal or rest or ["pip gave no reason"])[-1].removeprefix("ERROR:").strip()
+    return why if why.endswith((".", "!")) else f"{why}."
 
 
 def _changes(report: Mapping[str, Any]) -> list[Change]:
