@@ -76,6 +76,7 @@ class Settings:
     attention: str | None = None
     upcast_attention: bool | None = None
     xformers: bool = True
+    kernel_choice: Literal["rules", "measured"] = "measured"
     # runs
     cache: CachePolicy = "classic"
     cache_lru: int = 0
@@ -216,6 +217,11 @@ def _device(p: _Parser) -> None:
     _choice(g, "text_encoder_dtype", {f"--{d}-text-enc": d for d in ("fp8_e4m3fn", "fp8_e5m2", "fp16", "fp32", "bf16")})
     kinds = {f"--use-{a}-cross-attention": a for a in ("split", "quad", "pytorch")} | {f"--use-{a}-attention": a for a in ("sage", "flash")}
     _choice(g, "attention", kinds)
+    g.add_argument(
+        "--kernel-choice",
+        choices=("rules", "measured"),
+        help="how fast kernels are chosen where no rule was measured: once by a clock and kept (measured), or as elsewhere (rules)",
+    )
     _choice(g, "upcast_attention", {"--force-upcast-attention": True, "--dont-upcast-attention": False})
     _flag(g, "--disable-xformers", "xformers", False, help="accepted; not used here")
     g.add_argument("--directml", dest="accepted", type=int, nargs="?", const=-1, help="accepted; not used here")

@@ -125,6 +125,24 @@ def devices(settings: Settings) -> Iterator[Finding]:
             continue
         used = [part for part in PARTS if facts.compute_dtype(part, settings) == dtype]
         yield Finding(name, f"{speed / 1e9:,.0f} GFLOP/s" + (f", used for {', '.join(used)}" if used else ""))
+    yield from _kernels(settings, facts.device)
+
+
+def _kernels(settings: Settings, device: torch.device) -> Iterator[Finding]:
+    """How fast kernels are chosen, and what was measured so far."""
+    from backend.memory.kernels import Kernels
+
+    kernels = Kernels(settings, device, settings.folders().user / ".kernels.json")
+    told, pending = kernels.told(), kernels.open()
+    if not kernels.measures:
+        yield Finding("kernels", "by rules, as --kernel-choice says")
+    elif pending:
+        yield Finding("kernels", f"{len(pending)} questions are measured before the first job; then the answers are kept")
+    elif not told:
+        where = "by rules that were measured on this kind of processor" if device.type == "cpu" else "measured when a size first occurs"
+        yield Finding("kernels", where)
+    for sentence in told:
+        yield Finding("kernels", sentence)
 
 
 def _multiply(facts: DeviceFacts, dtype: torch.dtype, side: int = 512, seconds: float = 0.2) -> float:

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from backend.base.errors import Problem
-from backend.storage.files import atomic
+from backend.storage.remembered import Remembered
 
 _LEAST, _MOST = 0.25, 8.0  # times an estimate; beyond, what was measured is something else
 _WORTH = 0.05  # change of a factor that is worth writing down
-_ENTRIES = 1000  # the newest ones are kept
 
 
 class Measured:
     """Factors by model, dtype and estimate (which stands for the shape), kept in a JSON file where one is given."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path
-        self._factors: dict[str, float] = {}
-        if path is not None:
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # a file that is damaged is measured anew
-                read = json.loads(path.read_text(encoding="utf-8"))
-                self._factors = {str(k): float(v) for k, v in read.items() if _LEAST <= float(v) <= _MOST}
+        self._factors = Remembered(path, _sensible)
 
     def expect(self, key: str, estimate: int) -> int:
         """Bytes to plan for."""
@@ -37,15 +29,17 @@ class Measured:
         if estimate <= 0 or taken <= 0:
             return
         name = f"{key}|{estimate}"
-        known = self._factors.pop(name, None)
+        known = self._factors.get(name)
         factor = min(_MOST, max(_LEAST, taken / estimate))
         if known is not None:
             factor = max(factor, known * 0.9)
-        self._factors[name] = factor
-        if self._path is not None and (known is None or abs(factor - known) > _WORTH * known):
-            self._factors = dict(list(self._factors.items())[-_ENTRIES:])
-            with contextlib.suppress(Problem), atomic(self._path) as file:  # plans go on without
-                file.write(json.dumps(self._factors).encode())
+        self._factors.put(name, factor, save=known is None or abs(factor - known) > _WORTH * known)
+
+
+def _sensible(factor: Any) -> float:
+    if not _LEAST <= float(factor) <= _MOST:
+        raise ValueError(factor)
+    return float(factor)
 
 
 def watermark(device: torch.device) -> Callable[[], int] | None:

@@ -7,16 +7,15 @@ question of its own, and large reads are many times faster.
 from __future__ import annotations
 
 import contextlib
-import json
 import mmap
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from backend.base.errors import Problem
-from backend.storage.files import atomic
+from backend.storage.remembered import Remembered
 
 _LARGE = 256 << 20  # bytes of a file that is worth the question
 _SAMPLE = 24 << 20  # bytes read each way
@@ -42,12 +41,7 @@ class Ways:
     """What is known of file systems, kept in the JSON file `path` where one is given."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path
-        self._known: dict[str, Speeds] = {}
-        if path is not None:
-            with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):  # a damaged file is measured anew
-                read = json.loads(path.read_text(encoding="utf-8"))
-                self._known = {str(name): Speeds(float(mapped), float(other)) for name, (mapped, other) in read.items()}
+        self._known = Remembered(path, _speeds, lambda speeds: [speeds.mapped, speeds.read])
 
     def known(self, path: Path) -> Speeds | None:
         """What was measured where this file lies."""
@@ -60,14 +54,13 @@ class Ways:
         if known is None and size >= _LARGE:
             known = _measure(path, size)
             if known is not None:
-                self._known[file_system(path)] = known
-                self._write()
+                self._known.put(file_system(path), known)
         return known is None or known.prefers_mapping
 
-    def _write(self) -> None:
-        if self._path is not None:
-            with contextlib.suppress(Problem), atomic(self._path) as file:  # it is measured again next time
-                file.write(json.dumps({name: [speeds.mapped, speeds.read] for name, speeds in self._known.items()}).encode())
+
+def _speeds(stored: Any) -> Speeds:
+    mapped, read = stored
+    return Speeds(float(mapped), float(read))
 
 
 def file_system(path: Path, mounts: Path = MOUNTS) -> str:

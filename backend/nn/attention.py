@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from backend.nn import products
+from backend.nn.backends import Backends
 
 
 @dataclass(slots=True)
@@ -20,6 +22,10 @@ class Preference:
     """"fused": always torch's kernel. "products": two matrix products wherever that is possible. "": what was measured to be faster."""
     upcast: bool = False
     """Compute in float32 whatever the type of q, k and v."""
+    measured: products.Measured | None = None
+    """Where matrix products are faster, as measured on this CPU; None: by the rule of those that are known."""
+    backends: Backends | None = None
+    """Chooses among torch's kernels on a GPU."""
 
 
 PREFERENCE = Preference()
@@ -50,8 +56,12 @@ def by_head(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tens
     """As `attention`, for q [B, H, T, d], k and v [B, H, S, d] -> [B, H, T, d]."""
     if PREFERENCE.upcast and q.itemsize < 4:
         return by_head(q.float(), k.float(), v.float(), mask.float() if mask is not None and mask.is_floating_point() else mask).to(q.dtype)
-    if mask is None and PREFERENCE.kernel != "fused" and products.suits(q, k, always=PREFERENCE.kernel == "products"):
+    kernel = PREFERENCE.kernel
+    if mask is None and kernel != "fused" and products.suits(q, k, kernel == "products", PREFERENCE.measured):
         out = products.attend(q, k, v)
         if out is not None:
             return out
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    backends = PREFERENCE.backends
+    if backends is None or kernel or q.device.type != backends.device or q.requires_grad or torch.compiler.is_compiling():
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return backends.attend(q, k, v, mask)

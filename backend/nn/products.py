@@ -7,6 +7,7 @@ times from some hundred queries on.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -18,15 +19,30 @@ _SAMPLE = 16  # one key in so many is looked at to guess a query's largest score
 _ALIGN = 16  # values; rows of other lengths slow the product down by a third,
 _FILLED, _REST = 32, 4  # but where d fills whole blocks, a remainder of four costs less than sixteen more
 
+Measured = Mapping[tuple[torch.dtype, str, str], bool]
+"""Whether this is the faster way, by type, width of heads and lengths (see `like`)."""
 
-def suits(q: Tensor, k: Tensor, always: bool = False) -> bool:
-    """Whether to use this for q [B, H, T, d] and k [B, H, S, d]. `always`: wherever it can be used."""
+
+def suits(q: Tensor, k: Tensor, always: bool = False, measured: Measured | None = None) -> bool:
+    """Whether to use this for q [B, H, T, d] and k [B, H, S, d]. `always`: wherever it can be used. Without measures by the rule of the
+    CPUs that are known: in bfloat16, unless the shapes are small."""
     if q.requires_grad or k.requires_grad or not q.is_floating_point():
         return False
     if always:
         return True
     t, s = q.shape[2], k.shape[2]
-    return q.device.type == "cpu" and q.dtype == torch.bfloat16 and s >= _FEWEST_KEYS and t >= _FEWEST_QUERIES and t * s >= _FEWEST_SCORES
+    if q.device.type != "cpu" or s < _FEWEST_KEYS or t < _FEWEST_QUERIES or t * s < _FEWEST_SCORES:
+        return False
+    return q.dtype == torch.bfloat16 if measured is None else measured.get((q.dtype, *like(t, s, q.shape[3])), False)
+
+
+def like(t: int, s: int, d: int) -> tuple[str, str]:
+    """The class of shapes that t queries, s keys and heads of width d belong to: its width and its lengths."""
+    return "narrow" if d <= 64 else "middle" if d <= 160 else "wide", "text" if s < _FEWEST_QUERIES else "short" if t < 1024 else "long"
+
+
+CLASSES = {like(t, s, d): (t, s, d) for d in (64, 128, 320) for t, s in ((512, 512), (1024, 1024), (1024, 77))}
+"""A shape of each class, for measuring."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
