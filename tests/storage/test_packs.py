@@ -232,7 +232,7 @@ def test_what_counts_as_breaking() -> None:
     ("said", "why"),
     [
         ("ERROR: No match\nnote: see above", "No match."),
-        ("  error: subprocess-exited-with-error\n  fatal: unable to access 'x'\nnote: likely no problem of pip.", "fatal: unable to access 'x'."),
+        ("  error: it ended\n  fatal: unable to access 'x'\nnote: no fault of pip.", "fatal: unable to access 'x'."),
         ("Something else\nhint: try again", "Something else."),
         ("", "pip gave no reason."),
     ],
