@@ -18,6 +18,7 @@ from backend.weights.file import Entry, Listed, bad
 from backend.weights.mapped import MappedFile
 
 DTYPES: dict[str, torch.dtype] = {
+    "C64": torch.complex64,
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,

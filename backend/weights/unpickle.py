@@ -25,10 +25,11 @@ STORAGES: dict[str, torch.dtype] = {
     "CharStorage": torch.int8,
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
+    "ComplexFloatStorage": torch.complex64,
     "UntypedStorage": torch.uint8,
 }
 DTYPES = (
-    *("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "double", "float", "half"),
+    *("float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "double", "float", "half", "complex64"),
     *("int64", "int32", "int16", "int8", "uint8", "bool", "long", "int", "short"),
 )
 

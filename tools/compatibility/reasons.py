@@ -18,7 +18,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"TextGenerate|TextEncode.*", "needs a language model of a family that is not there"),
     (r"MoGePointMapToMesh", "makes meshes with textures, which are not there"),
     (r"SeedVR2.*", FAMILY.format("SeedVR 2")),
-    (r"SAM3_.*", FAMILY.format("SAM 3")),
     (r"SDPose.*", FAMILY.format("SDPose")),
     (r"RTDETR_.*", FAMILY.format("RT-DETR")),
     (r"Trellis2.*|Vae.*Trellis.*|EmptyTrellis2.*|BakeTextureFromVoxel", FAMILY.format("Trellis 2")),

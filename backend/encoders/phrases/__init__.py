@@ -1,0 +1,1 @@
+"""SAM 3's text encoder: short phrases for things to be found, each understood by itself."""
