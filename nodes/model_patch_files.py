@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from backend.adapters.patches import Picture, load_patch, steered
-from backend.base.errors import Problem
+from backend.adapters.patches.lllite import LLLite
+from backend.base.errors import BadInput, Problem
 from backend.engine.context import Context
 from backend.graph.declare import FileChoice, Float, node
 from nodes.loaders import open_named
@@ -36,5 +37,32 @@ def qwen_image_diffsynth_controlnet(
         return model
     try:
         return steered(model_patch, model, Picture(vae, image, strength, mask))
+    except Problem as problem:
+        raise problem.at(node=ctx.node) from problem.__cause__
+
+
+@node("AnimaLLLiteApply", title="Apply Anima LLLite", category="advanced/model_patches", module="comfy_extras.nodes_anima", form="v3")
+def anima_lllite_apply(
+    ctx: Context,
+    *,
+    model: Model,
+    model_patch: ModelPatch,
+    image: Image,
+    mask: Mask | None = None,
+    strength: float = Float(1.0, min=-10.0, max=10.0, step=0.01),
+    start_percent: float = Float(0.0, min=0.0, max=1.0, step=0.001),
+    end_percent: float = Float(1.0, min=0.0, max=1.0, step=0.001),
+) -> Model:
+    """Steer a model by a picture (depth, lines ...) with a ControlNet-LLLite made for it; SDXL's fit models of SDXL."""
+    if not isinstance(model_patch, LLLite):
+        raise BadInput(
+            f"{model_patch.title} is no ControlNet-LLLite.", hint="Use the node for its kind.", node=ctx.node, input="model_patch"
+        )
+    if strength == 0 or start_percent >= end_percent:
+        return model
+    if mask is not None:
+        ctx.log("The mask has no effect: this ControlNet-LLLite looks at pictures without holes.")
+    try:
+        return model_patch.steered(model, Picture(None, image, strength, start=start_percent, end=end_percent))
     except Problem as problem:
         raise problem.at(node=ctx.node) from problem.__cause__

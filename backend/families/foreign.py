@@ -47,6 +47,7 @@ def _context(width: int, labelled: bool) -> Callable[[Header], bool]:
 
 
 KNOWN = (
+    Known("a ControlNet-LLLite", lambda header: any(key.startswith("lllite_") for key in header), family=False),
     Known("a ControlNet", _any("control_model.", "controlnet_cond_embedding.", "input_hint_block.", "controlnet_blocks."), family=False),
     Known("a LoRA", _any(".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", ".hada_w1_", ".lokr_w1"), family=False),
     Known("a Stable Video Diffusion model", _any(".time_stack.", ".time_mixer.")),

@@ -24,7 +24,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"(MiniMax|EmptyMiniMax).*", FAMILY.format("MiniMax")),
     (r"YuE2.*|EmptyYuE2.*", FAMILY.format("YuE 2")),
     (r"Kandinsky5.*|NormalizeVideoLatentStart|ReplaceVideoLatentFrames", FAMILY.format("Kandinsky 5")),
-    (r"PiD.*|Pixal3D.*|Bernini.*|AnimaLLLite.*", "belongs to a model family that is not there"),
+    (r"PiD.*|Pixal3D.*|Bernini.*", "belongs to a model family that is not there"),
     (r"BlockSparseAttention", "changes the attention of a family that is not there"),
     (r".*Mesh.*|Bake.*|Render.*|.*3DAdvanced|GenerateTracks", "works on what a family makes that is not there"),
     (r"PixelPerfectResolution|DWPreprocessor", "comes with the pack comfyui_controlnet_aux"),

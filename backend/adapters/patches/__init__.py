@@ -47,6 +47,7 @@ class Picture:
     """What a patch is shown."""
 
     vae: Any
+    """None for patches that look at pixels."""
     image: Tensor | None
     """[B, H, W, C] in 0..1."""
     strength: float
@@ -54,6 +55,9 @@ class Picture:
     """[B, H, W], 1 where the picture has a hole."""
     beneath: Tensor | None = None
     """A picture to paint into [B, H, W, C]."""
+    start: float = 0.0
+    """The part of sampling that is steered, from 0 to 1, for patches that can stop."""
+    end: float = 1.0
 
 
 def load_patch(path: Path | str, services: Services) -> ModelPatch:

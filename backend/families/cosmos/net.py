@@ -22,7 +22,7 @@ PATCH = 2
 THETA = 10000.0
 EPS = 1e-6
 ENTRANCE = "linear_input"
-"""The tap f(x, name, facts) -> x of what goes into a block's linear layer `name`, tokens last but one."""
+"""The tap f(x, name, facts) -> x of what goes into a linear layer of a block; name is the layer's in the net, x [B, tokens, width]."""
 
 Enter = Callable[[Linear, str, Tensor], Tensor]
 """A layer, its name in its block, and its input -> its output."""
@@ -175,7 +175,7 @@ class CosmosNet(Layer):
     -> velocity [B, channels, T, H, W].
 
     `known` [B, 1, T, H, W] says which frames are given (1), for nets that are told. Taps: "linear_input" (see ENTRANCE); `facts` has
-    "latent" (x) and "block_index".
+    "original_shape" (that of x) and "block_index".
     """
 
     def __init__(self, sizes: CosmosSizes) -> None:
@@ -190,8 +190,8 @@ class CosmosNet(Layer):
     def forward(
         self, x: Tensor, t: Tensor, context: Tensor, known: Tensor | None = None, taps: Any = None, facts: dict[str, Any] | None = None
     ) -> Tensor:
-        height, width = x.shape[-2:]
-        latent = x
+        shape = list(x.shape)
+        height, width = shape[-2:]
         beside = [torch.zeros_like(x[:, :1]) if known is None else known.to(x)] if self.sizes.told else []
         x = whole(torch.cat([x, *beside], dim=1))
         b, _, frames, tall, wide = x.shape
@@ -205,7 +205,7 @@ class CosmosNet(Layer):
         h = self.x_embedder(x).unflatten(1, (frames, rows * columns))
         if h.dtype == torch.float16:  # what is added up grows beyond half precision
             h = h.float()
-        site = Site(taps, {**(facts or {}), "latent": latent}) if taps else None
+        site = Site(taps, {**(facts or {}), "original_shape": shape}) if taps else None
         for i, block in enumerate(self.blocks):
             h = block(h, context, time, more, by, straight if site is None else _entered(site, i))
         out = self.final_layer(h, time, more)
