@@ -10,6 +10,7 @@ import torch
 from backend.encoders.matting.net import MattingNet, MattingSizes
 from backend.families.sd import names as unet_names
 from backend.weights.save import save_safetensors
+from tests.families import sam3s
 from tests.golden import test_birefnet, test_depth_anything_3, test_lotus, test_moge, test_photomaker, test_zero123
 from tests.golden.recorded import filled
 
@@ -27,6 +28,7 @@ def lotus(path: Path) -> None:
 
 MAKERS: dict[str, Callable[[Path], None]] = {
     "birefnet.safetensors": cutter,
+    "sam3.1_multiplex_fp16.safetensors": lambda path: void(sam3s.written(path)),
     "depth_anything_3_mono_large.safetensors": lambda path: void(test_depth_anything_3.written(path, views=False)),
     "moge_2_vitl_normal_fp16.safetensors": lambda path: void(test_moge.written(path)),
     "lotus-depth-d-v1-1.safetensors": lotus,

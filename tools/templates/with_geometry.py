@@ -8,7 +8,7 @@ from tools.templates.with_adapters import DEPTH, controlled
 
 CUTTER, MEASURER, SURVEYOR = "birefnet.safetensors", "depth_anything_3_mono_large.safetensors", "moge_2_vitl_normal_fp16.safetensors"
 LOTUS, SD2, PERSON, TURNER = "lotus-depth-d-v1-1.safetensors", "v2-1_768-ema-pruned.safetensors", "photomaker-v1.bin", "stable_zero123.ckpt"
-GEOMETRY = "geometry_estimation"
+GEOMETRY, FINDER = "geometry_estimation", "sam3.1_multiplex_fp16.safetensors"
 
 
 def cut_out() -> Graph:
@@ -22,6 +22,20 @@ def cut_out() -> Graph:
     }
     graph["s"]["inputs"]["images"] = ["j", 0]
     return graph
+
+
+def found() -> Graph:
+    """What a word means in a picture, cut out."""
+    return {
+        "1": node("CheckpointLoaderSimple", ckpt_name=FINDER),
+        "2": node("CLIPTextEncode", "What to find, and how many of it", text="sun, hill:2", clip=["1", 1]),
+        "i": picture(),
+        "f": node("SAM3_Detect", model=["1", 0], image=["i", 0], conditioning=["2", 0], threshold=0.5, refine_iterations=2,
+                  individual_masks=False),
+        "t": node("InvertMask", "Transparent", mask=["f", 0]),
+        "j": node("JoinImageWithAlpha", image=["i", 0], alpha=["t", 0]),
+        "s": node("SaveImage", images=["j", 0], filename_prefix="found"),
+    }  # fmt: skip
 
 
 def depth_kept() -> Graph:
@@ -99,6 +113,7 @@ def turned() -> Graph:
 TEMPLATES = (
     Template("background_removed", "Remove the background", "A painted picture whose background is transparent.",
              (SD1_MODEL, Model(CUTTER, "BiRefNet", "background_removal")), cut_out()),
+    Template("sam3_segment", "Find by words", "What words mean in a picture is found and cut out.", (Model(FINDER, "SAM 3.1"),), found()),
     Template("depth_anything_3", "Depth Anything 3", "How far things are is measured in one picture and kept in another.",
              (SD1_MODEL, Model(MEASURER, "Depth Anything 3", GEOMETRY), Model(DEPTH, "ControlNet of SD 1.5, depth", "controlnet")),
              depth_kept()),

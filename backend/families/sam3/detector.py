@@ -189,7 +189,7 @@ class Scoring(nn.Module):
         mean = (self.prompt_mlp(prompt) * counted).sum(1) / counted.sum(1).clamp(min=1)
         meant: Tensor = self.prompt_proj(mean).unsqueeze(-1)
         scores: Tensor = (self.hs_proj(queries) @ meant).squeeze(-1).float()
-        return (scores / queries.shape[-1] ** 0.5).clamp(-SURE, SURE)
+        return (scores / math.sqrt(queries.shape[-1])).clamp(-SURE, SURE)
 
 
 class PixelDecoder(nn.Module):
