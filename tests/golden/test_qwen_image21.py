@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backend.base.errors import BadInput
 from backend.codecs.residual.net import ResidualAutoencoder, ResidualSizes
-from backend.codecs.residual.spec import from_diffusers
+from backend.codecs.wan.names import levels_from_diffusers as from_diffusers
 from backend.diffusion.guiders import CfgGuider
 from backend.diffusion.handle import ModelHandle
 from backend.diffusion.latent import QWEN21

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKLQwenImage, AutoencoderKLWan
 from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
 
 from backend.base.errors import BadFile, BadInput
-from backend.codecs.wan.names import from_diffusers
+from backend.codecs.wan.names import from_diffusers, levels_from_diffusers
 from backend.codecs.wan.net import WanAutoencoder, WanSizes
 from backend.codecs.wan.spec import WanHandle
 from backend.families.load import load_vae
@@ -68,6 +68,32 @@ def test_films(tmp_path: Path) -> None:
     expected = theirs.decode(latent).sample.permute(0, 2, 3, 4, 1) / 2 + 0.5
     assert made.shape == (1, 9, 16, 24, 3)
     assert (made - expected).abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_wan_2_2(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    theirs = AutoencoderKLWan(
+        base_dim=8, decoder_base_dim=12, **{**SIZES, "dim_mult": [1, 2, 4, 4]}, is_residual=True, patch_size=2, in_channels=12,
+        out_channels=12, scale_factor_spatial=16,
+    ).eval()  # fmt: skip
+    state = theirs.state_dict()
+    save_safetensors(tmp_path / "vae.safetensors", {name: state[key] for name, key in levels_from_diffusers(state).items()})
+    vae, pool = load_vae(tmp_path / "vae.safetensors", tiny.services(tmp_path)), Pool()
+    assert isinstance(vae, WanHandle) and vae.factor == 16 and vae.channels == 4
+    assert vae.sizes == WanSizes(8, (1, 2, 4, 4), 1, 4, 3, (False, True, True), 2, 12)
+    frames = torch.rand(9, 32, 48, 3)
+    x = (frames * 2 - 1).permute(3, 0, 1, 2).unsqueeze(0)
+    for count in (1, 9):
+        latent = vae.encode(frames[:count], pool)
+        assert latent.shape == (1, 4, (count - 1) // 4 + 1, 2, 3)
+        assert (latent - theirs.encode(x[:, :, :count]).latent_dist.mean).abs().max() < 1e-5
+        made = vae.decode(latent, pool)
+        expected = theirs.decode(latent).sample.permute(0, 2, 3, 4, 1) / 2 + 0.5
+        assert (made.reshape(expected.shape) - expected).abs().max() < 1e-5
+    theirs.save_pretrained(tmp_path / "folder")
+    folder = load_vae(tmp_path / "folder", tiny.services(tmp_path))
+    assert torch.equal(folder.encode(frames, pool), latent)
 
 
 def test_a_folder_of_diffusers_and_transparency(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +9,7 @@ from torch import Tensor
 
 from backend.codecs.kl.spec import PREFIXES, VaeHandle, opened
 from backend.codecs.residual.net import ResidualAutoencoder, ResidualSizes
-from backend.codecs.wan.names import ENDS, LAYERS, WHOLE
+from backend.codecs.wan.names import levels_from_diffusers
 from backend.codecs.wan.spec import COLOURS, opaque
 from backend.weights.detect import count
 from backend.weights.file import Header, Renamed, WeightFile
@@ -19,8 +17,6 @@ from backend.weights.file import Header, Renamed, WeightFile
 MARK = "encoder.downsamples.0.downsamples.0.residual.2.weight"
 OTHER = "encoder.down_blocks.0.resnets.0.conv1.weight"
 """The same weight in diffusers' spelling."""
-_LEVEL = re.compile(r"(encoder\.down|decoder\.up)_blocks\.(\d+)\.(?:resnets\.(\d+)|(?:down|up)sampler)\.(.+)\.(weight|bias|gamma)")
-_MID = re.compile(r"(encoder|decoder)\.mid_block\.(resnets|attentions)\.(\d+)\.(.+)\.(weight|bias|gamma)")
 
 
 @dataclass(frozen=True)
@@ -31,27 +27,6 @@ class ResidualHandle(VaeHandle):
         return super()._pixels(opaque(pixels) if self.sizes.in_channels == COLOURS + 1 else pixels)
 
 
-def from_diffusers(keys: Iterable[str]) -> dict[str, str]:
-    """Single-file name -> diffusers name, for every known key; unknown keys are left out."""
-    keys = list(keys)
-    blocks = {side: count(keys, f"{side}_blocks.0.resnets") for side in ("encoder.down", "decoder.up")}
-    return {name: key for key in keys if (name := _single(key, blocks)) is not None}
-
-
-def _single(key: str, blocks: dict[str, int]) -> str | None:
-    if match := _LEVEL.fullmatch(key):
-        side, level, block, layer, leaf = match.groups()
-        return f"{side}samples.{level}.{side.split('.')[1]}samples.{block or blocks[side]}.{LAYERS.get(layer, layer)}.{leaf}"
-    if match := _MID.fullmatch(key):
-        side, kind, number, layer, leaf = match.groups()
-        return f"{side}.middle.{1 if kind == 'attentions' else int(number) * 2}.{LAYERS.get(layer, layer)}.{leaf}"
-    part, _, leaf = key.rpartition(".")
-    side, _, end = part.partition(".")
-    if end in ENDS:
-        return f"{side}.{ENDS[end]}.{leaf}"
-    return f"{WHOLE[part]}.{leaf}" if part in WHOLE else None
-
-
 def find(header: Header) -> dict[str, str]:
     """Net parameter name -> key in the file; empty when it holds no such autoencoder."""
     for prefix in PREFIXES:
@@ -59,7 +34,7 @@ def find(header: Header) -> dict[str, str]:
         if MARK in inner and len(header[inner[MARK]].shape) == 4:
             return {name: key for name, key in inner.items() if name.startswith(("encoder.", "decoder.", "conv1.", "conv2."))}
         if OTHER in inner and "encoder.mid_block.attentions.0.to_qkv.weight" in inner and len(header[inner[OTHER]].shape) == 4:
-            return {name: inner[key] for name, key in from_diffusers(inner).items()}
+            return {name: inner[key] for name, key in levels_from_diffusers(inner).items()}
     return {}
 
 

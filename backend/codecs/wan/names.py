@@ -13,6 +13,7 @@ WHOLE = {"quant_conv": "conv1", "post_quant_conv": "conv2"}
 _DOWN = re.compile(r"encoder\.down_blocks\.(\d+)\.(.+)\.(weight|bias|gamma)")
 _UP = re.compile(r"decoder\.up_blocks\.(\d+)\.(resnets|upsamplers)\.(\d+)\.(.+)\.(weight|bias|gamma)")
 _MID = re.compile(r"(encoder|decoder)\.mid_block\.(resnets|attentions)\.(\d+)\.(.+)\.(weight|bias|gamma)")
+_LEVEL = re.compile(r"(encoder\.down|decoder\.up)_blocks\.(\d+)\.(?:resnets\.(\d+)|(?:down|up)sampler)\.(.+)\.(weight|bias|gamma)")
 _END = re.compile(r"(encoder|decoder)\.(conv_in|norm_out|conv_out)\.(weight|bias|gamma)")
 
 
@@ -38,4 +39,25 @@ def _single(key: str, blocks: int) -> str | None:
     if match := _END.fullmatch(key):
         return f"{match[1]}.{ENDS[match[2]]}.{match[3]}"
     part, _, leaf = key.rpartition(".")
+    return f"{WHOLE[part]}.{leaf}" if part in WHOLE else None
+
+
+def levels_from_diffusers(keys: Iterable[str]) -> dict[str, str]:
+    """Single-file name -> diffusers name, of autoencoders whose levels are numbered in both."""
+    keys = list(keys)
+    blocks = {side: count(keys, f"{side}_blocks.0.resnets") for side in ("encoder.down", "decoder.up")}
+    return {name: key for key in keys if (name := _level(key, blocks)) is not None}
+
+
+def _level(key: str, blocks: dict[str, int]) -> str | None:
+    if match := _LEVEL.fullmatch(key):
+        side, level, block, layer, leaf = match.groups()
+        return f"{side}samples.{level}.{side.split('.')[1]}samples.{block or blocks[side]}.{LAYERS.get(layer, layer)}.{leaf}"
+    if match := _MID.fullmatch(key):
+        side, kind, number, layer, leaf = match.groups()
+        return f"{side}.middle.{1 if kind == 'attentions' else int(number) * 2}.{LAYERS.get(layer, layer)}.{leaf}"
+    part, _, leaf = key.rpartition(".")
+    side, _, end = part.partition(".")
+    if end in ENDS:
+        return f"{side}.{ENDS[end]}.{leaf}"
     return f"{WHOLE[part]}.{leaf}" if part in WHOLE else None

@@ -36,11 +36,15 @@ class WanSizes:
     in_channels: int = 3
     temporal: tuple[bool, ...] = (False, True, True)
     """For each step down whether it halves the frames too."""
+    patch: int = 1
+    """Pixels on a side of the squares it works on."""
+    up_channels: int | None = None
+    """Base width on the way up, of autoencoders whose levels have a second way; None for those that have none."""
 
     @property
     def factor(self) -> int:
         """Pixels per latent cell on a side."""
-        return int(2 ** len(self.temporal))
+        return int(self.patch * 2 ** len(self.temporal))
 
     @property
     def embed_dim(self) -> int:
@@ -146,11 +150,11 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Doubles height and width and halves the channels; doubles the frames after the first where `time`."""
+    """Doubles height and width and halves the channels, unless told `out`; doubles the frames after the first where `time`."""
 
-    def __init__(self, channels: int, time: bool) -> None:
+    def __init__(self, channels: int, time: bool, out: int | None = None) -> None:
         super().__init__()
-        self.resample = nn.ModuleList([nn.Identity(), Conv2d(channels, channels // 2, 3, padding=1)])
+        self.resample = nn.ModuleList([nn.Identity(), Conv2d(channels, out or channels // 2, 3, padding=1)])
         if time:
             self.time_conv = CausalConv3d(channels, channels * 2, 3, 1)
 
@@ -194,15 +198,18 @@ class Half(nn.Module):
         return out
 
 
-def _middle(width: int) -> nn.ModuleList:
+def middle_of(width: int) -> nn.ModuleList:
+    """What lies between the ways down and up."""
     return nn.ModuleList([Residual(width, width), Attention(width), Residual(width, width)])
 
 
-def _head(width: int, channels: int) -> nn.ModuleList:
+def head_of(width: int, channels: int) -> nn.ModuleList:
+    """What either way ends with."""
     return nn.ModuleList([ChannelNorm(width), nn.SiLU(), CausalConv3d(width, channels, 3, 3)])
 
 
-def _through(layers: nn.ModuleList, x: Tensor, past: Past | None) -> Tensor:
+def through(layers: nn.ModuleList, x: Tensor, past: Past | None) -> Tensor:
+    """One layer after the other."""
     for layer in layers:
         x = layer(x, past)
     return x
@@ -222,10 +229,10 @@ class Encoder(Half):
                 width = sizes.channels * mult
             if i < len(sizes.temporal):
                 self.downsamples.append(Down(width, sizes.temporal[i]))
-        self.middle, self.head = _middle(width), _head(width, sizes.z_channels * 2)
+        self.middle, self.head = middle_of(width), head_of(width, sizes.z_channels * 2)
 
     def _levels(self, x: Tensor, past: Past | None) -> Tensor:
-        return _through(self.middle, _through(self.downsamples, x, past), past)
+        return through(self.middle, through(self.downsamples, x, past), past)
 
 
 class Decoder(Half):
@@ -235,7 +242,7 @@ class Decoder(Half):
         super().__init__()
         width = sizes.channels * sizes.channel_mult[-1]
         self.conv1 = CausalConv3d(sizes.z_channels, width, 3, 3)
-        self.middle = _middle(width)
+        self.middle = middle_of(width)
         self.upsamples = nn.ModuleList()
         for i, mult in enumerate(reversed(sizes.channel_mult)):
             for _ in range(sizes.res_blocks + 1):
@@ -244,10 +251,10 @@ class Decoder(Half):
             if i < len(sizes.temporal):
                 self.upsamples.append(Up(width, sizes.temporal[-1 - i]))
                 width //= 2
-        self.head = _head(width, sizes.in_channels)
+        self.head = head_of(width, sizes.in_channels)
 
     def _levels(self, x: Tensor, past: Past | None) -> Tensor:
-        return _through(self.upsamples, _through(self.middle, x, past), past)
+        return through(self.upsamples, through(self.middle, x, past), past)
 
 
 class WanAutoencoder(nn.Module):
@@ -256,9 +263,13 @@ class WanAutoencoder(nn.Module):
     def __init__(self, sizes: WanSizes) -> None:
         super().__init__()
         self.sizes = sizes
-        self.encoder, self.decoder = Encoder(sizes), Decoder(sizes)
+        self._halves(sizes)
         self.conv1 = CausalConv3d(sizes.z_channels * 2, sizes.z_channels * 2, 1, 1)
         self.conv2 = CausalConv3d(sizes.z_channels, sizes.z_channels, 1, 1)
+
+    def _halves(self, sizes: WanSizes) -> None:
+        self.encoder: nn.Module = Encoder(sizes)
+        self.decoder: nn.Module = Decoder(sizes)
 
     def encode(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """The mean of the latent, or with standard normal `noise` a sample around it. Of T frames 1 + 4 n are looked at."""

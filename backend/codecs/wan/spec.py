@@ -11,7 +11,8 @@ from torch import Tensor
 from backend.base.errors import BadInput
 from backend.codecs.kl.spec import PREFIXES, OnTile, VaeHandle, opened
 from backend.codecs.tiling import tiled
-from backend.codecs.wan.names import from_diffusers
+from backend.codecs.wan.levels import LevelAutoencoder
+from backend.codecs.wan.names import from_diffusers, levels_from_diffusers
 from backend.codecs.wan.net import SPAN, WanAutoencoder, WanSizes
 from backend.memory.pool import Pool
 from backend.weights.detect import count
@@ -21,6 +22,9 @@ MARK = "encoder.downsamples.0.residual.2.weight"
 OTHER = "encoder.down_blocks.0.conv1.weight"
 """The same weight in diffusers' spelling."""
 
+LEVEL = "encoder.downsamples.0.downsamples.0.residual.2.weight"
+LEVEL_OTHER = "encoder.down_blocks.0.resnets.0.conv1.weight"
+"""The same in autoencoders whose levels have a second way."""
 COLOURS = 3
 # Frames of pixels that lie in memory at once, with what the convolutions keep of those before.
 _FRAMES_ALIVE = 6
@@ -29,6 +33,12 @@ _FRAMES_ALIVE = 6
 @dataclass(frozen=True)
 class WanHandle(VaeHandle):
     """A VAE whose latents have time: [B, channels, T, h, w]. A picture is a film of one frame; several pictures are one film."""
+
+    def working_bytes(self, height: int, width: int, dtype: torch.dtype) -> int:
+        sizes = self.sizes
+        assert isinstance(sizes, WanSizes)
+        wide = max(sizes.channels, sizes.up_channels or 0)
+        return super().working_bytes(height, width, dtype) * wide // (sizes.channels * sizes.patch**2)
 
     def encode(self, pixels: Tensor, pool: Pool, noise: Tensor | None = None, check: Callable[[], None] | None = None) -> Tensor:
         """One picture [1, H, W, C] in 0..1 -> [1, channels, 1, h, w]; T pictures, as the frames of a film, -> [1, channels, T', h, w] with
@@ -127,15 +137,23 @@ def find(header: Header) -> dict[str, str]:
     """Net parameter name -> key in the file: a checkpoint, a stand-alone VAE or one in the diffusers layout; empty when there is none."""
     for prefix in PREFIXES:
         inner = {key[len(prefix) :]: key for key in header if key.startswith(prefix)}
-        if MARK in inner:
+        if MARK in inner or _has(header, inner, LEVEL):
             return {name: key for name, key in inner.items() if name.startswith(("encoder.", "decoder.", "conv1.", "conv2."))}
-        if OTHER in inner and len(header[inner[OTHER]].shape) == 5:
-            return {name: inner[key] for name, key in from_diffusers(inner).items()}
+        for mark, spelling in ((OTHER, from_diffusers), (LEVEL_OTHER, levels_from_diffusers)):
+            if _has(header, inner, mark):
+                return {name: inner[key] for name, key in spelling(inner).items()}
     return {}
+
+
+def _has(header: Header, inner: dict[str, str], mark: str) -> bool:
+    """Whether there is a convolution over time of that name."""
+    return mark in inner and len(header[inner[mark]].shape) == 5
 
 
 def sizes_of(header: Header) -> WanSizes:
     """Sizes from shapes under single-file names. Raises KeyError naming a parameter that is missing."""
+    if LEVEL in header:
+        return level_sizes(header)
     channels, in_channels = header["encoder.conv1.weight"].shape[:2]
     widths: list[list[int]] = [[]]
     temporal: list[bool] = []
@@ -156,9 +174,33 @@ def sizes_of(header: Header) -> WanSizes:
     )
 
 
+def level_sizes(header: Header) -> WanSizes:
+    """The same where levels have a second way: those of Wan 2.2 work on squares of 2 x 2 pixels with three colours."""
+    channels, taken = header["encoder.conv1.weight"].shape[:2]
+    levels, patch = range(count(header, "encoder.downsamples")), 2
+    widths = [header[f"encoder.downsamples.{i}.downsamples.0.residual.2.weight"].shape[0] for i in levels]
+    inside = "encoder.downsamples.0.downsamples"
+    blocks = sum(f"{inside}.{i}.residual.2.weight" in header for i in range(count(header, inside)))
+    return WanSizes(
+        channels=channels,
+        channel_mult=tuple(width // channels for width in widths),
+        res_blocks=blocks,
+        z_channels=header["conv2.weight"].shape[0],
+        in_channels=taken // patch**2,
+        temporal=tuple(f"encoder.downsamples.{i}.downsamples.{blocks}.time_conv.weight" in header for i in levels[:-1]),
+        patch=patch,
+        up_channels=header["decoder.conv1.weight"].shape[0] // (widths[-1] // channels),
+    )
+
+
+def net_of(sizes: WanSizes) -> WanAutoencoder:
+    """The autoencoder of these sizes."""
+    return WanAutoencoder(sizes) if sizes.up_channels is None else LevelAutoencoder(sizes)
+
+
 def from_file(file: WeightFile, dtype: torch.dtype = torch.float32) -> WanHandle | None:
     """The causal autoencoder in `file`, or None where it holds none. Reads no weight. Raises BadFile for one that is incomplete."""
     names = find(file)
     if not names:
         return None
-    return opened(file, Renamed(file, names), sizes_of, WanAutoencoder, WanHandle, dtype)
+    return opened(file, Renamed(file, names), sizes_of, net_of, WanHandle, dtype)
