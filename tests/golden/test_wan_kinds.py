@@ -49,7 +49,8 @@ def test_animate(tmp_path: Path) -> None:
     torch.manual_seed(43)
     small: dict[str, Any] = {
         "image_dim": 24, "added_kv_proj_dim": 64, "motion_encoder_size": 16, "motion_style_dim": 10, "motion_dim": 6,
-        "motion_encoder_dim": 12, "motion_encoder_channel_sizes": {"4": 9, "8": 8, "16": 7}, "face_encoder_hidden_dim": 16, "face_encoder_num_heads": 2,
+        "motion_encoder_dim": 12, "motion_encoder_channel_sizes": {"4": 9, "8": 8, "16": 7},
+        "face_encoder_hidden_dim": 16, "face_encoder_num_heads": 2,
     }  # fmt: skip
     theirs = lively(WanAnimateTransformer3DModel(**{**SMALL, "num_layers": 10}, **small, inject_face_latents_blocks=5))
     weights = single(theirs)
