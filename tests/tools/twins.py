@@ -13,7 +13,17 @@ from backend.weights.save import save_safetensors
 from tests.families import kinds, vaes
 from tests.families.priors import EMBED, twin
 from tests.golden import test_depth_anything, test_safety, test_tiny_vae, test_vitpose
-from tests.tools import adapter_twins, flux_twins, geometry_twins, language_twins, qwen_twins, stream_twins, subject_twins, t5_twins
+from tests.tools import (
+    adapter_twins,
+    cosmos_twins,
+    flux_twins,
+    geometry_twins,
+    language_twins,
+    qwen_twins,
+    stream_twins,
+    subject_twins,
+    t5_twins,
+)
 
 COSXL = {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}
 MARKS = {
@@ -112,6 +122,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "sdxl_lightning_4step_unet.safetensors": part("sdxl", "model.diffusion_model."),
     "blipdiffusion": subject_twins.blip,
     **adapter_twins.MAKERS,
+    **cosmos_twins.MAKERS,
     **flux_twins.MAKERS,
     **geometry_twins.MAKERS,
     **language_twins.MAKERS,
