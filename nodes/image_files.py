@@ -113,10 +113,11 @@ async def preview_image(ctx: Context, *, images: Image) -> None:
     ctx.show("images", await aside(save_preview, ctx, images))
 
 
-@node("MaskPreview", category="mask", module="comfy_extras.nodes_mask", output=True, hidden=METADATA)
-def mask_preview(ctx: Context, *, mask: Mask) -> None:
-    """Show a mask as a grey image without keeping it."""
+@node("MaskPreview", category="mask", module="comfy_extras.nodes_mask", output=True, hidden=METADATA, outputs=("mask",))
+def mask_preview(ctx: Context, *, mask: Mask) -> Mask:
+    """Show a mask as a grey image without keeping it, and hand it on."""
     ctx.show("images", save_preview(ctx, batched(mask).unsqueeze(-1).expand(-1, -1, -1, 3)))
+    return mask
 
 
 def content_of(type: str, input: str = "image") -> Any:

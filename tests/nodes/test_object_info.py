@@ -27,7 +27,8 @@ QUIRKS = {("LoraLoaderModelOnly", "output_tooltips")}
 # What these nodes got after the reference was written down, known from newer workflow files.
 NEWER = {
     ("PreviewAny", "output"), ("PreviewAny", "output_is_list"), ("PreviewAny", "output_name"),
-    ("FluxKontextMultiReferenceLatentMethod", "input"),
+    ("FluxKontextMultiReferenceLatentMethod", "input"), ("MaskPreview", "output"), ("MaskPreview", "output_is_list"),
+    ("MaskPreview", "output_name"),
 }  # fmt: skip
 
 
