@@ -239,7 +239,7 @@ class Front:
             if why is not None:
                 self.logs.write(f"Cannot import {death.doing[1]} module for custom nodes: {why}")
             death = replace(death, doing=None)
-        await self.state.jobs.on_death(lane.worker, death.cause, death.hint, death.kind == "cancel", death.doing)
+        await self.state.jobs.on_death(lane.worker, death.cause, death.hint, death.kind == "cancel", death.doing, death.starved)
         if self.settings.quick_test:
             self._stop(1)
 

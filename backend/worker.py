@@ -267,6 +267,8 @@ class Worker:
         self._serve_user(job["extra"].get("owner"))
         if JOB_WORD in document:  # also makes the run one of its own: its files are to bear its name
             document = document.replace(JOB_WORD, re.sub(rb"[^A-Za-z0-9_-]", b"_", id.encode()))
+        if job.get("lean"):
+            self.pipe.outbox.event(id, NodeLog("", f"This job was ended before, most likely for want of memory. {self._lower()}"))
         prompt = self._reader.read(document)
         outcome = self.executor.run(Job(id, prompt, tuple(job["targets"]), job["extra"]), lambda: self.pipe.is_cancelled(id))
         self.pool.relax()
@@ -312,8 +314,10 @@ class Worker:
         self.pipe.outbox.event(self._job, NodeText(self._node, sentence))
 
     def _tighten(self) -> str:
-        limit = self.pool.tighten()
-        return f"Memory ran out. Models may now fill {limit / 1e6:,.0f} MB, the rest is read at each use, and the node is run once more."
+        return f"Memory ran out. {self._lower()} The node is run once more."
+
+    def _lower(self) -> str:
+        return f"Until it is done models may fill {self.pool.tighten() / 1e6:,.0f} MB; the rest is read at each use."
 
     def _free(self, unload_models: bool, free_memory: bool) -> None:
         if free_memory:

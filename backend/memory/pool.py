@@ -237,11 +237,11 @@ class Pool:
         trim()
 
     def tighten(self) -> int:
-        """Memory ran out: make room, and until `relax` keep nets only in a fraction of what they filled when it did, streaming the rest.
-        Returns that number of bytes."""
+        """Memory ran out: make room, and until `relax` keep nets only in a fraction of what they filled when it did (with none, of what
+        they may fill), streaming the rest. Returns that number of bytes."""
         with self._lock:
             filled = sum(live.nbytes() for live in self._live.values())
-            self._tier = max(1, min(filled, self.limit()) // _TIGHTER)
+            self._tier = max(1, min(filled or self.limit(), self.limit()) // _TIGHTER)
             limit = self._tier
         self.free("memory ran out")
         return limit

@@ -63,6 +63,7 @@ class Jobs:
         self.workers: list[Worker] = []
         self._runs: dict[str, _Run] = {}
         self._files: dict[Worker, frozenset[str]] = {}
+        self._starved: set[str] = set()  # jobs whose process was ended for want of memory, to be tried with less
         self._flush_due: asyncio.TimerHandle | None = None
         self._begun = 0  # jobs that were given to a worker so far
         self._ending = 0  # jobs that no worker has any more, whose history is being written
@@ -127,7 +128,8 @@ class Jobs:
         self._idle.clear()
         extra = job.extra if not job.secrets else json.dumps({**json.loads(job.extra), **job.secrets})
         try:
-            worker.run(f'{{"id":{json.dumps(job.id)},"targets":{job.targets},"extra":{extra}}}', job.prompt)
+            lean = json.dumps(job.id in self._starved)
+            worker.run(f'{{"id":{json.dumps(job.id)},"targets":{job.targets},"extra":{extra},"lean":{lean}}}', job.prompt)
         except Problem:  # it has just died: on_death is on its way and decides
             self._say(f"The worker went away before job {job.id} reached it.")
         return job
@@ -179,8 +181,11 @@ class Jobs:
         if (run := self._runs.get(id)) is not None:
             await self._finish(run.job, run.wire)
 
-    async def on_death(self, worker: Worker, cause: str, hint: str, cancelled: bool, doing: tuple[str, str] | None) -> None:
-        """A worker is gone. Its job runs again, unless it was cancelled or has had its attempts. `doing`: job and node that ran."""
+    async def on_death(
+        self, worker: Worker, cause: str, hint: str, cancelled: bool, doing: tuple[str, str] | None, starved: bool = False
+    ) -> None:
+        """A worker is gone. Its job runs again, unless it was cancelled or has had its attempts. `doing`: job and node that ran;
+        `starved`: memory was the likely cause, so it is run with less."""
         self._files.pop(worker, None)
         found = next((run for run in self._runs.values() if run.worker is worker), None)
         if found is None:
@@ -197,6 +202,8 @@ class Jobs:
             await self._finish(job, run)
             return
         if job.attempts < MOST_ATTEMPTS:
+            if starved:
+                self._starved.add(job.id)
             self._say(f"Job {job.id} is queued again after attempt {job.attempts} of {MOST_ATTEMPTS}: {cause}")
             self._over(job)
             await asyncio.wrap_future(self.queue.put_back(job))
@@ -260,6 +267,7 @@ class Jobs:
 
     async def _finish(self, job: QueuedJob, run: RunWire) -> None:
         """Free the worker for its next job at once; then the history, and after it the frame that says it is there."""
+        self._starved.discard(job.id)
         written = self.history.finish(job.id, _ending(run), time.time())
         self.queue.close(job.id)
         self._over(job)

@@ -14,14 +14,20 @@ class Death:
     cause: str
     hint: str = ""
     doing: tuple[str, str] | None = None
+    starved: bool = False
+    """Whether memory is the likely cause: the job is worth another try with less."""
 
 
 DEVICE_LOST = 86
 """The status with which a worker ends because its device computes nothing any more."""
 
+_FAULT = "A native library or a node pack is at fault; see the log."
+_HINTS = {
+    "SIGBUS": "Most likely a model file was cut short or overwritten while it was in use, or the disk it lies on failed: look at the file.",
+}
 _CRASHES = {
     "SIGSEGV": "it touched memory that is not its own",
-    "SIGBUS": "it touched memory that is not there",
+    "SIGBUS": "it read a part of a file that is not there",
     "SIGILL": "it met an instruction this processor does not have",
     "SIGFPE": "a native library divided by zero",
     "SIGABRT": "a native library gave up",
@@ -49,11 +55,10 @@ def explain(returncode: int, killed_for: Death | None = None) -> Death:
             "killed",
             "The worker process was killed from outside (SIGKILL), most likely because the machine ran out of memory.",
             "Use smaller images, batches or models, or close other programs.",
+            starved=True,
         )
     if name in _CRASHES:
-        return Death(
-            "crash", f"The worker process crashed ({name}): {_CRASHES[name]}.", "A native library or a node pack is at fault; see the log."
-        )
+        return Death("crash", f"The worker process crashed ({name}): {_CRASHES[name]}.", _HINTS.get(name, _FAULT))
     return Death(
         "killed", f"The worker process was ended by {name}.", "Something on this machine stopped it; the next job gets a new worker."
     )

@@ -31,11 +31,13 @@ class Fake:
         self.ready = asyncio.Event()
         self.ready.set()
         self.jobs: list[str] = []
+        self.lean: list[bool] = []
         self.cancelled: list[str] = []
         self.renewed = self.freed = 0
 
     def run(self, about: str, prompt: str) -> None:
         self.jobs.append(json.loads(about)["id"])
+        self.lean.append(json.loads(about)["lean"])
 
     def cancel(self, id: str) -> None:
         self.cancelled.append(id)
@@ -119,6 +121,18 @@ async def test_the_death_of_one_does_not_touch_the_other(jobs: Jobs) -> None:
     assert second.jobs == ["b", "a"], "the job of the dead one runs where there is room"
     await jobs.on_death(second, "The device is gone.", "", False, None)
     await jobs.on_death(second, "The device is gone.", "", False, None)
+
+
+async def test_a_job_that_was_starved_is_tried_with_less(jobs: Jobs) -> None:
+    first, second = fakes(jobs)
+    await jobs.submit(job("a"))
+    await jobs.submit(job("b"))
+    await jobs.on_death(first, "It was killed.", "", False, None, True)
+    assert first.jobs == ["a", "a"]
+    assert first.lean == [False, True]
+    await finish(jobs, "a")
+    await jobs.on_death(second, "It crashed.", "", False, None)
+    assert first.lean + second.lean == [False, True, False, False]
 
 
 async def test_one_is_cancelled(jobs: Jobs) -> None:

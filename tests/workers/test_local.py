@@ -183,6 +183,12 @@ def test_other_endings(code: int, words: str) -> None:
     assert words in explain(code).cause
 
 
+def test_the_likely_cause_is_told() -> None:
+    assert "model file" in explain(-7).hint
+    assert explain(-9).starved
+    assert not explain(-11).starved
+
+
 async def test_a_fresh_process_takes_the_place_of_one_that_has_worked() -> None:
     async with worker() as (local, owner):
         await asyncio.wait_for(local.ready.wait(), 20)
