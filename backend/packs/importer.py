@@ -37,12 +37,21 @@ def _file(name: str) -> Path | None:
     return file.with_suffix(".py") if file.with_suffix(".py").is_file() else None
 
 
+def _is_shelf(name: str) -> bool:
+    """Whether built-in node types are published under that module name."""
+    if _EXTRA.fullmatch(name) is None:
+        return False
+    from backend.packs.core_nodes import shelf_ids
+
+    return name in shelf_ids()
+
+
 class ForeignModule(ModuleType):
     """A module that notes what was looked up in it in vain."""
 
     def __getattr__(self, name: str) -> Any:
         full = f"{self.__name__}.{name}"
-        if not name.startswith("__") and _file(full) is None:  # a module below is looked up like this before it is imported
+        if not name.startswith("__") and _file(full) is None and not _is_shelf(full):  # a module below is looked up before it is imported
             HOST.want(full)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} here", name=name, obj=self)
 
@@ -78,12 +87,8 @@ class Finder(MetaPathFinder):
         file = _file(fullname)
         if file is not None:
             return self._spec(fullname, file, [str(file.parent)] if file.name == "__init__.py" else None)
-        found = _EXTRA.fullmatch(fullname)
-        if found is not None:
-            from backend.packs.core_nodes import shelf_ids
-
-            if fullname in shelf_ids():
-                return ModuleSpec(fullname, _ShelfLoader(fullname))
+        if _is_shelf(fullname):
+            return ModuleSpec(fullname, _ShelfLoader(fullname))
         HOST.want(fullname)
         return None
 

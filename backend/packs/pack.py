@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,6 +118,16 @@ class Pack:
                 self.faults["WEB_DIRECTORY"] = str(problem)
                 return
             self.web = directory if directory.is_dir() else None
+            return
+        for name, directory in _added_web_directories():
+            if self.path.is_dir() and directory.is_dir() and directory.resolve().is_relative_to(self.path.resolve()):
+                self.web, self.web_name = directory, name
+
+
+def _added_web_directories() -> list[tuple[str, Path]]:
+    """What packs have put into `nodes.EXTENSION_WEB_DIRS`: names and directories."""
+    added = vars(sys.modules["nodes"]).get("EXTENSION_WEB_DIRS", {}) if "nodes" in sys.modules else {}
+    return [(str(name), Path(str(directory))) for name, directory in added.items()]
 
 
 async def _node_list(entry: Any) -> list[Any]:

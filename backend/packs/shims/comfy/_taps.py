@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -205,8 +206,16 @@ AROUND = (WrappersMP.OUTER_SAMPLE, WrappersMP.SAMPLER_SAMPLE, WrappersMP.PREDICT
 
 
 class DenoiseMask(FromPack):
+    """f(sigma, mask, {"model": what samplers ask, whose `inner_model` is the model, "sigmas"})."""
+
     def __call__(self, sigma: Any, mask: Any, extra: Any) -> Any:
-        return self.function(sigma.to(mask.device), mask, {**extra, "model": self.patcher.model})
+        model = SimpleNamespace(
+            inner_model=self.patcher.model,
+            model_patcher=self.patcher,
+            model_options=self.options,
+            model_sampling=self.patcher.model.model_sampling,
+        )
+        return self.function(sigma.to(mask.device), mask, {**extra, "model": model})
 
 
 class Around(FromPack):

@@ -15,7 +15,7 @@ def _fitted(tensor: Any, batch_size: int) -> Any:
 
 
 class CONDRegular:
-    """A tensor [n, ...]; n is repeated to the batch."""
+    """A tensor [n, ...]; n is repeated to the batch. Older packs name the device too; values are moved with the net's inputs."""
 
     def __init__(self, cond: Any) -> None:
         self.cond = cond
@@ -23,7 +23,7 @@ class CONDRegular:
     def _copy_with(self, cond: Any) -> Any:
         return self.__class__(cond)
 
-    def process_cond(self, batch_size: int, **kwargs: Any) -> Any:
+    def process_cond(self, batch_size: int, device: Any = None, **kwargs: Any) -> Any:
         return self._copy_with(_fitted(self.cond, batch_size))
 
     def can_concat(self, other: Any) -> bool:
@@ -39,7 +39,7 @@ class CONDRegular:
 class CONDNoiseShape(CONDRegular):
     """As large as the latents: cropped to an area with them."""
 
-    def process_cond(self, batch_size: int, area: Any = None, **kwargs: Any) -> Any:
+    def process_cond(self, batch_size: int, device: Any = None, area: Any = None, **kwargs: Any) -> Any:
         data = self.cond
         if area is not None:
             dims = len(area) // 2
@@ -66,7 +66,7 @@ class CONDCrossAttn(CONDRegular):
 class CONDConstant(CONDRegular):
     """One value for the whole batch."""
 
-    def process_cond(self, batch_size: int, **kwargs: Any) -> Any:
+    def process_cond(self, batch_size: int, device: Any = None, **kwargs: Any) -> Any:
         return self._copy_with(self.cond)
 
     def can_concat(self, other: Any) -> bool:
@@ -82,7 +82,7 @@ class CONDConstant(CONDRegular):
 class CONDList(CONDRegular):
     """Several tensors."""
 
-    def process_cond(self, batch_size: int, **kwargs: Any) -> Any:
+    def process_cond(self, batch_size: int, device: Any = None, **kwargs: Any) -> Any:
         return self._copy_with([_fitted(c, batch_size) for c in self.cond])
 
     def can_concat(self, other: Any) -> bool:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
 
+from backend.control.residuals import merged
 from backend.diffusion.batching import repeated
 from backend.packs.facade import Dressed
+from backend.packs.facade import dress as dress_value
 from backend.packs.host import HOST
+from comfy._taps import BACK, NAMES
 
 
 def broadcast_image_to(tensor: Any, target_batch_size: int, batched_number: int) -> Any:
@@ -18,6 +23,17 @@ def broadcast_image_to(tensor: Any, target_batch_size: int, batched_number: int)
     if tensor.shape[0] == 1:
         return tensor
     return torch.cat([repeated(tensor, target_batch_size // batched_number)] * batched_number)
+
+
+class _Running:
+    """A control of a pack for the length of one sampling, as the engine calls controls."""
+
+    def __init__(self, control: Any) -> None:
+        self.control = control
+
+    def get_control(self, x: Any, sigmas: Any, inputs: Any, members: int, told: Any) -> Any:
+        cond = {NAMES.get(k, k): v for k, v in inputs.items() if k not in ("taps", "facts")}
+        return self.control.get_control(x, sigmas.to(x.device), cond, members, dict(told))
 
 
 class ControlBase:
@@ -55,8 +71,19 @@ class ControlBase:
             self.previous_controlnet.pre_run(model, percent_to_timestep_function)
 
     def set_previous_controlnet(self, controlnet: Any) -> Any:
-        self.previous_controlnet = controlnet
+        self.previous_controlnet = dress_value(controlnet)
         return self
+
+    @contextmanager
+    def bind(self, model: Any, pool: Any) -> Iterator[Any]:
+        """What the engine calls for the length of one sampling of a model handle."""
+        from comfy.model_patcher import dress as dress_model
+
+        self.pre_run(dress_model(model).model, model.noise.percent_to_sigma)
+        try:
+            yield _Running(self)
+        finally:
+            self.cleanup()
 
     def cleanup(self) -> None:
         if self.previous_controlnet is not None and hasattr(self.previous_controlnet, "cleanup"):
@@ -102,6 +129,8 @@ class ControlNet(ControlBase, Dressed):
     def __init__(self, control: Any = None, **kwargs: Any) -> None:
         super().__init__()
         self.ours = control
+        self._leased: Any = None
+        self._running: Any = None
         if control is not None:
             self.strength = control.strength
             self.cond_hint_original = control.hint
@@ -117,8 +146,36 @@ class ControlNet(ControlBase, Dressed):
         )
 
     def bind(self, model: Any, pool: Any) -> Any:
-        """As our own do: this object may lie in conditioning as it is."""
-        return self.undressed().bind(model, pool)
+        """As our own do: this object may lie in conditioning as it is. A pack's subclass that makes the residuals is asked itself."""
+        return self.undressed().bind(model, pool) if type(self).get_control is ControlNet.get_control else super().bind(model, pool)
+
+    def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
+        """A pack's control runs this one: it is leased until `cleanup`."""
+        super().pre_run(model, percent_to_timestep_function)
+        self._leased = ExitStack()
+        self._running = self._leased.enter_context(replace(self.undressed(), previous=None).bind(model.handle, HOST.services.pool))
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        if self._leased is not None:
+            self._leased.close()
+        self._leased = self._running = None
+
+    def copy(self) -> Any:
+        made = copy.copy(self)
+        made._leased = made._running = None
+        return made
+
+    def get_control(self, x_noisy: Any, t: Any, cond: Any, batched_number: int, transformer_options: Any = None) -> Any:
+        """The residuals, those of the control before added. Raises RuntimeError where no sampling has prepared it by `pre_run`."""
+        if self._running is None:
+            raise RuntimeError("A control net is asked only while a sampling runs: call its pre_run first.")
+        before = None
+        if self.previous_controlnet is not None:
+            before = self.previous_controlnet.get_control(x_noisy, t, cond, batched_number, transformer_options)
+        inputs = {BACK.get(k, k): v for k, v in cond.items() if k != "transformer_options"}
+        told = {"cond_or_uncond": [0] * batched_number, **(transformer_options or {})}
+        return merged(before, self._running.get_control(x_noisy, t.detach().float().cpu(), inputs, batched_number, told))
 
 
 ControlLora = T2IAdapter = ControlNet

@@ -206,6 +206,7 @@ def _net(handle: ModelHandle) -> torch.nn.Module:
     """The net with the file's weights as its parameters; nothing is copied."""
     with torch.device("meta"):
         net = handle.loadable.build()
+    net.__dict__.setdefault("dtype", handle.loadable.dtype)
     return _filled(net, handle.loadable.source)
 
 

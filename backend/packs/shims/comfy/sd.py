@@ -11,6 +11,7 @@ import torch
 import comfy.model_management
 import comfy.utils
 from backend.base.errors import NotInstalled
+from backend.encoders.joint import published
 from backend.families import load as families
 from backend.packs.facade import Dressed
 from backend.packs.host import HOST
@@ -67,6 +68,8 @@ class _Encoder(torch.nn.Module):
     def __getattr__(self, name: str) -> Any:
         if name in ("clip_l", "clip_g", "clip_h") and name.removeprefix("clip_") in self.owner.branches():
             return _Branch(self.owner, name.removeprefix("clip_"))
+        if name in self.owner.branches():
+            return _Branch(self.owner, name)
         if name == "transformer":
             return self.owner.net()
         HOST.want(f"comfy.sd.CLIP.cond_stage_model.{name}")
@@ -111,7 +114,7 @@ class _Branch:
 
     @property
     def transformer(self) -> Any:
-        return self.owner.net()
+        return self.owner.net(self.name)
 
     def clip_layer(self, layer_idx: int) -> None:
         self.owner.clip_layer(layer_idx)
@@ -127,18 +130,57 @@ class _Tokenizer:
         return self.clip.tokenize(text, return_word_ids)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("clip_l", "clip_g", "clip_h"):
-            return _BranchTokenizer(self.clip, name.removeprefix("clip_"))
-        return getattr(self.clip.handle.tokenizer, name)
+        branch = name.removeprefix("clip_")
+        if branch in self.clip.branches():
+            return _BranchTokenizer(self.clip, branch)
+        return getattr(self.clip.part().tokenizer, name)
 
     def untokenize(self, token_weight_pair: Any) -> Any:
         return [(pair, "") for pair in token_weight_pair]
+
+
+class _Words:
+    """The vocabulary of CLIP as the objects of the `transformers` library show theirs."""
+
+    def __init__(self) -> None:
+        from backend.encoders.clip.vocabulary import byte_pairs
+
+        self.pairs = byte_pairs()
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        found = list(self.pairs.encode(text, add_special_tokens=False).ids)
+        return [_BranchTokenizer.start_token, *found, _BranchTokenizer.end_token] if add_special_tokens else found
+
+    def __call__(self, text: str, add_special_tokens: bool = True, **kwargs: Any) -> dict[str, list[int]]:
+        found = self.encode(text, add_special_tokens)
+        return {"input_ids": found, "attention_mask": [1] * len(found)}
+
+    def decode(self, token_ids: Any, skip_special_tokens: bool = False) -> str:
+        ids = [int(t) for t in token_ids if not skip_special_tokens or int(t) < _BranchTokenizer.start_token]
+        return "".join(self.convert_ids_to_tokens(ids)).replace("</w>", " ").strip()
+
+    def tokenize(self, text: str) -> list[str]:
+        return self.convert_ids_to_tokens(self.encode(text, add_special_tokens=False))
+
+    def convert_ids_to_tokens(self, ids: Any) -> Any:
+        return self.pairs.id_to_token(ids) if isinstance(ids, int) else [self.pairs.id_to_token(int(i)) for i in ids]
+
+    def convert_tokens_to_ids(self, tokens: Any) -> Any:
+        return self.pairs.token_to_id(tokens) if isinstance(tokens, str) else [self.pairs.token_to_id(t) for t in tokens]
+
+    def get_vocab(self) -> dict[str, int]:
+        return self.pairs.get_vocab()
+
+    def __len__(self) -> int:
+        return self.pairs.get_vocab_size()
 
 
 class _BranchTokenizer:
     max_length = 77
     start_token, end_token = 49406, 49407
     pad_with_end = True
+    tokens_start = 1
+    embedding_identifier = "embedding:"
 
     def __init__(self, clip: Any, branch: str) -> None:
         self.clip, self.branch = clip, branch
@@ -147,8 +189,31 @@ class _BranchTokenizer:
         return self.clip.tokenize(text, return_word_ids)[self.branch]
 
     @property
+    def tokenizer(self) -> Any:
+        """The vocabulary: of CLIP's in full, of others what our own tokenizer offers."""
+        return _Words() if hasattr(self.clip.part(self.branch).tokenizer, "pad") else self.clip.part(self.branch).tokenizer
+
+    @property
+    def inv_vocab(self) -> dict[int, str]:
+        return {number: word for word, number in self.tokenizer.get_vocab().items()}
+
+    @property
+    def embedding_size(self) -> int:
+        return int(self.clip.part(self.branch).width)
+
+    @property
+    def embedding_key(self) -> str:
+        return published(self.branch)
+
+    @property
     def embedding_directory(self) -> Any:
         return [str(p) for p in HOST.services.folders.kind("embeddings").paths]
+
+
+def _spelled(key: str) -> list[str]:
+    """A weight of a text encoder under the names it may have here: alone, and beside other encoders."""
+    branch, _, rest = key.partition(".transformer.")
+    return [key, rest, f"{branch}.{rest}", f"clip_{branch}.{rest}", key.removeprefix("clip_l.")]
 
 
 class CLIP(Dressed):
@@ -167,10 +232,20 @@ class CLIP(Dressed):
     def branches(self) -> tuple[str, ...]:
         return tuple(self.tokenize(""))
 
-    def net(self) -> Any:
+    def part(self, branch: str | None = None) -> Any:
+        """The encoder of a branch, or the first one."""
+        parts = getattr(self.handle, "parts", (self.handle,))
+        return next((p for p in parts if getattr(p, "branch", None) == branch), parts[0])
+
+    def net(self, branch: str | None = None) -> Any:
+        loadable = self.part(branch).loadable
         with torch.device("meta"):
-            net = self.handle.loadable.build()
-        return _filled(net, self.handle.loadable.source)
+            net = loadable.build()
+        net = _filled(net, loadable.source)
+        table = next((m for m in net.modules() if hasattr(m, "weight") and type(m).__name__ == "Embedding"), None)
+        if table is not None:
+            net.__dict__["get_input_embeddings"] = lambda: table
+        return net
 
     @property
     def cond_stage_model(self) -> Any:
@@ -206,7 +281,7 @@ class CLIP(Dressed):
         mark, accepted, source = uuid.uuid4().hex, [], self.handle.loadable.source
         for full, value in patches.items():
             key, offset, function = (*full, None, None)[:3] if isinstance(full, tuple) else (full, None, None)
-            name = next((n for n in (key, key.removeprefix("clip_l.transformer."), key.removeprefix("clip_l.")) if n in source), None)
+            name = next((n for n in _spelled(key) if n in source), None)
             if name is not None:
                 accepted.append(full)
                 self.patches.setdefault(name, []).append((strength_patch, value, strength_model, offset, function, mark))
@@ -278,7 +353,7 @@ class _ClipPatcher:
         return self.clip.add_patches(*args, **kwargs)
 
     def model_dtype(self) -> Any:
-        return self.clip.handle.loadable.dtype
+        return self.clip.part().loadable.dtype
 
     def model_size(self) -> int:
         return sum(t.nbytes for t in self.clip.handle.loadable.source.values())

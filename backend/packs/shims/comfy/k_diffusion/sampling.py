@@ -16,7 +16,10 @@ from backend.diffusion.randomness import BrownianNoise, GivenNoise, SeededNoise
 from backend.diffusion.samplers import EXTRA, SAMPLERS
 from comfy.k_diffusion import utils
 
-trange = range
+
+def trange(*args: Any, **kwargs: Any) -> range:
+    """The steps; how far they have come is told by callbacks, so bars (`disable`, `desc` ...) are not drawn."""
+    return range(*args)
 
 
 def append_zero(x: Any) -> Any:
