@@ -120,13 +120,24 @@ def memory_total(meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys
     return min(found)
 
 
-def memory_available(meminfo: Path = Path("/proc/meminfo")) -> int | None:
-    """Bytes of main memory that programs can have without anything being pushed out to disk; None where that cannot be read."""
+def memory_available(meminfo: Path = Path("/proc/meminfo"), group: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes of main memory that this process can have without anything being pushed out to disk: what the machine has left, and what
+    its container may still fill, with the pages of files that are given up when memory is short. None where that cannot be read."""
     try:
         line = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         return None
-    return int(line.split()[1]) * 1024
+    available = int(line.split()[1]) * 1024
+    try:
+        used = int((group / "memory.current").read_text()) - _of_files(group / "memory.stat")
+        return max(0, min(available, int((group / "memory.max").read_text()) - used))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return available
+
+
+def _of_files(stat: Path) -> int:
+    rows = (line.split() for line in stat.read_text().splitlines())
+    return sum(int(nbytes) for name, nbytes in rows if name in ("active_file", "inactive_file"))
 
 
 def _flag(part: PartOfModel, settings: Settings | None) -> torch.dtype | None:

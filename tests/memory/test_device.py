@@ -79,5 +79,12 @@ def test_this_machine() -> None:
 def test_what_can_be_had_now(tmp_path: Path) -> None:
     info = tmp_path / "meminfo"
     info.write_text("MemTotal: 200 kB\nMemAvailable:  100 kB\n")
-    assert memory_available(info) == 100 * 1024
+    assert memory_available(info, tmp_path) == 100 * 1024
+    for name, text in (("current", "90000"), ("stat", "anon 9\ninactive_file 20000\nactive_file 5000\n"), ("max", "max")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert memory_available(info, tmp_path) == 100 * 1024
+    (tmp_path / "memory.max").write_text("100000")
+    assert memory_available(info, tmp_path) == 35_000, "what the container may still fill"
+    (tmp_path / "memory.max").write_text("60000")
+    assert memory_available(info, tmp_path) == 0
     assert memory_available(tmp_path / "none") is None
