@@ -49,13 +49,17 @@ def pose_skeleton(
     thickness: float = Float(1.0, min=0.1, max=10.0, step=0.1, tooltip="1 is what ControlNets were trained with."),
     bounding_boxes: BoxWire | None = None,
 ) -> Skeletons:
-    """Draw people as coloured skeletons on black, as ControlNets for OpenPose expect. Wired bounding boxes go before those of the text."""
+    """Draw people as coloured skeletons on black, as ControlNets for OpenPose expect. Wired bounding boxes go before those of the text.
+
+    They may be one list for every image, or a list for each, as SAM3 Detect gives them.
+    """
     height, width = image.shape[1:3]
-    places = (
-        _wired(ctx, bounding_boxes) if bounding_boxes is not None else _written(ctx, boxes) or [(0.0, 0.0, float(width), float(height))]
-    )
+    if bounding_boxes is not None:
+        every = _by_image(ctx, bounding_boxes, len(image))
+    else:
+        every = [_written(ctx, boxes) or [(0.0, 0.0, float(width), float(height))]] * len(image)
     pictures, found = [], []
-    for each in image:
+    for each, places in zip(image, every, strict=True):
         people = [skeleton.from_coco(person, threshold) for person in pose_model.people(each, places, ctx.services.pool)]
         pictures.append(skeleton.draw(people, height, width, thickness))
         listed = [{"pose_keypoints_2d": [n for point in points for n in point or (0.0, 0.0, 0.0)]} for points in people]
@@ -66,6 +70,18 @@ def pose_skeleton(
 def _written(ctx: Context, text: str) -> list[Box]:
     lines = [line for line in text.splitlines() if line.strip()]
     return _checked(ctx, "boxes", [line.replace(",", " ").split() for line in lines])
+
+
+def _by_image(ctx: Context, given: Any, images: int) -> list[list[Box]]:
+    """The boxes of each image."""
+    nested = isinstance(given, list | tuple) and len(given) > 0 and all(isinstance(each, list | tuple) for each in given)
+    if not nested:
+        return [_wired(ctx, given)] * images
+    if len(given) not in (1, images):
+        text = f"There are boxes for {len(given)} images, and {images} images."
+        raise BadInput(text, hint="Give one list for all, or one for each.", node=ctx.node, input="bounding_boxes")
+    listed = [_wired(ctx, each) for each in given]
+    return listed if len(listed) == images else listed * images
 
 
 def _wired(ctx: Context, given: Any) -> list[Box]:

@@ -115,7 +115,8 @@ def _phrases(ctx: Context, conditioning: list[Any] | None, width: int) -> list[P
         fits = isinstance(count, int) and count > 0 and text.shape[0] == 1 and text.shape[1:] == (count * len(most or ()), width)
         if not fits or real is None or real.shape != text.shape[:2]:
             said = f"The text was not encoded as {NAME} reads it (it has the shape {list(text.shape)})."
-            raise BadInput(said, hint="Encode it with the CLIP of the same checkpoint.", node=ctx.node, input="conditioning")
+            hint = "Encode it with the CLIP of the same checkpoint; commas set several phrases apart."
+            raise BadInput(said, hint=hint, node=ctx.node, input="conditioning")
         parts = zip(text.split(count, dim=1), real.split(count, dim=1), most, strict=True)
         found += [Phrase(states, mask, limit) for states, mask, limit in parts if limit > 0]
     return found

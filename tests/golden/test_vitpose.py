@@ -145,6 +145,8 @@ def test_node(twins: dict[str, Any], tmp_path: Path) -> None:
     two = run(boxes="0 0 40 96\n40, 0, 40, 96")
     wired = run(bounding_boxes=[{"x": 0, "y": 0, "width": 40, "height": 96}, {"x": 40, "y": 0, "width": 40, "height": 96}])
     assert len(two.pose_keypoint[0]["people"]) == 2 and torch.equal(two.image, wired.image)
+    nested = run(bounding_boxes=[[{"x": 0, "y": 0, "width": 40, "height": 96}, {"x": 40, "y": 0, "width": 40, "height": 96}]])
+    assert torch.equal(nested.image, wired.image) and not run(bounding_boxes=[[]]).pose_keypoint[0]["people"]
     assert not run(threshold=1e9).image.any()
     for given, text in (
         ({"boxes": "1, 2, 3"}, "Box 1 of `boxes` is not four numbers"),
@@ -152,6 +154,7 @@ def test_node(twins: dict[str, Any], tmp_path: Path) -> None:
         ({"boxes": "0 0 nan 9"}, "Box 1 of `boxes` has no area"),
         ({"boxes": "0 0 9 9\n" * 300}, "`boxes` has 300 boxes"),
         ({"bounding_boxes": "nonsense"}, "something that is no box"),
+        ({"bounding_boxes": [[], [], []]}, "boxes for 3 images, and 2 images"),
     ):
         with pytest.raises(BadInput, match=text):
             run(**given)
