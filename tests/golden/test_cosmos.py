@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKLWan, Cosmos2TextToImagePipeline, CosmosTransformer3DModel, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    AutoencoderKLWan,
+    Cosmos2TextToImagePipeline,
+    Cosmos2VideoToWorldPipeline,
+    CosmosTransformer3DModel,
+    FlowMatchEulerDiscreteScheduler,
+)  # fmt: skip
 from diffusers.models.transformers import transformer_cosmos
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from backend.base.errors import BadInput
 from backend.diffusion.guiders import CfgGuider
-from backend.diffusion.sample import prepare_noise
+from backend.diffusion.latent import WAN
+from backend.diffusion.sample import prepare_noise, sample
+from backend.diffusion.samplers import solver
 from backend.families.cosmos.names import from_diffusers, to_diffusers
 from backend.families.cosmos.net import CosmosSizes
-from tests.families import nets
+from backend.families.load import load_vae
+from backend.memory.pool import Pool
+from backend.weights.save import save_safetensors
+from nodes.cosmos import cosmos_predict2_image_to_video_latent
+from tests.families import nets, tiny
 
 CONFIG: dict[str, Any] = {
     "num_attention_heads": 2, "attention_head_dim": 18, "num_layers": 2, "text_embed_dim": 24, "adaln_lora_dim": 8,
@@ -101,3 +114,36 @@ def test_whole_latent(tmp_path: Path) -> None:
     model = nets.load(published(dict(reference.state_dict())), tmp_path)
     got = nets.solved(CfgGuider(model, [[text, {}]], [[other, {}]], 3.0), noise, scheduler.sigmas)
     assert nets.apart(got[:, :, 0], want) < 1e-4 and want.abs().max() < 20
+
+
+def test_a_film_from_its_first_frame(tmp_path: Path) -> None:
+    """Through the node that makes its latent. Both are told no number of frames a second."""
+    reference = twin(TOLD, std=0.1)
+    torch.manual_seed(3)
+    vae = AutoencoderKLWan(base_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1).eval()
+    scheduler = FlowMatchEulerDiscreteScheduler(use_karras_sigmas=True)
+    pipeline = Cosmos2VideoToWorldPipeline(None, None, reference, vae, scheduler, Checker())
+    pipeline.set_progress_bar_config(disable=True)
+    text, other = (filled(torch.randn(1, length, 24)) for length in (9, 5))
+    noise, image = prepare_noise(torch.zeros(1, 16, 3, 4, 6), 7), torch.rand(1, 32, 48, 3)
+    told = {"prompt_embeds": text, "negative_prompt_embeds": other, "guidance_scale": 2.0, "num_inference_steps": 4, "fps": None}
+    shown = {"image": image.movedim(-1, 1), "height": 32, "width": 48, "num_frames": 9, "sigma_conditioning": 0.0}
+    vae.encode = partial(first_of, vae.encode)
+    want = pipeline(**told, **shown, latents=noise, output_type="latent").frames
+
+    save_safetensors(tmp_path / "vae.safetensors", {key: value.contiguous() for key, value in vae.state_dict().items()})
+    ours = load_vae(tmp_path / "vae.safetensors", tiny.services(tmp_path))
+    ctx: Any = SimpleNamespace(node="9", services=SimpleNamespace(pool=Pool("cpu")), check=None)
+    begun = cosmos_predict2_image_to_video_latent(ctx, vae=ours, width=48, height=32, length=9, batch_size=1, start_image=image)
+    assert begun["noise_mask"][0, 0, :, 0, 0].tolist() == [0, 1, 1]
+    model = nets.load(published(dict(reference.state_dict())), tmp_path)
+    guider = CfgGuider(model, [[text, {}]], [[other, {}]], 3.0)
+    got = sample(guider, noise, begun["samples"], solver("euler"), scheduler.sigmas, begun["noise_mask"], pool=Pool("cpu"))
+    got = WAN.process_in(got)
+    assert nets.apart(got[:, :, 1:], want[:, :, 1:]) < 1e-4 and want.abs().max() < 20
+    assert nets.apart(got[:, :, :1], WAN.process_in(begun["samples"][:, :, :1])) < 0.01  # the last step leaves a little noise
+
+
+def first_of(encode: Any, film: Tensor) -> Any:
+    """The middle of what the autoencoder is unsure of, which the pipeline would draw from."""
+    return SimpleNamespace(latents=encode(film).latent_dist.mode())

@@ -11,7 +11,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"Hunyuan3D.*|VAEDecodeHunyuan3D", FAMILY.format("Hunyuan 3D")),
     (r"Hunyuan.*|CLIPTextEncodeHunyuan.*|TextEncodeHunyuan.*", FAMILY.format("Hunyuan (pictures and video)")),
     (r".*HiDreamO1.*", FAMILY.format("HiDream O1")),
-    (r"Cosmos.*", FAMILY.format("Cosmos")),
+    (r"CosmosImageToVideoLatent", FAMILY.format("Cosmos 1")),
     (r"StableCascade_.*", FAMILY.format("Stable Cascade")),
     (r"SVD_.*|SV3D_.*", FAMILY.format("Stable Video Diffusion")),
     (r".*AceStep.*|VAE(Encode|Decode)Audio.*", FAMILY.format("ACE Step and Stable Audio")),
