@@ -19,9 +19,9 @@ def _without_torchvision(name: str, package: str | None = None) -> Any:
 
 importlib.util.find_spec = _without_torchvision
 
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel  # noqa: E402
+from diffusers import AutoencoderKL, FluxTransformer2DModel, StableDiffusionPipeline, UNet2DConditionModel  # noqa: E402
 
-__all__ = ["AutoencoderKL", "StableDiffusionPipeline", "UNet2DConditionModel"]
+__all__ = ["AutoencoderKL", "FluxTransformer2DModel", "StableDiffusionPipeline", "UNet2DConditionModel"]
 
 
 def configs_of_sd15(folder: Path) -> None:
