@@ -55,6 +55,8 @@ class Pipe:
         self.tasks: queue.SimpleQueue[tuple[Mapping[str, Any], bytes]] = queue.SimpleQueue()
         self.answers: dict[str, Callable[[Any], Any]] = {}
         self.figures: Callable[[], dict[str, Any]] = dict
+        self.comes: tuple[str, ...] = ()
+        """The model files that the job after the present one names."""
         self._watched = False
         self._cancelled: set[str] = set()
         self._incoming = incoming
@@ -80,6 +82,8 @@ class Pipe:
                 self._questions.submit(self._answer, message)
             elif op == "watch":
                 self._watched = message["someone"]
+            elif op == "comes":
+                self.comes = tuple(message["files"])
             elif op == "stop":
                 break
             else:
@@ -130,6 +134,7 @@ class Worker:
         self._owner: str | None = None
         self._node = ""
         self._lost = False
+        self._later: tuple[tuple[str, ...], list[Path]] = ((), [])
         self._beacon = Beacon.inherited()
 
     def start(self) -> None:
@@ -155,6 +160,7 @@ class Worker:
         from backend.memory.device import memory_available, probe
         from backend.memory.finite import Finite
         from backend.memory.kernels import Kernels
+        from backend.memory.later import Later
         from backend.memory.measured import Measured
         from backend.memory.pool import Pool
         from backend.memory.tune import tune
@@ -195,6 +201,7 @@ class Worker:
         self._reader = Reader()
         for pool in (self.pool, *self.pool.others.values()):
             pool.upcoming, pool.on_move, pool.on_reading, pool.check = self._upcoming, self._moved, self._reading, self._check
+            pool.later = Later(self._files_to_come, memory_available)
         self._described = {id: to_wire(t) for id, t in self.registry.items()}
         self.pipe.answers.update(validate=self._validate, refresh=self._refresh, memory=self._memory, on_prompt=routes.on_prompt)
         self.pipe.answers["forward"] = self._forward
@@ -297,6 +304,15 @@ class Worker:
         """The nets behind the values that the rest of the graph will read."""
         for value in self.executor.ahead():
             yield from nets_of(value)
+
+    def _files_to_come(self) -> list[Path]:
+        """Where the model files are that the next job names."""
+        names = self.pipe.comes
+        if names != self._later[0]:
+            folders = self.folders
+            found = (folders.find(kind, name) for name in names for kind in folders.kinds)
+            self._later = (names, list(dict.fromkeys(path for path in found if path is not None)))
+        return self._later[1]
 
     def _check(self) -> None:
         """Raises Interrupted when the job that runs was cancelled."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import gc
 import math
+import re
 import threading
 import time
 from collections import deque
@@ -21,7 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from backend.memory.ahead import Ahead, Intake, apart, helpers
+from backend.memory.device import memory_available
 from backend.memory.heap import trim
+from backend.memory.later import Later
 from backend.memory.measured import Measured, watermark
 from backend.memory.multiplied import eights, thin
 from backend.memory.plan import WINDOW, Demand, Held, next_to_read, place
@@ -80,10 +83,18 @@ class Move:
 
 def title(key: str) -> str:
     """The file and part that a key names."""
-    file, _, rest = key.partition("@")
-    part = rest.partition("#")[2]
+    file = file_of(key)
+    part = key[len(file) :].partition("#")[2]
     name = file.replace("\\", "/").rpartition("/")[2]
     return f"{name} ({part})" if part else name
+
+
+def file_of(key: str) -> str:
+    """The file that a key names; the first of several."""
+    return key[: found.start()] if (found := _MARK.search(key)) else key
+
+
+_MARK = re.compile(r"@\d+-\d+(?!\d)")  # size and time of change, as weight files write them
 
 
 @dataclass(eq=False)
@@ -146,6 +157,8 @@ class Pool:
         self.others: dict[str, Pool] = {}
         """Pools on other devices by the part of a model that is computed there; see `of`."""
         self.upcoming: Callable[[], Iterable[Loadable]] = tuple
+        self.later = Later(tuple, memory_available)
+        """The files that the next job names."""
         self.on_move: Callable[[Move], None] = lambda move: None
         self.on_reading: Callable[[str], None] = lambda sentence: None
         """Hears how far reading is, every few seconds while it goes on."""
@@ -197,6 +210,7 @@ class Pool:
                 live.leases -= 1
                 if not live.leases:
                     self._rest(live, key)
+                    self._read_later()
                     if key != loadable.key:
                         self._forget(key)
                     elif self._unwanted(key):
@@ -213,6 +227,13 @@ class Pool:
         if traffic.nbytes:
             why = f"{traffic.hidden:.0%} of the {traffic.busy:.1f} s this took was hidden behind computing"
             self._note(Move(time.time(), key, "streamed", why, traffic.nbytes, traffic.waited))
+
+    def _read_later(self) -> None:
+        """Have the system read what the next job needs, unless something of this one's is still to be read."""
+        if all(one.key in self._live or one.key == self._reading for one in self.upcoming()):
+            begun = self.later.read({file_of(key) for key in self._live})
+            if begun is not None:
+                self._note(Move(time.time(), str(begun[0]), "read ahead", "the next job uses it", begun[1]))
 
     def _unwanted(self, key: str) -> bool:
         """Whether a net that nobody uses any more should go at once."""
@@ -348,11 +369,16 @@ class Pool:
         total = sum(sizes)
         uses = [one for one in self.upcoming() if one.key != loadable.key]
         order = {key: i for i, key in enumerate(dict.fromkeys(one.key for one in uses))}
+        later = self.later.next_uses(len(order))
+        for k in self._live:
+            if k not in order and (use := later.get(file_of(k))) is not None:
+                order[k] = use
         held = [Held(k, v.nbytes(), v.last_used, bool(v.leases), order.get(v.loadable.key)) for k, v in self._live.items()]
         placement = place(Demand(key, tuple(sizes), working), held, budget)
         for victim in placement.evict:
-            when = "which the rest of the graph does not use" if order.get(victim) is None else "which is needed later than others"
-            self._drop(victim, f"to make room for {title(key)}: {(total + working) / 1e6:,.0f} MB wanted of {budget / 1e6:,.0f}, {when}")
+            when = "nothing that is known to come uses it" if order.get(victim) is None else "it is used later than others"
+            needs = f"which needs {(total + working) / 1e6:,.0f} MB of the {budget / 1e6:,.0f} that may be filled"
+            self._drop(victim, f"to make room for {title(key)}, {needs}; {when}")
         if placement.evict and self.device.type == "cuda":
             torch.cuda.empty_cache()
         self._explain(live, key, sizes, placement.resident, working, budget)
@@ -383,6 +409,8 @@ class Pool:
                 self._hang(live, loadable, name, stay, compact.get(name), bench)
         if stale and (before.deltas or loadable.deltas):
             trim()
+        if not stale and all(slot.is_here for slot in live.residents()):
+            self._read_later()
 
     def _explain(self, live: _Live, key: str, sizes: list[int], resident: tuple[bool, ...], working: int, budget: int) -> None:
         """Say where the net's weights are, when that has changed."""
@@ -390,7 +418,8 @@ class Pool:
         if kept == total:
             what, why = "kept whole", "it fits"
         else:
-            what = f"{kept / total:.0%} kept, the rest read at each use"
+            share = f"{kept / total:.0%} kept, the rest" if kept else "nothing kept, all of it"
+            what = f"{share} read at each use"
             why = f"it needs {(total + working) / 1e6:,.0f} MB with its activations and may use {budget / 1e6:,.0f}"
         if f"{what}: {why}" != live.why:
             live.why = f"{what}: {why}"

@@ -8,7 +8,7 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +37,7 @@ class Worker(Protocol):
     def run(self, about: str, prompt: str) -> None: ...
     def cancel(self, id: str) -> None: ...
     def ended(self, id: str) -> None: ...
+    def comes(self, files: Collection[str]) -> None: ...
     def free(self, unload_models: bool, free_memory: bool) -> None: ...
     def renew(self) -> None: ...
     async def call(self, method: str, args: Any, timeout: float) -> Any: ...
@@ -63,6 +64,7 @@ class Jobs:
         self.workers: list[Worker] = []
         self._runs: dict[str, _Run] = {}
         self._files: dict[Worker, frozenset[str]] = {}
+        self._told_next: tuple[str | None, frozenset[str]] = (None, frozenset())  # the job in line, and its files, as told
         self._starved: set[str] = set()  # jobs whose process was ended for want of memory, to be tried with less
         self._flush_due: asyncio.TimerHandle | None = None
         self._begun = 0  # jobs that were given to a worker so far
@@ -113,6 +115,21 @@ class Jobs:
         """Give workers that are free their next jobs."""
         while (job := self._start_next()) is not None:
             self.hub.status(job.client)
+        self._tell_next()
+
+    def _tell_next(self) -> None:
+        """Say to a worker that is the only one which model files the next job names, so that it can plan beyond the present one."""
+        if len(self.workers) != 1 or not self._runs:
+            return
+        job = self.queue.first()
+        id, told = self._told_next
+        if (job.id if job is not None else None) == id:
+            return
+        files = frozenset(_MODEL_FILE.findall(job.prompt)) if job is not None else frozenset()
+        self._told_next = (job.id if job is not None else None, files)
+        if files != told:
+            with contextlib.suppress(Problem):  # it has just died; the next one plans without
+                self.workers[0].comes(sorted(files))
 
     def _start_next(self) -> QueuedJob | None:
         if self._paused or self.held:
@@ -187,6 +204,7 @@ class Jobs:
         """A worker is gone. Its job runs again, unless it was cancelled or has had its attempts. `doing`: job and node that ran;
         `starved`: memory was the likely cause, so it is run with less."""
         self._files.pop(worker, None)
+        self._told_next = (None, frozenset())
         found = next((run for run in self._runs.values() if run.worker is worker), None)
         if found is None:
             return
@@ -273,6 +291,7 @@ class Jobs:
         self._over(job)
         self._ending += 1
         following = self._start_next()
+        self._tell_next()
         try:
             await asyncio.wrap_future(written)
         except sqlite3.Error as error:

@@ -99,6 +99,10 @@ class Queue:
         """The waiting jobs in the order in which they will run."""
         return [self.pending[id] for _, id in sorted(self._heap)]
 
+    def first(self) -> QueuedJob | None:
+        """The job that will run next, as it stands now."""
+        return self.pending[self._heap[0][1]] if self._heap else None
+
     def take(self) -> QueuedJob | None:
         """The first job in line becomes running and its attempt is counted; None when nothing waits."""
         if not self._heap:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,10 @@ class LocalWorker:
         """The job is over: its cancel, if any, needs no kill."""
         if (timer := self._cancels.pop(id, None)) is not None:
             timer.cancel()
+
+    def comes(self, files: Collection[str]) -> None:
+        """Say which model files the job after the present one names. Raises WorkerAway."""
+        self._send(message_frame({"op": "comes", "files": list(files)}))
 
     def free(self, unload_models: bool, free_memory: bool) -> None:
         """Let go of models and, with `free_memory`, cached results. Raises WorkerAway."""

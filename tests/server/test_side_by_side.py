@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Fake:
         self.ready.set()
         self.jobs: list[str] = []
         self.lean: list[bool] = []
+        self.told: list[list[str]] = []
         self.cancelled: list[str] = []
         self.renewed = self.freed = 0
 
@@ -47,6 +48,9 @@ class Fake:
 
     def free(self, unload_models: bool, free_memory: bool) -> None:
         self.freed += 1
+
+    def comes(self, files: Collection[str]) -> None:
+        self.told.append(list(files))
 
     def renew(self) -> None:
         self.renewed += 1
@@ -121,6 +125,20 @@ async def test_the_death_of_one_does_not_touch_the_other(jobs: Jobs) -> None:
     assert second.jobs == ["b", "a"], "the job of the dead one runs where there is room"
     await jobs.on_death(second, "The device is gone.", "", False, None)
     await jobs.on_death(second, "The device is gone.", "", False, None)
+
+
+async def test_a_worker_hears_what_the_job_after_the_present_one_needs(jobs: Jobs) -> None:
+    (only,) = jobs.workers = [Fake()]
+    for id, model in (("a", "x.safetensors"), ("b", "y.safetensors"), ("c", "y.safetensors"), ("d", "")):
+        await jobs.submit(job(id, model))
+    assert only.told == [["y.safetensors"]]
+    await finish(jobs, "a")
+    assert only.told == [["y.safetensors"]], "the job after is of the same model"
+    await finish(jobs, "b")
+    assert only.told[1:] == [[]]
+    await finish(jobs, "c")
+    await finish(jobs, "d")
+    assert len(only.told) == 2
 
 
 async def test_a_job_that_was_starved_is_tried_with_less(jobs: Jobs) -> None:
