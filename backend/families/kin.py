@@ -26,6 +26,7 @@ SIGNS = (
     (("double_stream_blocks",), "HiDream"),
     (("txtfusion", "text_fusion"), "Krea 2"),
     (("perceiver.", "cross_attn_gate"), "Fibo 2"),
+    (("adaln_modulation_self_attn", "self_attn.output_proj", "self_attn_output_proj", "llm_adapter"), "Anima or Cosmos Predict 2"),
     (("adaln_modulation",), "Ideogram 4"),
     (("context_refiner", "noise_refiner", "attention.qkv"), "Z-Image or Lumina 2"),
     (("single_blocks", "single_transformer_blocks"), "Flux"),

@@ -15,15 +15,22 @@ from backend.memory.pool import Pool
 from backend.weights import lora
 from backend.weights.held import Held
 from tests.families import nets
-from tests.golden import test_hidream, test_ideogram4, test_krea2, test_z_image
+from tests.golden import test_anima, test_hidream, test_ideogram4, test_krea2, test_z_image
 
 NETS: dict[str, tuple[Any, Any]] = {
+    "Anima": (test_anima.folder, test_anima.from_folder),
     "Z-Image": (test_z_image.twin, test_z_image.published),
     "Ideogram 4": (lambda: Ideogram4Transformer2DModel(**test_ideogram4.CONFIG), test_ideogram4.published),
     "Krea 2": (lambda: Krea2Transformer2DModel(**test_krea2.CONFIG), dict),
     "HiDream": (lambda: HiDreamImageTransformer2DModel(**test_hidream.CONFIG, num_routed_experts=0), dict),
 }
 SPELLED = (
+    ("Anima", "diffusion_model.blocks.0.self_attn.q_proj", "blocks.0.self_attn.q_proj.weight", None),
+    ("Anima", "lora_unet_blocks_1_mlp_layer1", "blocks.1.mlp.layer1.weight", None),
+    ("Anima", "transformer.transformer_blocks.1.attn2.to_out.0", "blocks.1.cross_attn.output_proj.weight", None),
+    ("Anima", "transformer.transformer_blocks.0.norm2.linear_2", "blocks.0.adaln_modulation_cross_attn.2.weight", None),
+    ("Anima", "diffusion_model.llm_adapter.blocks.1.mlp.2", "llm_adapter.blocks.1.mlp.2.weight", None),
+    ("Anima", "text_conditioner.blocks.0.cross_attn.k_proj", "llm_adapter.blocks.0.cross_attn.k_proj.weight", None),
     ("Z-Image", "diffusion_model.layers.0.attention.to_k", "layers.0.attention.qkv.weight", 1),
     ("Z-Image", "transformer.layers.1.attention.to_out.0", "layers.1.attention.out.weight", None),
     ("Z-Image", "lora_unet_layers_0_attention_qkv", "layers.0.attention.qkv.weight", None),
@@ -71,4 +78,8 @@ def test_one_for_another_family_is_refused_by_name(models: dict[str, Any]) -> No
     state = {"transformer.double_stream_blocks.0.block.attn1.to_q.lora_A.weight": torch.zeros(2, 8)}
     state |= {"transformer.double_stream_blocks.0.block.attn1.to_q.lora_B.weight": torch.zeros(8, 2)}
     with pytest.raises(BadInput, match="is for HiDream, the model is Krea 2"):
+        lora.apply(models["Krea 2"], None, Held(state), 1.0, kin=kin)
+    state = {"lora_unet_blocks_0_self_attn_output_proj.lora_down.weight": torch.zeros(2, 9)}
+    state |= {"lora_unet_blocks_0_self_attn_output_proj.lora_up.weight": torch.zeros(9, 2)}
+    with pytest.raises(BadInput, match="is for Anima or Cosmos Predict 2, the model is Krea 2"):
         lora.apply(models["Krea 2"], None, Held(state), 1.0, kin=kin)

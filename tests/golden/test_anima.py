@@ -20,6 +20,7 @@ from backend.diffusion.guiders import CfgGuider
 from backend.diffusion.sample import prepare_noise
 from backend.encoders import vocabularies
 from backend.families.anima.net import AdapterSizes
+from backend.families.anima.texts import AnimaText
 from backend.families.cosmos.names import CONDITIONER
 from backend.families.load import load_text_encoder
 from backend.memory.pool import Pool
@@ -39,6 +40,15 @@ def adapter(std: float = 0.2) -> AnimaTextConditioner:
 
 def published(net: Any, condition: Any) -> dict[str, Tensor]:
     return test_cosmos.published({**net.state_dict(), **{f"{CONDITIONER}{key}": value for key, value in condition.state_dict().items()}})
+
+
+def folder() -> torch.nn.Module:
+    """Both as the folders of one model."""
+    return torch.nn.ModuleDict({"transformer": test_cosmos.twin(), CONDITIONER.removesuffix("."): adapter()})
+
+
+def from_folder(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return test_cosmos.published({key.removeprefix("transformer."): value for key, value in state.items()})
 
 
 @torch.no_grad()
@@ -91,3 +101,22 @@ def test_whole_latent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     positive, negative = (clip.conditioning(prompt, Pool("cpu")) for prompt in ("a red cat, masterpiece", "blurry"))
     got = nets.solved(CfgGuider(model, positive, negative, 4.0), noise, scheduler.sigmas)
     assert nets.apart(got, want) < 1e-4 and want.abs().max() < 20
+
+
+def test_what_is_loaded_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.families.anima.texts.BRANCHES", ("qwen3_4b",))
+    save_safetensors(tmp_path / "text.safetensors", {f"model.{key}": value for key, value in spoken.qwen3().state_dict().items()})
+    clip = load_text_encoder(tmp_path / "text.safetensors", tiny.services(tmp_path))
+    assert isinstance(clip, AnimaText) and clip.branches == ("qwen3_4b", "t5xxl")
+    plain = clip.tokenize("a red cat")
+    weighted = clip.tokenize("a (red:1.3) cat")
+    assert [weight for _, weight in weighted["t5xxl"][0]] == [1.0, 1.0, 1.3, 1.0, 1.0]  # "a" is two of T5
+    assert [entry[0] for entry in weighted["t5xxl"][0]] == [entry[0] for entry in plain["t5xxl"][0]]
+    assert {weight for _, weight in weighted["qwen3_4b"][0]} == {1.0}
+    assert clip.tokenize("") == {"qwen3_4b": [[(151643, 1.0)]], "t5xxl": [[(1, 1.0)]]}
+    assert [entry[2] for entry in clip.tokenize("a (cat:2)", return_word_ids=True)["t5xxl"][0]] == [1, 1, 2, 0]
+    with pytest.raises(BadInput, match="These tokens are for qwen3_4b; Anima takes qwen3_4b and t5xxl"):
+        clip.encoded({"qwen3_4b": plain["qwen3_4b"]}, Pool("cpu"))
+    with pytest.raises(BadInput, match="cannot see pictures"):
+        clip.tokenize("a cat", images=[torch.zeros(8, 8, 3)])
+    assert isinstance(clip.with_layer(-2), AnimaText)
