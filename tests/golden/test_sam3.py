@@ -22,7 +22,8 @@ from backend.weights.file import Entry
 from backend.weights.open import open_weights
 from backend.weights.save import save_safetensors
 from nodes.conditioning import clip_text_encode
-from nodes.loaders import checkpoint_loader_simple
+from nodes.loaders import checkpoint_loader_simple, clip_loader, unet_loader
+from nodes.model_merging import model_save
 from nodes.sam3 import sam3_detect
 from nodes.sampling import ksampler
 from tests.families import sam3s, tiny
@@ -289,6 +290,30 @@ def test_models_of_other_kinds(ready: Ready, files: dict[str, Path], tmp_path: P
     assert any("not refined" in text for text in half.bench.texts())
     with pytest.raises(BadInput, match="only the half of SAM 3"):
         half.detect(positive_coords="[[1, 1]]")
+
+
+def test_parts_and_ways_to_load(ready: Ready, files: dict[str, Path], tmp_path: Path) -> None:
+    """From a pickle as the authors publish, from loaders of single parts, saved and loaded again, and streamed where nothing may stay."""
+    expected = ready.detect("cat:3", refine_iterations=1)
+    file = open_weights(files["3"])
+    torch.save({"model": {key: file.tensor(key).clone() for key in file}}, tmp_path / "sam3.pt")
+    ctx, folders = ready.ctx, ready.bench.folders
+    for kind in ("diffusion_models", "text_encoders"):
+        (folders.models / kind).mkdir(exist_ok=True)
+        (folders.models / kind / "sam3.pt").symlink_to(tmp_path / "sam3.pt")
+    clip = clip_loader(ctx, clip_name="sam3.pt", type="stable_diffusion")
+    model = unet_loader(ctx, unet_name="sam3.pt", weight_dtype="default")
+    model_save(ctx, model=model, filename_prefix="saved")
+    (folders.models / "diffusion_models" / "again.safetensors").symlink_to(next(folders.output.glob("saved*.safetensors")))
+    again = unet_loader(ctx, unet_name="again.safetensors", weight_dtype="default")
+    cond = clip_text_encode(ctx, text="cat:3", clip=clip)
+    pool, ready.bench.services.pool = ready.bench.services.pool, Pool("cpu", 0)
+    try:
+        for each in (model, again):
+            found = ready.detect(model=each, conditioning=cond, refine_iterations=1)
+            assert torch.equal(found.masks, expected.masks) and found.bboxes == expected.bboxes
+    finally:
+        ready.bench.services.pool = pool
 
 
 def test_damaged_files(files: dict[str, Path], tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from backend.memory.pool import Loadable
 from backend.weights.file import Views
 from backend.weights.keymap import MappedNames
 
+AUTHORS, BESIDE = "detector.backbone.language_backbone.encoder.", "detector.transformer.decoder.presence_token.weight"
 PLACES = (
-    (Place("SAM 3", "detector.backbone.language_backbone.encoder.", open=True), "detector.transformer.decoder.presence_token.weight"),
+    (Place("SAM 3", AUTHORS, open=True), BESIDE),
+    (Place("SAM 3 as it was trained", f"model.{AUTHORS}", open=True), f"model.{BESIDE}"),
     (Place("SAM 3 as transformers saves it", "detector_model.text_encoder."), "detector_model.detr_decoder.presence_token.weight"),
     (Place("the finding half of SAM 3", "text_encoder."), "detr_decoder.presence_token.weight"),
 )
