@@ -15,6 +15,8 @@ from backend.base.numbers import NUMBERS
 
 MODEL_EXTENSIONS = frozenset({".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft"})
 FOLDERS_ONLY = frozenset({"folder"})
+INDEXES = ("model_index.json", "modular_model_index.json")
+"""Files that make a folder a model in the diffusers layout."""
 
 # kind -> (directories below models/, extensions)
 KINDS: Mapping[str, tuple[tuple[str, ...], frozenset[str]]] = {
@@ -290,7 +292,7 @@ def _walk(root: Path, extensions: frozenset[str], stamps: dict[str, float]) -> I
             entries = list(os.scandir(directory))
         except OSError:  # not there, or not ours to read: nothing to list
             continue
-        if extensions == FOLDERS_ONLY and any(e.name == "model_index.json" for e in entries):
+        if extensions == FOLDERS_ONLY and any(e.name in INDEXES for e in entries):
             if relative:
                 yield relative, Path(directory)
             continue

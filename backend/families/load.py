@@ -16,7 +16,7 @@ import torch
 
 from backend.base.config import Settings
 from backend.base.errors import BadFile, BadInput, MissingFile, NotInstalled, UnknownModel
-from backend.base.paths import Folders
+from backend.base.paths import INDEXES, Folders
 from backend.codecs.asymmetric import spec as asymmetric
 from backend.codecs.consistency import spec as consistency
 from backend.codecs.flux2 import spec as flux2
@@ -57,6 +57,8 @@ FEW = 6
 """Fewer keys than this that happen to begin so are no net."""
 NETS = ("transformer", "unet")
 """Folders of a model in the diffusers layout that hold its net."""
+CONDITIONER = "text_conditioner"
+"""The folder of what stands between a text encoder and the net, and is part of the net in single files."""
 
 
 class Services(Protocol):
@@ -94,7 +96,7 @@ def load_checkpoint(path: Path | str, services: Services) -> Loaded:
     Raises MissingFile, BadFile for a damaged file, UnknownModel for a file that holds no model of an installed family.
     """
     path = Path(path)
-    if (path / "model_index.json").is_file():
+    if any((path / name).is_file() for name in INDEXES):
         return load_diffusers_folder(path, services)
     file = open_weights(path)
     model = _model(file, services, {})
@@ -244,7 +246,7 @@ def load_diffusers_folder(path: Path | str, services: Services) -> Loaded:
             hint="The folder is incomplete: fetch it again.",
             file=path,
         )
-    file = _with_statistics(open_weights(net), path)
+    file = _with_statistics(_with_conditioner(open_weights(net), path), path)
     model = _model(file, services, _scheduled(path / "scheduler" / "scheduler_config.json"))
     vae = load_vae(path / "vae", services) if (path / "vae").is_dir() else None
     clips = [
@@ -259,6 +261,14 @@ def load_diffusers_folder(path: Path | str, services: Services) -> Loaded:
 
 def _folder(path: Path) -> Path | None:
     return path if path.is_dir() else None
+
+
+def _with_conditioner(file: WeightFile, folder: Path) -> WeightFile:
+    """The net's file, and beside it what makes its conditioning of a text."""
+    if not (folder / CONDITIONER).is_dir():
+        return file
+    made = open_weights(folder / CONDITIONER)
+    return _joined(file, Renamed(made, {f"{CONDITIONER}.{key}": key for key in made}))
 
 
 def _with_statistics(file: WeightFile, folder: Path) -> WeightFile:

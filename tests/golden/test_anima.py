@@ -22,7 +22,7 @@ from backend.encoders import vocabularies
 from backend.families.anima.net import AdapterSizes
 from backend.families.anima.texts import AnimaText
 from backend.families.cosmos.names import CONDITIONER
-from backend.families.load import load_text_encoder
+from backend.families.load import load_checkpoint, load_text_encoder
 from backend.memory.pool import Pool
 from backend.weights.save import save_safetensors
 from tests.families import nets, spoken, tiny
@@ -101,6 +101,22 @@ def test_whole_latent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     positive, negative = (clip.conditioning(prompt, Pool("cpu")) for prompt in ("a red cat, masterpiece", "blurry"))
     got = nets.solved(CfgGuider(model, positive, negative, 4.0), noise, scheduler.sigmas)
     assert nets.apart(got, want) < 1e-4 and want.abs().max() < 20
+
+
+def test_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model's folder, where the adapter has a folder of its own."""
+    monkeypatch.setattr("backend.families.anima.texts.BRANCHES", ("qwen3_4b",))
+    net, condition = test_cosmos.twin(), adapter()
+    for name, part in {"transformer": net, "text_conditioner": condition, "text_encoder": spoken.qwen3()}.items():
+        part.save_pretrained(tmp_path / "m" / name)
+    FlowMatchEulerDiscreteScheduler(shift=2.5).save_pretrained(tmp_path / "m" / "scheduler")
+    (tmp_path / "m" / "modular_model_index.json").write_text("{}")
+    found = load_checkpoint(tmp_path / "m", tiny.services(tmp_path))
+    assert found.model is not None and found.model.family.name == "Anima" and found.unmatched == ()
+    assert isinstance(found.clip, AnimaText) and float(found.model.noise.sigma(torch.tensor(0.5))) == pytest.approx(2.5 / 3.5)
+    single = nets.load(published(net, condition), tmp_path)
+    told = (torch.randn(1, 16, 1, 4, 4), torch.tensor([0.5]), {"cross_attn": torch.randn(1, 3, WIDTH), "t5xxl_ids": torch.arange(4)})
+    assert torch.equal(nets.call(found.model, *told), nets.call(single, *told))
 
 
 def test_what_is_loaded_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
