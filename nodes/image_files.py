@@ -94,7 +94,7 @@ def save_preview(ctx: Context, images: Image) -> list[dict[str, Any]]:
             return _write(ctx, images, Save(folder, name, 1, "", name), "temp", FAST)
 
 
-@picture_node("SaveImage", title="Save Image", category="image", output=True, hidden=METADATA)
+@picture_node("SaveImage", title="Save Image", category="image", output=True, hidden=METADATA, outputs=("images",))
 async def save_image(
     ctx: Context,
     *,
@@ -102,15 +102,17 @@ async def save_image(
     filename_prefix: str = SavePrefix(
         "ComfyUI", tooltip="Name of the file, with subfolders; may contain %date:yyyy-MM-dd% or %KSampler.seed%."
     ),
-) -> None:
-    """Save images as PNG in the output directory, with the workflow inside."""
+) -> Image:
+    """Save images as PNG in the output directory, with the workflow inside, and hand them on."""
     ctx.show("images", await aside(save_pictures, ctx, images, filename_prefix, "output", FAST))
+    return images
 
 
-@picture_node("PreviewImage", title="Preview Image", category="image", output=True, hidden=METADATA)
-async def preview_image(ctx: Context, *, images: Image) -> None:
-    """Show images without keeping them."""
+@picture_node("PreviewImage", title="Preview Image", category="image", output=True, hidden=METADATA, outputs=("images",))
+async def preview_image(ctx: Context, *, images: Image) -> Image:
+    """Show images without keeping them, and hand them on."""
     ctx.show("images", await aside(save_preview, ctx, images))
+    return images
 
 
 @node("MaskPreview", category="mask", module="comfy_extras.nodes_mask", output=True, hidden=METADATA, outputs=("mask",))

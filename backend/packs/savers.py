@@ -28,7 +28,7 @@ class SaveImage:
     def save_images(
         self, images: Any, filename_prefix: str = "ComfyUI", prompt: Any = None, extra_pnginfo: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Write a batch as numbered PNG files; {"ui": {"images": [...]}}. Raises Refused for a prefix that leads out of the directory."""
+        """Write a batch as numbered PNG files: what is shown, and the images. Raises Refused for a prefix that leads out of the directory."""
         ctx = HOST.context()
         place = next_save(filename_prefix + self.prefix_append, Path(self.output_dir), images.shape[2], images.shape[1], len(images))
         texts: dict[str, str] = {}
@@ -43,7 +43,7 @@ class SaveImage:
             path = place.folder / f"{place.name.replace('%batch_num%', str(number))}_{place.counter + number:05}_.png"
             write_png(path, image, texts, self.compress_level)
             items.append({"filename": os.path.basename(path), "subfolder": place.subfolder, "type": self.type})
-        return {"ui": {"images": items}}
+        return {"ui": {"images": items}, "result": (images,)}
 
 
 class PreviewImage(SaveImage):

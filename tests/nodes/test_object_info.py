@@ -29,6 +29,7 @@ NEWER = {
     ("PreviewAny", "output"), ("PreviewAny", "output_is_list"), ("PreviewAny", "output_name"),
     ("FluxKontextMultiReferenceLatentMethod", "input"), ("MaskPreview", "output"), ("MaskPreview", "output_is_list"),
     ("MaskPreview", "output_name"),
+    *((id, key) for id in ("SaveImage", "PreviewImage") for key in ("output", "output_is_list", "output_name")),
 }  # fmt: skip
 
 
