@@ -28,7 +28,7 @@ class SaveImage:
     def save_images(
         self, images: Any, filename_prefix: str = "ComfyUI", prompt: Any = None, extra_pnginfo: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Write a batch as numbered PNG files: what is shown, and the images. Raises Refused for a prefix that leads out of the directory."""
+        """Write a batch as numbered PNG files: what is shown, and the images. Raises Refused for a prefix that leads outside."""
         ctx = HOST.context()
         place = next_save(filename_prefix + self.prefix_append, Path(self.output_dir), images.shape[2], images.shape[1], len(images))
         texts: dict[str, str] = {}
