@@ -246,8 +246,6 @@ class Worker:
         elif event.__class__ is NodeFinished:
             for what, intake in [row for pool in (self.pool, *self.pool.others.values()) for row in pool.brought()]:
                 self.pipe.outbox.event(self._job, NodePart(self._node, "load", what, int(intake.first * 1000), intake.busy))
-                if intake.nbytes >= _WORTH_TELLING:
-                    self.pipe.outbox.event(self._job, NodeLog(self._node, f"{what}: {intake.sentence()}."))
         self.pipe.outbox.event(self._job, event)
 
     def work(self) -> None:

@@ -151,11 +151,11 @@ class Intake:
         self.busy += ended - began
         self.nbytes += nbytes
 
-    def sentence(self) -> str:
-        """For logs."""
+    def cost(self) -> str:
+        """In words: how fast, and how long."""
         seconds, rate = self.last - self.first, self.nbytes / max(self.spent, 1e-3)
         between = f", between {seconds:.1f} s of computing" if seconds > 1.5 * self.spent + 0.1 else ""
-        return f"{self.nbytes / 1e6:,.0f} MB were read and made ready in {self.spent:.1f} s, {rate / 1e6:,.0f} MB/s{between}"
+        return f"at {rate / 1e6:,.0f} MB/s, {self.spent:.1f} s in all{between}"
 
     def outlook(self, total: int) -> str:
         """How far it is, of `total` bytes, and how long the rest will take."""

@@ -110,6 +110,11 @@ class _Live:
     last_used: int = 0
     leases: int = 0
     why: str = ""
+    used_at: float = 0.0
+    total: int = 0
+    """Bytes of all its weights, kept or not."""
+    read_seconds: float = 0.0
+    """What it took to bring those that are kept."""
     stream: Stream | None = None
     """Brings the weights that do not stay."""
     ahead: Ahead | None = None
@@ -208,6 +213,7 @@ class Pool:
         finally:
             with self._lock:
                 live.leases -= 1
+                live.used_at = time.time()
                 if not live.leases:
                     self._rest(live, key)
                     self._read_later()
@@ -274,6 +280,10 @@ class Pool:
     def brought(self) -> list[tuple[str, Intake]]:
         """The nets whose weights were read since this was last asked, by title."""
         found, self._brought = self._brought, {}
+        for key, intake in found.items():
+            if (live := self._live.get(key)) is not None:
+                live.read_seconds += intake.spent
+            self._note(Move(intake.last, key, "read and made ready", intake.cost(), intake.nbytes))
         return [(title(key), intake) for key, intake in found.items()]
 
     def lowered(self, key: str, how: str) -> None:
@@ -315,6 +325,9 @@ class Pool:
                     "title": title(key),
                     "dtype": str(live.loadable.dtype).removeprefix("torch."),
                     "resident_bytes": live.nbytes(),
+                    "total_bytes": max(live.total, live.nbytes()),
+                    "read_seconds": live.read_seconds,
+                    "last_used": live.used_at,
                     "streamed": sum(isinstance(layer.slots.get(name), Streamed) for layer, name in live.places.values()),
                     "patches": live.loadable.fingerprint,
                     "leased": bool(live.leases),
@@ -366,7 +379,7 @@ class Pool:
         if sum(sizes) + working + busy > budget:  # numbers are faster to compute with, so the bits of the file stay only where they must
             compact = _packed(loadable, [name for name in names if name not in live.thin])
             sizes = [compact[name].nbytes if name in compact else size for name, size in zip(names, sizes, strict=True)]
-        total = sum(sizes)
+        total = live.total = sum(sizes)
         uses = [one for one in self.upcoming() if one.key != loadable.key]
         order = {key: i for i, key in enumerate(dict.fromkeys(one.key for one in uses))}
         later = self.later.next_uses(len(order))

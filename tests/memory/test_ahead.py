@@ -87,7 +87,7 @@ def test_room_is_the_same_for_weights_of_a_thread() -> None:
 def test_reading_is_told_in_numbers() -> None:
     intake = Intake(100.0, 100.0)
     intake.add(100.0, 102.0, 300_000_000)
-    assert intake.sentence() == "300 MB were read and made ready in 2.0 s, 150 MB/s"
+    assert intake.cost() == "at 150 MB/s, 2.0 s in all"
     assert intake.outlook(600_000_000) == "300 of 600 MB, 150 MB/s, 2 s to go"
 
 
@@ -142,10 +142,10 @@ def test_speed_is_that_of_reading_and_not_of_computing() -> None:
     intake = Intake(100.0, 101.0)
     for began, ended in ((100.0, 101.0), (100.5, 101.5), (109.5, 110.0)):  # two at a time, and one after eight seconds of computing
         intake.add(began, ended, 100_000_000)
-    assert intake.sentence() == "300 MB were read and made ready in 2.0 s, 150 MB/s, between 10.0 s of computing"
+    assert intake.cost() == "at 150 MB/s, 2.0 s in all, between 10.0 s of computing"
     once = Intake(5.0, 6.0)
     once.add(5.0, 6.0, 100_000_000)
-    assert once.sentence() == "100 MB were read and made ready in 1.0 s, 100 MB/s"
+    assert once.cost() == "at 100 MB/s, 1.0 s in all"
 
 
 def test_a_dropped_net_goes_at_once_even_if_half_of_it_never_came(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import { openDialog } from "./dialog.js";
 import { bytes, t } from "./i18n.js";
 
 /** @typedef {import("./app.js").App} App */
-/** @typedef {{title: string, dtype: string, resident_bytes: number, streamed: number, patches: string, leased: boolean, why: string}} Held  a model in memory */
+/** @typedef {{title: string, dtype: string, resident_bytes: number, total_bytes: number, streamed: number, patches: string, leased: boolean, why: string}} Held  a model in memory */
 /** @typedef {{at: number, what: string, seconds: number}} Move */
 
 const MOST_LINES = 2000;
@@ -58,7 +58,7 @@ function memoryOf(memory) {
       "table",
       { class: "plain" },
       el("tr", {}, ...[t("Model"), t("Size"), t("Kind of numbers"), t("Why it is there")].map((name) => el("th", { attributes: { scope: "col" } }, name))),
-      ...models.map(({ title: name, resident_bytes: size, streamed, dtype, why, leased, patches }) => el("tr", {}, el("td", {}, name), el("td", {}, streamed ? t("{here}, and {more} brought when needed", { here: bytes(size), more: bytes(streamed) }) : bytes(size)), el("td", {}, dtype), el("td", {}, [leased ? t("in use") : "", patches ? t("patched") : "", why].filter(Boolean).join(" · ")))),
+      ...models.map(({ title: name, resident_bytes: size, total_bytes: whole, streamed, dtype, why, leased, patches }) => el("tr", {}, el("td", {}, name), el("td", {}, streamed ? t("{here}, and {more} brought when needed", { here: bytes(size), more: bytes(whole - size) }) : bytes(size)), el("td", {}, dtype), el("td", {}, [leased ? t("in use") : "", patches ? t("patched") : "", why].filter(Boolean).join(" · ")))),
     ),
     el("details", {}, el("summary", {}, t("What was moved lately")), el("ul", {}, ...moves.slice(-MOST_MOVES).reverse().map(({ at, what }) => el("li", { class: "soft" }, `${new Date(at * 1000).toLocaleTimeString()}  ${what}`)))),
   ];
