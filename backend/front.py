@@ -46,6 +46,9 @@ from backend.workers.protocol import Frame
 DRAIN_S = 3.0
 TOKEN_VARIABLE = "EMULSION_TOKEN"
 _BACKLOG = 1024
+# How a worker's C library keeps memory: in large pages, in one heap for all threads, and none of it goes back to the system before the
+# worker says so. What one net leaves is what the next is read into; memory that is new to the process costs more than reading.
+_HEAP = {"hugetlb": 1, "arena_max": 1, "mmap_threshold": 32 << 20, "trim_threshold": 1 << 40}
 
 
 def run(settings: Settings) -> int:
@@ -92,8 +95,7 @@ def worker_environment(settings: Settings, environ: Mapping[str, str], device: s
         env |= dict.fromkeys(("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES"), device)
     elif settings.workers > 1:  # they share the processor's cores
         env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // settings.workers)))
-    env.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks the system for large pages: fresh weights and activations cost a third
-    env.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")  # and so does the C library, for what torch and oneDNN keep in its heap
+    env.setdefault("GLIBC_TUNABLES", ":".join(f"glibc.malloc.{name}={value}" for name, value in _HEAP.items()))
     if settings.deterministic:
         env.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if settings.cuda_malloc:

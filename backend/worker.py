@@ -46,6 +46,7 @@ _QUESTIONERS = 8
 JOB_WORD = b"%job%"
 """In a text of a graph, such as the prefix of a file name, it stands for the id of the job."""
 _WORTH_TELLING = 32 << 20  # bytes
+_PAUSE_S = 5.0
 
 
 class Pipe:
@@ -157,7 +158,7 @@ class Worker:
         from backend.engine.manifest import Manifest
         from backend.graph.describe import to_wire
         from backend.graph.reader import Reader
-        from backend.memory.device import memory_available, probe
+        from backend.memory.device import memory_spare, probe
         from backend.memory.finite import Finite
         from backend.memory.kernels import Kernels
         from backend.memory.later import Later
@@ -178,7 +179,7 @@ class Worker:
         self.pool = Pool(self.device.device, self.device.budget(self.settings), self.device.spare, self.settings.smart_memory)
         self.pool.measured, self.pool.measures = Measured(self.folders.user / ".activations.json"), True
         if self.settings.vae_on_cpu and self.device.device.type != "cpu":
-            self.pool.others["vae"] = Pool("cpu", self.settings.ram_budget, memory_available, self.settings.smart_memory)
+            self.pool.others["vae"] = Pool("cpu", self.settings.ram_budget, memory_spare, self.settings.smart_memory)
         services.pool, services.device, services.manifest = self.pool, self.device, Manifest(self._facts())
         packs = load_packs(self.folders, self.settings, without, self._loading)
         note_clashes(packs.packs)
@@ -249,17 +250,19 @@ class Worker:
         self.pipe.outbox.event(self._job, event)
 
     def work(self) -> None:
-        """Run jobs as they come, and give the device back when none come for a while; never returns (the pipe's end ends the process)."""
-        patience: float | None = None
+        """Run jobs as they come. When none come for a moment freed memory goes back to the system, when none come for a while the device
+        does. Never returns (the pipe's end ends the process)."""
+        chores: list[tuple[float, Callable[[], None]]] = []
         self.kernels.ask()  # before the first job, so that it is computed as all later ones
         while True:
             try:
-                message, payload = self.pipe.tasks.get(timeout=patience)
+                message, payload = self.pipe.tasks.get(timeout=chores[0][0] if chores else None)
             except queue.Empty:
-                patience = None
-                self._unload(f"there was no job for {self.settings.idle_unload:g} minutes")
+                chores.pop(0)[1]()
                 continue
-            patience = self.settings.idle_unload * 60 or None
+            chores = [(_PAUSE_S, self._tidy)]
+            if self.settings.idle_unload:
+                chores.append((self.settings.idle_unload * 60, self._give_back))
             if message["op"] == "run":
                 self._run(message["job"], payload)
             elif message["op"] == "free":
@@ -338,6 +341,14 @@ class Worker:
             self.executor.forget()
         if unload_models:
             self._unload()
+
+    def _tidy(self) -> None:
+        from backend.memory.heap import trim
+
+        trim()
+
+    def _give_back(self) -> None:
+        self._unload(f"there was no job for {self.settings.idle_unload:g} minutes")
 
     def _unload(self, why: str = "memory was to be freed") -> None:
         import gc

@@ -17,8 +17,8 @@ def environment(line: str) -> dict[str, str]:
 
 def test_the_worker_gets_the_flags_and_finds_the_code() -> None:
     assert worker_command(parse(["--cpu"]))[-3:] == ["-m", "backend.worker", "--cpu"]
-    large_pages = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-    assert environment("") == {"PATH": "/bin", "PYTHONPATH": f"{ROOT}:/own", "THP_MEM_ALLOC_ENABLE": "1", **large_pages}
+    tunables = [f"glibc.malloc.{one}" for one in ("hugetlb=1", "arena_max=1", "mmap_threshold=33554432", "trim_threshold=1099511627776")]
+    assert environment("") == {"PATH": "/bin", "PYTHONPATH": f"{ROOT}:/own", "GLIBC_TUNABLES": ":".join(tunables)}
 
 
 def test_a_worker_of_a_worker_has_the_same_environment() -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from backend.base.config import Settings
+from backend.memory.heap import kept
 
 PartOfModel = Literal["unet", "vae", "text_encoder"]
 DTYPES: dict[str, torch.dtype] = {
@@ -71,7 +72,7 @@ class DeviceFacts:
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
             return int(free + torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device))
-        return memory_available() if self.device.type == "cpu" else None
+        return memory_spare() if self.device.type == "cpu" else None
 
     def sentence(self, settings: Settings | None = None) -> str:
         """One line for logs and doctor: the device, and the number types that it and the flags lead to."""
@@ -138,6 +139,12 @@ def memory_available(meminfo: Path = Path("/proc/meminfo"), group: Path = Path("
 def _of_files(stat: Path) -> int:
     rows = (line.split() for line in stat.read_text().splitlines())
     return sum(int(nbytes) for name, nbytes in rows if name in ("active_file", "inactive_file"))
+
+
+def memory_spare() -> int | None:
+    """Bytes of main memory that this process can have: what `memory_available` says, and what it keeps of what it freed."""
+    available = memory_available()
+    return None if available is None else available + kept()
 
 
 def _flag(part: PartOfModel, settings: Settings | None) -> torch.dtype | None:

@@ -1,4 +1,4 @@
-"""A worker that has nothing to do gives the device back after a while, once."""
+"""A worker that has nothing to do gives freed memory back at once, and the device after a while, each once."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Idle(Worker):
         self.settings = Settings(idle_unload=minutes)
         self.pipe: Any = SimpleNamespace(tasks=self)
         self.waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.kernels: Any = SimpleNamespace(ask=lambda: None)
         self.did: list[str] = []
 
     def get(self, timeout: float | None) -> Any:
@@ -33,6 +34,9 @@ class Idle(Worker):
     def _free(self, unload_models: bool, free_memory: bool) -> None:
         self.did.append("task")
 
+    def _tidy(self) -> None:
+        self.did.append("tidy")
+
     def _unload(self, why: str = "") -> None:
         self.did.append(why)
 
@@ -40,10 +44,11 @@ class Idle(Worker):
 TASK = ({"op": "free", "unload_models": True, "free_memory": False}, b"")
 
 
-@pytest.mark.parametrize(("minutes", "expected"), [(0.0005, ["task", "there was no job for 0.0005 minutes"]), (0.0, ["task"])])
-def test_after_its_last_task_it_waits_and_gives_back(minutes: float, expected: list[str]) -> None:
+@pytest.mark.parametrize(("minutes", "expected"), [(0.0005, ["tidy", "there was no job for 0.0005 minutes"]), (0.0, ["tidy"])])
+def test_after_its_last_task_it_waits_and_gives_back(minutes: float, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.worker._PAUSE_S", 0.01)
     worker = Idle(minutes)
     worker.waiting.put(TASK)
     with pytest.raises(Enough):
         worker.work()
-    assert worker.did == expected
+    assert worker.did == ["task", *expected]
