@@ -46,8 +46,8 @@ def sizes(header: Header) -> Fibo2Sizes:
 
 
 def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dict[str, Tensor]:
-    """The prompt's tokens, bundles of layers side by side, which of them are real, and pictures to edit. Raises BadInput for a text or
-    a picture of another model."""
+    """The prompt's tokens, bundles of layers side by side, and pictures to edit. Raises BadInput for a text or a picture of another
+    model."""
     assert isinstance(sizes, Fibo2Sizes)
     context = torch.cat([cond["cross_attn"] for cond in conds])
     bundles = 1 + len(sizes.injected)
@@ -56,7 +56,7 @@ def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dic
             f"The text encoding is {context.shape[-1]} wide, but this {NAME} model takes {bundles} bundles of {sizes.context}.",
             hint="Encode the prompt with Qwen 3 VL 4B (Load CLIP, type fibo2).",
         )
-    made = {"context": context, "real": torch.ones(context.shape[:2], dtype=torch.bool)}
+    made = {"context": context}
     for i, picture in enumerate(conds[0].get("reference_latents") or ()):
         if picture.shape[1] != sizes.channels:
             raise BadInput(
@@ -69,7 +69,7 @@ def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dic
 
 def forward(net: nn.Module, x: Tensor, t: Tensor, kwargs: dict[str, Any]) -> Tensor:
     pictures = [kwargs[key].to(x.dtype) for key in sorted(kwargs) if key.startswith(PICTURE)]
-    out: Tensor = net(x, t, kwargs["context"], kwargs["real"], pictures)
+    out: Tensor = net(x, t, kwargs["context"], None, pictures)
     return out
 
 

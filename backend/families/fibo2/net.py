@@ -144,7 +144,7 @@ def gists(tokens: int, most: int) -> int:
 
 class Fibo2Net(nn.Module):
     """(x [B, C, H, W] with a patch's channels in one cell, time in 0..1 [B] (1: noise), context [B, L, bundles * width of the text],
-    real [B, L]: which tokens are no filling, pictures: clean latents to edit, each [B, C, h, w]) -> velocity towards the noise.
+    real [B, L]: which tokens are no filling (None: all), pictures: clean latents to edit, each [B, C, h, w]) -> velocity towards the noise.
 
     The first bundle is what the gist is made of; every block that reads the prompt has one of its own, in order.
     """
@@ -159,11 +159,11 @@ class Fibo2Net(nn.Module):
         self.layers = nn.ModuleList(ReadingBlock(sizes) if i in sizes.injected else Block(sizes) for i in range(sizes.layers))
         self.final_layer = FinalLayer(sizes.width, sizes.told, sizes.channels)
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor, real: Tensor, pictures: Sequence[Tensor] = ()) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, context: Tensor, real: Tensor | None, pictures: Sequence[Tensor] = ()) -> Tensor:
         height, width = x.shape[-2:]
         noisy, clean = self.t_embedder(t * 1000, x.dtype), self.t_embedder(torch.zeros_like(t), x.dtype)
         bundles = context.chunk(1 + len(self.sizes.injected), dim=-1)
-        mask = None if bool(real.all()) else real[:, None, None, :]
+        mask = None if real is None else real[:, None, None, :]
 
         shown = [x, *pictures]
         first = self.sizes.gists + 1
@@ -174,7 +174,7 @@ class Fibo2Net(nn.Module):
         for block in self.noise_refiner:
             h = block(h, by, (noisy, clean, is_noisy if pictures else None))
 
-        count = gists(int(real.sum(1).max()), self.sizes.gists)
+        count = gists(context.shape[1] if real is None else int(real.sum(1).max()), self.sizes.gists)
         gist = self.perceiver(bundles[0], count, mask)
         numbers = F.pad(torch.arange(1, count + 1, dtype=torch.float32, device=x.device).unsqueeze(-1), (0, 2))
         gist_turn = turn(numbers, self.sizes.axes, THETA)

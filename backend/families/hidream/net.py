@@ -80,11 +80,12 @@ class Experts(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(0, 1)
         weights, chosen = self.gate(tokens).topk(CHOSEN, dim=-1)
-        out = torch.zeros_like(tokens)
-        for i, expert in enumerate(self.experts):
-            rows, place = (chosen == i).nonzero(as_tuple=True)
-            if len(rows):
-                out.index_add_(0, rows, expert(tokens[rows]) * weights[rows, place].unsqueeze(-1))
+        out, order = torch.zeros_like(tokens), chosen.flatten().argsort(stable=True)
+        shares = torch.bincount(chosen.flatten(), minlength=len(self.experts)).tolist()  # all that is waited for
+        for expert, places in zip(self.experts, order.split(shares), strict=True):
+            if len(places):
+                rows = places // CHOSEN
+                out.index_add_(0, rows, expert(tokens[rows]) * weights.flatten()[places].unsqueeze(-1))
         return out.view_as(x) + self.shared_experts(x)
 
 

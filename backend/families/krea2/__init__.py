@@ -64,7 +64,9 @@ def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dic
     known = [torch.ones(c["cross_attn"].shape[:2]) if mask is None else mask for c, mask in zip(conds, real, strict=True)]
     if shape[2] != 1:
         raise BadInput(f"The latent has {shape[2]} frames; {NAME} makes single pictures.", hint="Use Empty Latent Image.")
-    return {"context": context, "real": torch.cat(known).bool(), **references.told(conds[0], WAN, CLEAN)}
+    told = {"context": context, **references.told(conds[0], WAN, CLEAN)}
+    some = torch.cat(known).bool()
+    return told if bool(some.all()) else {**told, "real": some}  # looked at here, on the host, and not again at every step
 
 
 def forward(net: nn.Module, x: Tensor, t: Tensor, kwargs: dict[str, Any]) -> Tensor:
@@ -72,7 +74,7 @@ def forward(net: nn.Module, x: Tensor, t: Tensor, kwargs: dict[str, Any]) -> Ten
     rest = dict(kwargs)
     method, seen = references.taken(rest)
     shown = [reference[:, :, 0].to(x.dtype) for reference in seen]
-    out: Tensor = net(x[:, :, 0], t, rest["context"], rest["real"], shown, references.places(method, seen), method == CLEAN)
+    out: Tensor = net(x[:, :, 0], t, rest["context"], rest.get("real"), shown, references.places(method, seen), method == CLEAN)
     return out.unsqueeze(2)
 
 

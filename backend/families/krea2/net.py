@@ -185,7 +185,7 @@ class Last(nn.Module):
 
 
 class Krea2Net(nn.Module):
-    """(x [B, C, H, W], time in 0..1 [B] (1: noise), context [B, L, layers * text], real [B, L]: which tokens are no filling)
+    """(x [B, C, H, W], time in 0..1 [B] (1: noise), context [B, L, layers * text], real [B, L]: which tokens are no filling, None: all)
     -> velocity towards the noise [B, C, H, W].
 
     `references` are latents [B, C, h, w] to look at, placed at `placed`; with `clean` the net is told that they hold no noise.
@@ -206,7 +206,7 @@ class Krea2Net(nn.Module):
         self.last = Last(sizes.width, patch)
 
     def forward(
-        self, x: Tensor, t: Tensor, context: Tensor, real: Tensor, references: Sequence[Tensor] = (), placed: Sequence[Place] = (),
+        self, x: Tensor, t: Tensor, context: Tensor, real: Tensor | None, references: Sequence[Tensor] = (), placed: Sequence[Place] = (),
         clean: bool = False,
     ) -> Tensor:  # fmt: skip
         height, width = x.shape[-2:]
@@ -214,7 +214,7 @@ class Krea2Net(nn.Module):
         tall, wide = x.shape[-2:]
         time, told = self._told(t, x.dtype)
 
-        mask = None if bool(real.all()) else real[:, None, None, :]
+        mask = None if real is None else real[:, None, None, :]
         text = self.txtfusion(torch.unflatten(context, -1, (self.sizes.text_layers, -1)), mask)
         for layer in self.txtmlp:
             text = layer(text)
