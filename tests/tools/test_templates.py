@@ -29,6 +29,7 @@ from tools.templates.thumbnail import draw
 TEMPLATES, REGISTRY = templates(), Registry(builtin())
 SMALL = {"steps": 2, "width": 64, "height": 64, "target_width": 64, "target_height": 64, "start_at_step": None, "end_at_step": None}
 SMALL |= {"largest_size": 64, "max_length": 4, "context_length": 16, "context_overlap": 4, "sigmas": "14.6, 1.0, 0", "resolution_level": 0}
+SMALL |= {"length": 5}
 
 
 def shrunk(prompt: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def test_template(template: Template, tmp_path: Path, monkeypatch: pytest.Monkey
     assert checked.error is None and not checked.node_errors, (checked.error, checked.node_errors)
     outcome = executor.run(Job("job", checked.prompt, tuple(checked.targets), {}))
     assert outcome.status == "success", [str(event) for event in bench.events[-3:]]
-    assert list(bench.folders.output.glob("*.png"))
+    assert [*bench.folders.output.glob("*.png"), *bench.folders.output.rglob("*.mp4")]
 
 
 def test_the_picture_that_graphs_ask_for_is_there_with_a_mask() -> None:

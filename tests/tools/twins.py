@@ -23,6 +23,7 @@ from tests.tools import (
     stream_twins,
     subject_twins,
     t5_twins,
+    wan_twins,
 )
 
 COSXL = {"edm_vpred.sigma_max": torch.tensor(120.0), "edm_vpred.sigma_min": torch.tensor(0.002)}
@@ -129,6 +130,7 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     **qwen_twins.MAKERS,
     **stream_twins.MAKERS,
     **t5_twins.MAKERS,
+    **wan_twins.MAKERS,
 }
 """Files that are no whole checkpoint of a kind."""
 
