@@ -24,8 +24,8 @@ from clients.python.emulsion_client import Client, ClientError, Unreachable
 
 DESCRIPTION = """Write a workflow in its other form: what the editor saves becomes a prompt in API format, a prompt becomes a workflow.
 
-IN is JSON in either form, or a PNG, WebP, SVG, FLAC, MP4, WebM, GLB or safetensors file that holds a graph; "-" is standard
-input or output.
+IN is JSON in either form, or a PNG, WebP, SVG, FLAC, MP3, Ogg, MP4, WebM, GLB or safetensors file that holds a graph; "-" is
+standard input or output.
 Without --to, JSON turns into the other form and a picture gives its editor workflow. Which values belong to which inputs is known from
 the node types of a server: the one of --server, a file (--definitions), or one of its own that is started for this."""
 

@@ -1,7 +1,7 @@
 """Workflows inside pictures, recordings and models. Containers are walked part by part; pixels, sound and weights are never decoded.
 
-Where they are: PNG text chunks (tEXt, zTXt, iTXt) and the `comf` chunk of animated PNG; EXIF of WebP as `key:json`; comments of FLAC;
-tags of MP4 and WebM; a JSON object in the `<metadata>` of SVG; `asset.extras` of GLB; `__metadata__` of safetensors files; JSON itself.
+Where they are: PNG text chunks (tEXt, zTXt, iTXt) and the `comf` chunk of animated PNG; EXIF of WebP as `key:json`; comments of FLAC and Ogg;
+tags of MP3, MP4 and WebM; a JSON object in the `<metadata>` of SVG; `asset.extras` of GLB; `__metadata__` of safetensors files; JSON itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 
 from backend.base.errors import BadFile, MissingFile
 from backend.base.jsonable import depth_exceeds
-from backend.workflow.containers import MOST_TEXT, READERS, Damaged, Texts
+from backend.workflow import containers, recordings
+from backend.workflow.containers import MOST_TEXT, Damaged, Texts
 from backend.workflow.document import MOST_DEPTH, Json, is_editor_form, is_prompt_form
 
 MOST_JSON = 100 << 20
@@ -53,7 +54,7 @@ def read_bytes(data: bytes, name: str = "The file") -> Embedded:
 def read_file(file: BinaryIO, name: str) -> Embedded:
     """The workflow in an open file, which must be able to seek. Raises BadFile."""
     head = file.read(64)
-    for kind, matches, reader in READERS:
+    for kind, matches, reader in (*containers.READERS, *recordings.READERS):
         if matches(head):
             file.seek(0)
             try:
@@ -62,7 +63,7 @@ def read_file(file: BinaryIO, name: str) -> Embedded:
                 raise BadFile(f"{name} is damaged: {error}.", hint="Copy or download the file again.") from error
             return _of_texts(texts, f"{name} is {kind}")
     if b"\0" in head or not head:
-        hint = "Use JSON, PNG, WebP, SVG, FLAC, MP4, WebM, GLB or safetensors."
+        hint = "Use JSON, PNG, WebP, SVG, FLAC, MP3, Ogg, MP4, WebM, GLB or safetensors."
         raise BadFile(f"{name} is of no kind that can hold a workflow." if head else f"{name} is empty.", hint=hint)
     file.seek(0)
     data = file.read(MOST_JSON + 1)

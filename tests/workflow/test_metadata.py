@@ -97,6 +97,40 @@ def test_flac() -> None:
     assert both(read_bytes(stream))
 
 
+def synchsafe(number: int) -> bytes:
+    return bytes(number >> shift & 0x7F for shift in (21, 14, 7, 0))
+
+
+def id3(version: int, encoding: int) -> bytes:
+    words = ("latin-1", "utf-16", "utf-16-be", "utf-8")[encoding]
+    frames = b"TSSE" + struct.pack(">I", 3) + b"\0\0\3me"
+    for key, value in TEXTS.items():
+        body = bytes([encoding]) + f"{key}\0{value}".encode(words)
+        frames += b"TXXX" + (synchsafe(len(body)) if version == 4 else struct.pack(">I", len(body))) + b"\0\0" + body
+    return b"ID3" + bytes([version, 0, 0]) + synchsafe(len(frames) + 20) + frames + bytes(20) + b"\xff\xfbsound"
+
+
+@pytest.mark.parametrize(("version", "encoding"), [(3, 0), (3, 1), (4, 2), (4, 3)])
+def test_mp3(version: int, encoding: int) -> None:
+    assert both(read_bytes(id3(version, encoding)))
+
+
+def page(packet: bytes, stream: int = 7) -> bytes:
+    """Pages of one packet, at most 20 segments each."""
+    sizes = [255] * (len(packet) // 255) + [len(packet) % 255]
+    made, at = b"", 0
+    for first in range(0, len(sizes), 20):
+        part = sizes[first : first + 20]
+        made += b"OggS\0\0" + bytes(8) + struct.pack("<III", stream, 0, 0) + bytes([len(part), *part]) + packet[at : at + sum(part)]
+        at += sum(part)
+    return made
+
+
+@pytest.mark.parametrize("mark", [b"OpusTags", b"\x03vorbis"])
+def test_ogg(mark: bytes) -> None:
+    assert both(read_bytes(page(b"head") + page(b"other", 9) + page(mark + vorbis() + bytes(9000)) + page(b"sound")))
+
+
 def box(kind: bytes, *parts: bytes) -> bytes:
     body = b"".join(parts)
     return struct.pack(">I", 8 + len(body)) + kind + body
@@ -146,7 +180,8 @@ def test_bombs_are_not_unfolded() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\0\1\2", b"[[[", b"{}", b"[]", b"{" * 50_000, b"[" * 300 + b"]" * 300, b'{"nodes":{}}',
                                   b"\xff\xfe{",
-                                  b"1" * 5000, b'{"prompt": 5}', b"<svg>", b"RIFF\0\0\0\0WEBP", b"fLaC", b"glTF" + bytes(60)])  # fmt: skip
+                                  b"1" * 5000, b'{"prompt": 5}', b"<svg>", b"ID3", b"ID3\4" + bytes(60), b"OggS" + bytes(60),
+                                  b"RIFF\0\0\0\0WEBP", b"fLaC", b"glTF" + bytes(60)])  # fmt: skip
 def test_what_holds_no_graph_is_said_in_a_sentence(data: bytes) -> None:
     with pytest.raises(BadFile) as caught:
         read_bytes(data, "x.bin")
@@ -173,6 +208,9 @@ def test_damage_anywhere_is_a_sentence_and_never_a_crash() -> None:
         box(b"ftyp", b"isom") + box(b"moov", box(b"udta", meta)),
         element(0x1A45DFA3, b"\0") + element(0x18538067, tag),
         struct.pack("<Q", 40) + b'{"__metadata__": {"prompt": "{}"}}      ',
+        id3(3, 1),
+        id3(4, 3),
+        page(b"head") + page(b"OpusTags" + vorbis()),
     ]
     chance = random.Random(1)
     for sample in samples:
