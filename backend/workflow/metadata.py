@@ -1,7 +1,7 @@
 """Workflows inside pictures, recordings and models. Containers are walked part by part; pixels, sound and weights are never decoded.
 
-Where they are: PNG text chunks (tEXt, zTXt, iTXt) and the `comf` chunk of animated PNG; EXIF of WebP as `key:json`; comments of FLAC and Ogg;
-tags of MP3, MP4 and WebM; a JSON object in the `<metadata>` of SVG; `asset.extras` of GLB; `__metadata__` of safetensors files; JSON itself.
+Where they are: PNG text chunks (tEXt, zTXt, iTXt) and the `comf` chunk of animated PNG; EXIF of WebP as `key:json`; comments of FLAC and
+Ogg; tags of MP3, MP4 and WebM; a JSON object in the `<metadata>` of SVG; `asset.extras` of GLB; `__metadata__` of safetensors files; JSON.
 """
 
 from __future__ import annotations
