@@ -18,6 +18,7 @@ from backend.memory.pool import Pool
 from backend.weights.file import Entry
 from backend.weights.save import save_safetensors
 from tests.families import tiny
+from tests.families.waits import Waits
 
 NEAR = 1e-5
 
@@ -45,11 +46,16 @@ def knowing(state: dict[str, Tensor]) -> list[str]:
 
 @torch.no_grad()
 def call(model: ModelHandle, x: Tensor, sigma: Tensor, cond: dict[str, Any], **more: Any) -> Tensor:
-    """What the net predicts of x at sigmas [B], by the way that sampling takes; `more` for the net, as it is."""
+    """What the net predicts of x at sigmas [B], by the way that sampling takes; `more` for the net, as it is. A net that asks the device
+    something on its way stops it at every step: none may, but HiDream's, whose experts have to know how many tokens each gets."""
     told = model.family.inputs([cond], model.sizes, x.shape)
     batch = {key: value.expand(len(x), *value.shape[1:]) for key, value in told.items()}
-    with Pool("cpu").lease(model.leasable()) as net:
-        return model.family.forward(net, x, model.noise.timestep(sigma), batch | more)
+    time = model.noise.timestep(sigma)
+    with Pool("cpu").lease(model.leasable()) as net, Waits((x, time, batch)) as waits:
+        out = model.family.forward(net, x, time, batch | more)
+    experts = sum(type(module).__name__ == "Experts" for module in net.modules())
+    assert waits.asked == ["aten.bincount.default"] * experts, waits.asked
+    return out
 
 
 def off(got: Tensor, want: Tensor) -> float:
