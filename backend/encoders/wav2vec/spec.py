@@ -65,7 +65,7 @@ def load_speech_encoder(path: Path | str, dtype: torch.dtype = torch.float32) ->
         reason = f": it has no {error.args[0]}" if isinstance(error, KeyError) else ""
         text = f"{file.path.name} is no speech encoder that is known{reason}."
         raise UnknownModel(
-            text, hint="wav2vec 2.0 is known, for example wav2vec2_large_english_fp16.safetensors.", file=file.path
+            text, hint="wav2vec 2.0 and Whisper are known, for example wav2vec2_large_english_fp16.safetensors.", file=file.path
         ) from error
     if odd is not None:
         raise BadFile(f"{file.path.name} is a speech encoder whose {odd} has an unexpected shape.", hint="It is damaged.", file=file.path)

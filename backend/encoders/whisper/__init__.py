@@ -1,0 +1,1 @@
+"""Whisper's encoder, as a way to hear sounds."""
