@@ -13,7 +13,7 @@ from backend.workflow.document import BYPASSED, MUTED, VIRTUAL, Graph, Json, Nod
 from backend.workflow.legacy import current_type, current_value, without_groups
 from backend.workflow.sources import Constant, Scope, Source, Sources
 from backend.workflow.text import PREFIX_NODES, Choices, dynamic, replaced
-from backend.workflow.widgets import Form, Forms, values_of
+from backend.workflow.widgets import Form, Forms, overruled, values_of
 
 MOST_NODES = 100_000
 MOST_SUBGRAPHS = 50  # levels
@@ -114,6 +114,9 @@ class _Conversion:
             self._missing.setdefault(type, (node.pack, []))[1].append(id)
             if not complete:
                 self._notes.append(f"The values of node {id} ({type[:80]}) could not be named, since its type is not known here.")
+        if names := overruled(node, form):
+            said = f"Node {id} ({type[:80]}) holds other values in widgets_values than by name, which count: {', '.join(names)[:200]}."
+            self._notes.append(f"{said} Change widgets_values_named too, or remove it.")
         values |= scope.overrides.get(node.id, {})
         inputs = {name: self._value(scope, node, form, name, current_value(name, value)) for name, value in values.items()}
         for i, slot in enumerate(node.inputs):

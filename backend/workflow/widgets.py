@@ -165,6 +165,18 @@ def _saved(node: Node, form: Form, widgets: Sequence[Field]) -> tuple[dict[str, 
     return _walk(values, widgets), True
 
 
+def overruled(node: Node, form: Form | None) -> list[str]:
+    """Inputs whose value in the list is not the one by name, which counts: the list was edited by hand. Only where the type is the same
+    as when the file was written, for then the list means what it says."""
+    if form is None or not node.named or not isinstance(node.values, list):
+        return []
+    widgets = form.widgets(node)
+    listed = _walk(node.values, widgets)
+    if set(node.named) != {f.name for f in widgets if f.saved} or len(node.values) != len(positional(form, listed)):
+        return []
+    return [name for name, value in listed.items() if name in node.named and node.named[name] != value]
+
+
 def _places(fields: Any) -> int:
     return sum(2 if f.name in _SEEDS and f.forced else 1 + f.controls for f in fields)
 

@@ -183,6 +183,18 @@ def test_unknown_types_are_named_with_their_pack_and_their_values_kept_by_socket
     assert "Odd" in lost.notes[0]
 
 
+def test_values_edited_in_the_list_alone_are_named() -> None:
+    named = {"seed": 4, "steps": 9, "cfg": 7.5, "sampler_name": "lcm"}
+
+    def notes(values: list[Any]) -> list[str]:
+        return list(convert(workflow([sample(None, values, widgets_values_named=named)], [])).notes)
+
+    assert not notes([4, "fixed", 9, 7.5, "lcm"]), "they agree"
+    assert not notes([5, "fixed", 9]), "another count: the type has changed since"
+    (said,) = notes([5, "fixed", 9, 7.5, "lcm"])
+    assert "seed" in said and "steps" not in said and "widgets_values_named" in said
+
+
 def test_nodes_come_after_what_they_need() -> None:
     raw = workflow([sample(1), LOAD], [[1, 1, 0, 2, 0, "MODEL"]])
     assert list(convert(raw).prompt) == ["1", "2"]
