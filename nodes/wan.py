@@ -427,7 +427,7 @@ def wan_track_to_video(
     for picture in first:
         film = torch.full((length, height, width, 3), GREY)
         film[0] = picture
-        known.append(WAN.process_in(vae.encode(film, ctx.services.pool, check=ctx.check)[0]))
+        known.append(WAN.process_in(vae.encode(film, ctx.services.pool, check=ctx.check))[0])
     found = []
     for i in range(batch_size):
         ctx.check()
