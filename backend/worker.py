@@ -158,7 +158,7 @@ class Worker:
         from backend.engine.manifest import Manifest
         from backend.graph.describe import to_wire
         from backend.graph.reader import Reader
-        from backend.memory.device import memory_spare, probe
+        from backend.memory.device import memory_available, memory_spare, probe
         from backend.memory.finite import Finite
         from backend.memory.kernels import Kernels
         from backend.memory.later import Later
