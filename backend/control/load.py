@@ -14,6 +14,7 @@ from backend.diffusion.handle import ModelHandle
 from backend.families.foreign import name_of
 from backend.families.load import Services
 from backend.weights.detect import sample_of
+from backend.weights.file import stored_in
 from backend.weights.open import open_weights
 
 
@@ -33,7 +34,7 @@ def load_control(path: Path | str, services: Services, base: ModelHandle | None 
     of file, BadInput for a difference without a base.
     """
     file = open_weights(path)
-    setting = Setting(services.device.compute_dtype("unet", services.settings), base)
+    setting = Setting(services.device.compute_dtype("unet", services.settings, stored_in(file)), base)
     for kind in kinds():
         source = kind.read(file, setting)
         if source is not None:

@@ -37,7 +37,7 @@ from backend.families.joining import Joiner
 from backend.memory.device import DeviceFacts
 from backend.memory.pool import Loadable
 from backend.weights.detect import MALFORMED, recognise, sample_of
-from backend.weights.file import Header, Origin, Renamed, Views, WeightFile, identity
+from backend.weights.file import Header, Origin, Renamed, Views, WeightFile, identity, stored_in
 from backend.weights.folder import ShardedFile, Values, read_json
 from backend.weights.open import open_weights
 from backend.weights.quant.cast import Cast
@@ -101,7 +101,7 @@ def load_checkpoint(path: Path | str, services: Services) -> Loaded:
     file = open_weights(path)
     model = _model(file, services, {})
     clips = text_encoders(_around(file, services))
-    vae = _vae(file, services.device.compute_dtype("vae", services.settings))
+    vae = vae_in(file, services.device.compute_dtype("vae", services.settings))
     vision = _vision(file, services)
     return Loaded(model, _heard(clips, model), vae, _unmatched(file, (model, *clips, vae, vision)), vision)
 
@@ -119,13 +119,13 @@ def load_diffusion_model(path: Path | str, services: Services, float8: torch.dty
 def load_vae(path: Path | str, services: Services) -> VaeHandle:
     """The VAE of a stand-alone file, a checkpoint or a diffusers folder's `vae`. Raises MissingFile, BadFile, UnknownModel."""
     file = open_weights(path)
-    vae = _vae(file, services.device.compute_dtype("vae", services.settings))
+    vae = vae_in(file, services.device.compute_dtype("vae", services.settings))
     if vae is None:
         raise _unknown(file, "VAE")
     return vae
 
 
-def _vae(file: WeightFile, dtype: torch.dtype) -> VaeHandle | None:
+def vae_in(file: WeightFile, dtype: torch.dtype) -> VaeHandle | None:
     """The autoencoder in a file, of whatever make; those with marks of their own are asked first."""
     makes = (asymmetric.from_file, consistency.from_file, tiny.from_file, residual.from_file, wan.from_file, flux2.from_file, kl.from_file)
     return next((vae for make in makes if (vae := make(file, dtype)) is not None), None)
@@ -335,7 +335,7 @@ def _model(file: WeightFile, services: Services, facts: dict[str, str]) -> Model
         _check(family, sizes, named)
     except MALFORMED as error:
         raise _incomplete(file, family, error) from error
-    dtype = services.device.compute_dtype("unet", services.settings)
+    dtype = services.device.compute_dtype("unet", services.settings, stored_in(named))
     loadable = Loadable(f"{identity(file)}#unet", functools.partial(family.build, sizes), Views(named), dtype=dtype)
     noise = family.noise({**family.probe(loadable.source), **_said(file), **facts})
     fitted = family if family.latent_of is None else family.with_latent(family.latent_of(sizes))

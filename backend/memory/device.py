@@ -23,6 +23,7 @@ DTYPES: dict[str, torch.dtype] = {
     "fp8_e8m0fnu": torch.float8_e8m0fnu,
 }
 GIB = 1 << 30
+_WITHOUT_HALF = ("1630", "1650", "1660", "T500", "T550", "T600", "T1000", "T1200", "T2000", "MX450", "MX550", "CMP 30HX")
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,12 @@ class DeviceFacts:
     """Bytes of its memory."""
     half: tuple[torch.dtype, ...]
 
-    def compute_dtype(self, part: PartOfModel, settings: Settings | None = None) -> torch.dtype:
+    def compute_dtype(self, part: PartOfModel, settings: Settings | None = None, stored: torch.dtype | None = None) -> torch.dtype:
         """The dtype `part` computes in: the flag's if one was given, else the fastest that keeps its quality on this device.
 
-        fp16 is never chosen on a CPU, where it is emulated. The autoencoder avoids fp16, whose range some of them exceed. 8-bit flags
-        mean storage; computing is in the usual dtype.
+        fp16 is never chosen on a CPU, where it is emulated. The autoencoder avoids fp16, whose range some of them exceed; so do nets
+        whose weights are `stored` neither in it nor in fp32: they were trained in bf16, and many large ones exceed that range too. 8-bit
+        flags mean storage; computing is in the usual dtype.
         """
         wanted = _flag(part, settings)
         if wanted is not None and wanted.itemsize > 1:
@@ -50,6 +52,8 @@ class DeviceFacts:
             return torch.bfloat16 if torch.bfloat16 in self.half else torch.float32
         if part == "vae":
             return torch.bfloat16 if torch.bfloat16 in self.half else torch.float32
+        if stored not in (None, torch.float16, torch.float32) and torch.bfloat16 in self.half:
+            return torch.bfloat16
         return torch.float16 if torch.float16 in self.half else torch.bfloat16 if torch.bfloat16 in self.half else torch.float32
 
     def budget(self, settings: Settings | None = None) -> int:
@@ -86,12 +90,20 @@ def probe(settings: Settings | None = None) -> DeviceFacts:
     if not cpu and torch.cuda.is_available():
         index = settings.default_device if settings is not None and settings.default_device is not None else 0
         properties = torch.cuda.get_device_properties(index)
-        half = (torch.float16, torch.bfloat16) if properties.major >= 8 else (torch.float16,) if properties.major >= 6 else ()
+        half = cuda_half(properties.name, properties.major)
         return DeviceFacts(torch.device("cuda", index), properties.name, properties.total_memory, half)
     if not cpu and torch.backends.mps.is_available():
         return DeviceFacts(torch.device("mps"), "Apple GPU", int(torch.mps.recommended_max_memory()), (torch.float16,))
     half = (torch.bfloat16,) if cpu_computes_bf16() else ()
     return DeviceFacts(torch.device("cpu"), platform.processor() or platform.machine() or "CPU", memory_total(), half)
+
+
+def cuda_half(name: str, major: int) -> tuple[torch.dtype, ...]:
+    """The 16-bit dtypes that an NVIDIA card of this name and generation computes in. Turing cards without tensor cores answer fp16 with
+    values that are no numbers."""
+    if major >= 8:
+        return (torch.float16, torch.bfloat16)
+    return () if major < 6 or any(card in name for card in _WITHOUT_HALF) else (torch.float16,)
 
 
 def cpu_computes_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ class Stream:
         self._check()
         if self._last is not None:
             self._after[self._last] = slot
+            self._lane.launched(self._last.nbytes, self.window - slot.nbytes)
         self._last = slot
         begun = time.perf_counter()
         future = self._ready.pop(slot, None)
@@ -110,6 +112,26 @@ class _Plain:
     def wait(self, weight: Tensor, event: Any) -> None:
         return
 
+    def launched(self, nbytes: int, room: int) -> None:
+        return
+
+
+class Flight:
+    """Weights whose layers have been launched and may not have been computed yet: until then their memory is in use. The host runs far
+    ahead of a device; unless it waits here, every weight of a net would be on its way at once, whatever the budget."""
+
+    def __init__(self) -> None:
+        self._weights: deque[tuple[Any, int]] = deque()
+
+    def add(self, event: Any, nbytes: int) -> None:
+        """One more, computed when `event` has come."""
+        self._weights.append((event, nbytes))
+
+    def land(self, room: int) -> None:
+        """Wait until at most `room` bytes are under way."""
+        while self._weights and sum(nbytes for _, nbytes in self._weights) > room:
+            self._weights.popleft()[0].synchronize()
+
 
 class _Cuda:
     """Copies through pinned buffers on a stream beside the computing one, and converts on the device."""
@@ -119,6 +141,7 @@ class _Cuda:
         self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._ring: list[tuple[Tensor, Any]] = [(torch.empty(0, dtype=torch.uint8), None) for _ in range(_BUFFERS)]
         self._turn = 0
+        self._flight = Flight()
 
     @contextmanager
     def use(self) -> Iterator[None]:
@@ -133,6 +156,10 @@ class _Cuda:
         computing = torch.cuda.current_stream(self._device)
         computing.wait_event(event)
         weight.record_stream(computing)
+
+    def launched(self, nbytes: int, room: int) -> None:
+        self._flight.add(torch.cuda.current_stream(self._device).record_event(), nbytes)
+        self._flight.land(max(0, room))
 
     def _copied(self, view: Tensor) -> Tensor:
         """The tensor on the device, in the type of the file."""

@@ -57,6 +57,11 @@ class Eight:
             dense.addmm_(up.float(), down.float())
         return dense.to(self.dtype)
 
+    def record_stream(self, stream: torch.Stream) -> None:
+        """Work of `stream` uses these tensors, though another made them."""
+        for tensor in (self.values, self.scale, *(matrix for pair in self.thin for matrix in pair)):
+            tensor.record_stream(stream)
+
     def beside(self, thin: Sequence[Thin]) -> Tensor:
         """The same values with other adapters."""
         return cast(Tensor, Eight(self.values, self.scale, self.dtype, thin))

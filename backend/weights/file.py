@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -212,6 +213,16 @@ class Views(Mapping[str, Tensor]):
 def bad(path: Path, text: str, hint: str = "The file is damaged or incomplete: download or export it again.") -> BadFile:
     """A BadFile that names the file."""
     return BadFile(f"{path.name}: {text}.", hint=hint, file=path)
+
+
+def stored_in(file: Header) -> torch.dtype | None:
+    """The dtype that most bytes of a file are in; of numbers that are kept in few bits, one of 8 bits. None for an empty file."""
+    taken: dict[torch.dtype, int] = {}
+    for entry in file.values():
+        few = entry.nbytes < math.prod(entry.shape) * entry.dtype.itemsize
+        dtype = torch.uint8 if few else entry.dtype
+        taken[dtype] = taken.get(dtype, 0) + entry.nbytes
+    return max(taken, key=lambda dtype: taken[dtype], default=None)
 
 
 def identity(file: WeightFile) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from backend.memory.ahead import Ahead, Intake
 from backend.memory.pool import Loadable, Pool
+from backend.memory.stream import Flight
 from backend.nn.layers import Linear
 from backend.weights.file import Views
 from backend.weights.open import open_weights
@@ -166,3 +167,24 @@ def test_weights_for_training_are_no_inference_tensors(tmp_path: Path) -> None:
     with Pool().lease(of_file(tmp_path, torch.float32)) as net:
         weights = [slot.settle() for slot in slots(net)]
     assert not any(weight.is_inference() for weight in weights)
+
+
+def test_no_more_weights_are_under_way_than_there_is_room_for() -> None:
+    """A host launches layers far faster than a device computes them."""
+    come: list[int] = []
+
+    class Event:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def synchronize(self) -> None:
+            come.append(self.number)
+
+    flight = Flight()
+    for number, nbytes in enumerate((4, 4, 2, 9)):
+        flight.add(Event(number), nbytes)
+        flight.land(10)
+    assert come == [0, 1, 2], "the oldest first, and only as many as it takes"
+    flight.land(0)
+    flight.land(0)
+    assert come == [0, 1, 2, 3]

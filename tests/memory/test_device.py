@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from backend.base.config import Settings
-from backend.memory.device import GIB, DeviceFacts, cpu_computes_bf16, memory_available, memory_total, probe
+from backend.memory.device import GIB, DeviceFacts, cpu_computes_bf16, cuda_half, memory_available, memory_total, probe
 
 CPU = DeviceFacts(torch.device("cpu"), "old", 16 * GIB, ())
 NEW = DeviceFacts(torch.device("cpu"), "new", 16 * GIB, (torch.bfloat16,))
@@ -29,6 +29,21 @@ def test_default_dtypes(facts: DeviceFacts, unet: torch.dtype, vae: torch.dtype,
     assert facts.compute_dtype("unet", Settings()) == unet
     assert facts.compute_dtype("vae", Settings()) == vae
     assert facts.compute_dtype("text_encoder", Settings()) == text
+
+
+def test_nets_trained_in_bfloat16_are_computed_in_it() -> None:
+    """Many large ones exceed the range of fp16, and answer with values that are no numbers."""
+    for stored in (torch.bfloat16, torch.float8_e4m3fn, torch.uint8):
+        assert GPU.compute_dtype("unet", stored=stored) == torch.bfloat16 and PASCAL.compute_dtype("unet", stored=stored) == torch.float16
+    for stored in (torch.float16, torch.float32):
+        assert GPU.compute_dtype("unet", stored=stored) == torch.float16 and NEW.compute_dtype("unet", stored=stored) == torch.bfloat16
+    assert GPU.compute_dtype("unet", Settings(unet_dtype="fp16"), torch.bfloat16) == torch.float16, "a flag decides"
+
+
+def test_cards_that_compute_in_sixteen_bits() -> None:
+    assert cuda_half("NVIDIA H100", 9) == (torch.float16, torch.bfloat16)
+    assert cuda_half("NVIDIA GeForce RTX 2080", 7) == (torch.float16,)
+    assert cuda_half("NVIDIA GeForce GTX 1660 SUPER", 7) == cuda_half("GeForce GTX 970", 5) == ()
 
 
 def test_flags_force() -> None:

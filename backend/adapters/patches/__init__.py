@@ -17,7 +17,7 @@ from backend.diffusion.handle import ModelHandle
 from backend.families.foreign import name_of
 from backend.families.load import Services
 from backend.weights.detect import MALFORMED, sample_of
-from backend.weights.file import WeightFile
+from backend.weights.file import WeightFile, stored_in
 from backend.weights.open import open_weights
 
 
@@ -63,7 +63,7 @@ class Picture:
 def load_patch(path: Path | str, services: Services) -> ModelPatch:
     """The model patch of a file. Only the header is read. Raises MissingFile, BadFile, UnknownModel."""
     file = open_weights(path)
-    dtype = services.device.compute_dtype("unet", services.settings)
+    dtype = services.device.compute_dtype("unet", services.settings, stored_in(file))
     for module in sorted(pkgutil.iter_modules(__path__), key=lambda m: m.name):
         read: Read | None = getattr(importlib.import_module(f"{__name__}.{module.name}"), "read", None)
         try:

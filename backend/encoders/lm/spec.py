@@ -54,11 +54,12 @@ def _at(place: Place, found: Found) -> LmHandle | None:
         ) from error
     check(sizes, named, f"{found.file.path.name} holds the language model {make.name}, but")
     key = f"{found.key}_{make.branch(shown.width)}"
-    loadable = Loadable(key, functools.partial(LanguageModel, sizes), Views(named), dtype=found.dtype)
+    dtype = torch.bfloat16 if found.dtype == torch.float16 else found.dtype  # they were trained in it, and Gemma's exceed the range of fp16
+    loadable = Loadable(key, functools.partial(LanguageModel, sizes), Views(named), dtype=dtype)
     head = None
     if place.head is not None:
         source = Views(Renamed(found.file, {"lm_head.weight": place.head}))
-        head = Loadable(f"{key}_head", functools.partial(Head, sizes), source, dtype=found.dtype)
+        head = Loadable(f"{key}_head", functools.partial(Head, sizes), source, dtype=dtype)
     words = vocabulary(make.vocabulary, found.file, sizes.vocabulary, found.tokenizer)
     return LmHandle(loadable, sizes, make, words, make.branch(shown.width), head, vision)
 

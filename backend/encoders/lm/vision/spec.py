@@ -73,7 +73,8 @@ def vision_of(found: Found) -> Vision | None:
     for name, parameter in net.named_parameters():
         if named[name].shape != tuple(parameter.shape):
             raise ValueError(f"visual.{name} has the shape {list(named[name].shape)}, expected {list(parameter.shape)}")
-    loadable = Loadable(f"{found.key}_vision", functools.partial(build, sizes), Views(named), dtype=found.dtype)
+    dtype = torch.bfloat16 if found.dtype == torch.float16 else found.dtype
+    loadable = Loadable(f"{found.key}_vision", functools.partial(build, sizes), Views(named), dtype=dtype)
     return Vision(loadable, sizes, QWEN3 if sizes.table else QWEN2)
 
 
