@@ -107,9 +107,20 @@ def mask() -> dict[str, Any]:
     return {"composite": placed}
 
 
+def stable_3d() -> dict[str, Any]:
+    from nodes.zero123 import camera
+
+    def camera_embeddings(elevation: float, azimuth: float) -> Any:
+        """Where the camera stands, [1, 1, 4]."""
+        return camera(elevation, azimuth)
+
+    return {"camera_embeddings": camera_embeddings}
+
+
 OF: Mapping[str, Callable[[], dict[str, Any]]] = {
     "comfy_extras.nodes_custom_sampler": custom_sampler,
     "comfy_extras.nodes_model_advanced": model_advanced,
     "comfy_extras.nodes_mask": mask,
     "comfy_extras.nodes_perpneg": perp_neg,
+    "comfy_extras.nodes_stable3d": stable_3d,
 }

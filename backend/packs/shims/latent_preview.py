@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from comfy.taesd.taesd import TAESD
 from PIL import Image
 
 from backend.diffusion.preview import colours, picture
 from backend.engine.context import Preview
 from backend.packs.host import HOST
+
+__all__ = ["TAESD", "Latent2RGBPreviewer", "LatentPreviewer", "TAESDPreviewerImpl", "get_previewer", "prepare_callback", "preview_to_image"]
 
 MAX_PREVIEW_RESOLUTION = 512
 
@@ -44,13 +47,13 @@ class Latent2RGBPreviewer(LatentPreviewer):
 
 
 class TAESDPreviewerImpl(LatentPreviewer):
-    """A small decoder [B, C, H, W] -> [B, 3, h, w] in 0..1."""
+    """A small decoder [B, C, H, W] -> [B, 3, h, w] in -1..1."""
 
     def __init__(self, taesd: Any) -> None:
         self.taesd = taesd
 
     def decode_latent_to_preview(self, x0: Any) -> Image.Image:
-        return picture(self.taesd.decode(x0[:1])[0].float().cpu().clamp(0, 1))
+        return preview_to_image(self.taesd.decode(x0[:1])[0].movedim(0, -1))
 
 
 class _Ours(LatentPreviewer):

@@ -284,13 +284,18 @@ def unet_config(handle: ModelHandle) -> dict[str, Any]:
     s = handle.sizes
     if not hasattr(s, "depth_in"):
         return dict(vars(s)) if hasattr(s, "__dict__") else {}
+    return config_of(s, handle.loadable.dtype)
+
+
+def config_of(s: Any, dtype: Any) -> dict[str, Any]:
+    """The sizes of a UNet under the names of the published configurations."""
     return {
         "image_size": 32, "in_channels": s.in_channels, "out_channels": s.out_channels, "model_channels": s.channels[0],
         "channel_mult": [c // s.channels[0] for c in s.channels], "num_res_blocks": list(s.res_blocks), "context_dim": s.context,
         "transformer_depth": list(s.depth_in), "transformer_depth_output": list(s.depth_out), "transformer_depth_middle": s.depth_middle,
         "num_heads": s.heads if s.heads is not None else -1, "num_head_channels": s.head_dim if s.head_dim is not None else -1,
         "use_linear_in_transformer": s.linear, "adm_in_channels": s.adm, "use_spatial_transformer": True, "legacy": False,
-        "dtype": handle.loadable.dtype,
+        "dtype": dtype,
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import torch
 import comfy.model_management
 import comfy.utils
 from backend.base.errors import NotInstalled
+from backend.codecs.wan.spec import WanHandle
 from backend.encoders.joint import published
 from backend.families import load as families
 from backend.packs.facade import Dressed
@@ -379,33 +380,15 @@ class VAE(Dressed):
         self, sd: Any = None, device: Any = None, config: Any = None, dtype: Any = None, metadata: Any = None, handle: Any = None
     ) -> None:
         if handle is None:
-            from backend.codecs.kl import spec
-
-            file = StateDict(sd)
-            parts = spec.find(file)
-            if not parts:
+            handle = families.vae_in(StateDict(sd), dtype or comfy.model_management.vae_dtype())
+            if handle is None:
                 raise NotInstalled("These weights hold no autoencoder of a kind that is installed.")
-            from backend.memory.pool import Loadable
-            from backend.weights.file import Views
-            from backend.weights.keymap import MappedNames
-
-            mapped = MappedNames(file, parts)
-            sizes = spec.sizes_of(mapped)
-            handle = spec.VaeHandle(
-                Loadable(
-                    f"memory {id(file)}#vae",
-                    lambda: spec.AutoencoderKL(sizes),
-                    Views(mapped),
-                    dtype=dtype or comfy.model_management.vae_dtype(),
-                ),
-                sizes,
-            )
         self.handle = handle
         self.device = comfy.model_management.get_torch_device()
         self.output_device = torch.device("cpu")
         self.vae_dtype = handle.loadable.dtype
         self.disable_offload = False
-        self.not_video = True
+        self.not_video = not self._has_time
         self.extra_1d_channel = None
         self.size: Any = None
 
@@ -422,7 +405,15 @@ class VAE(Dressed):
     def latent_channels(self) -> int:
         return self.handle.channels
 
-    latent_dim = 2
+    @property
+    def _has_time(self) -> bool:
+        return isinstance(self.handle, WanHandle)
+
+    @property
+    def latent_dim(self) -> int:
+        """2 for pictures, 3 for films."""
+        return 3 if self._has_time else 2
+
     output_channels = 3
 
     @property
@@ -441,7 +432,8 @@ class VAE(Dressed):
     spacial_compression_encode = spacial_compression_decode
 
     def temporal_compression_decode(self) -> Any:
-        return None
+        """Frames of a film that one of its latent stands for; None for pictures."""
+        return 4 if self._has_time else None
 
     def throw_exception_if_invalid(self) -> None:
         return None
@@ -469,7 +461,7 @@ class VAE(Dressed):
         return self.handle.working_bytes(shape[-2] * self.handle.factor, shape[-1] * self.handle.factor, dtype)
 
     def encode(self, pixel_samples: Any) -> Any:
-        return self.handle.encode(pixel_samples[..., :3], _pool(), check=HOST.context().check)
+        return self.handle.encode(pixel_samples, _pool(), check=HOST.context().check)
 
     def decode(self, samples_in: Any, vae_options: Any = None) -> Any:
         return self.handle.decode(samples_in.float().cpu(), _pool(), check=HOST.context().check)
@@ -477,7 +469,7 @@ class VAE(Dressed):
     def encode_tiled(
         self, pixel_samples: Any, tile_x: int = 512, tile_y: int = 512, overlap: int = 64, tile_t: Any = None, overlap_t: Any = None
     ) -> Any:
-        return self.handle.encode_tiled(pixel_samples[..., :3], _pool(), tile_x or 512, 64 if overlap is None else overlap)
+        return self.handle.encode_tiled(pixel_samples, _pool(), tile_x or 512, 64 if overlap is None else overlap)
 
     def decode_tiled(
         self, samples: Any, tile_x: int = 64, tile_y: int = 64, overlap: int = 16, tile_t: Any = None, overlap_t: Any = None

@@ -37,14 +37,14 @@ def optimized_attention_for_device(device: Any, mask: bool = False, small_input:
     return optimized_attention
 
 
-class _Kin(type):
+class Kin(type):
     """Of a class that packs build and subclass: parts of our nets that do the same count as its instances."""
 
     def __instancecheck__(cls, thing: Any) -> bool:
         return super().__instancecheck__(thing) or isinstance(thing, cls.__dict__.get("OURS", ()))
 
 
-class CrossAttention(torch.nn.Module, metaclass=_Kin):
+class CrossAttention(torch.nn.Module, metaclass=Kin):
     """Attention with its projections: x [B, T, query_dim] looks at context [B, S, context_dim], or at itself."""
 
     OURS = blocks.Attention
@@ -67,7 +67,7 @@ class CrossAttention(torch.nn.Module, metaclass=_Kin):
         return self.to_out(out)
 
 
-class GEGLU(torch.nn.Module, metaclass=_Kin):
+class GEGLU(torch.nn.Module, metaclass=Kin):
     """Linear layer gated by GELU (Shazeer 2020)."""
 
     OURS = blocks.GEGLU
@@ -83,7 +83,7 @@ class GEGLU(torch.nn.Module, metaclass=_Kin):
         return value * torch.nn.functional.gelu(gate)
 
 
-class FeedForward(torch.nn.Module, metaclass=_Kin):
+class FeedForward(torch.nn.Module, metaclass=Kin):
     """dim -> mult * dim -> dim_out with GELU, gated or not."""
 
     OURS = blocks.FeedForward
