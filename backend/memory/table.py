@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _MOVES = 20  # the latest ones
-_HEAD = ("Model", "on the device", "type", "read in", "last used", "now", "why")
+_HEAD = ("Model", "on the device", "type", "spent on reading", "last used", "now", "why")
 
 
 def text(rows: Iterable[Mapping[str, Any]], moves: Sequence[tuple[float, str]], limit: int, results: int, now: float | None = None) -> str:
