@@ -6,7 +6,9 @@ import re
 
 FAMILY = "needs the model family {}"
 REASONS: tuple[tuple[str, str], ...] = (
-    (r"Wan.*|LoadWan.*", FAMILY.format("Wan")),
+    (r"WanAnimate2.*", FAMILY.format("Wan Animate 2")),
+    (r"WanDancer.*", FAMILY.format("Wan Dancer")),
+    (r"WanMove.*", FAMILY.format("Wan Move")),
     (r"LTX.*|LatentUpscaleModelLoader", FAMILY.format("LTX Video")),
     (r"Hunyuan3D.*|VAEDecodeHunyuan3D", FAMILY.format("Hunyuan 3D")),
     (r"Hunyuan.*|CLIPTextEncodeHunyuan.*|TextEncodeHunyuan.*", FAMILY.format("Hunyuan (pictures and video)")),
