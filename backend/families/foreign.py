@@ -50,6 +50,8 @@ KNOWN = (
     Known("a ControlNet-LLLite", lambda header: any(key.startswith("lllite_") for key in header), family=False),
     Known("a ControlNet", _any("control_model.", "controlnet_cond_embedding.", "input_hint_block.", "controlnet_blocks."), family=False),
     Known("a LoRA", _any(".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.", ".hada_w1_", ".lokr_w1"), family=False),
+    Known("a SAM 3 model", _any("detector.backbone.vision_backbone.", "detector_model.detr_decoder.")),
+    Known("a Segment Anything 1 or 2 model, which knows no words", _any("mask_decoder.iou_token.weight"), family=False),
     Known("a Stable Video Diffusion model", _any(".time_stack.", ".time_mixer.")),
     Known("an AnimateDiff motion module", _any("motion_modules."), family=False),
     Known("a Kolors model", _any("encoder_hid_proj.")),

@@ -323,11 +323,14 @@ def test_damaged_files(files: dict[str, Path], tmp_path: Path) -> None:
     for key, error, said in (
         ("detector.transformer.decoder.norm.weight", BadFile, "decoder.norm.weight is missing"),
         ("detector.backbone.language_backbone.encoder.ln_final.bias", BadFile, "without the weight"),
-        ("detector.transformer.decoder.presence_token.weight", UnknownModel, "holds no known diffusion model|is of no kind"),
+        ("detector.transformer.decoder.presence_token.weight", UnknownModel, "is a SAM 3 model of no kind that is known here"),
     ):
         save_safetensors(tmp_path / "bad.safetensors", {name: value for name, value in state.items() if name != key})
         with pytest.raises(error, match=said):
             load_checkpoint(tmp_path / "bad.safetensors", services)
+    save_safetensors(tmp_path / "sam2.safetensors", {"model.sam_mask_decoder.iou_token.weight": torch.zeros(1, 4)})
+    with pytest.raises(UnknownModel, match="a Segment Anything 1 or 2 model, which knows no words, not a diffusion model"):
+        load_checkpoint(tmp_path / "sam2.safetensors", services)
     odd = {**state, "detector.backbone.vision_backbone.trunk.pos_embed": torch.zeros(1, 11, 64)}
     save_safetensors(tmp_path / "odd.safetensors", odd)
     with pytest.raises(BadFile, match="contradict each other"):
