@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,15 +43,20 @@ from benchmarks.table import Row, report
 
 
 def write(path: Path) -> None:
-    """A random checkpoint under the published names."""
+    """A random checkpoint of Stable Diffusion 1.5's size under the published names."""
     with torch.device("meta"):
         parts = {
             "model.diffusion_model.": UNet(UNetSizes()),
             "first_stage_model.": AutoencoderKL(KLSizes()),
-            "cond_stage_model.transformer.": ClipText(ClipSizes(width=768, layers=12, heads=12, mlp=3072)),
+            "cond_stage_model.transformer.": ClipText(ClipSizes()),
         }
-    shapes = {prefix + name: (tuple(p.shape), torch.float16) for prefix, net in parts.items() for name, p in net.named_parameters()}
-    save_safetensors(path, {key: _random(shape) for key, (shape, _) in shapes.items()}, shapes=shapes)
+    write_random(path, {prefix + name: tuple(p.shape) for prefix, net in parts.items() for name, p in net.named_parameters()})
+
+
+def write_random(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """A file of random weights in half precision."""
+    facts = {key: (shape, torch.float16) for key, shape in shapes.items()}
+    save_safetensors(path, {key: _random(shape) for key, shape in shapes.items()}, shapes=facts)
 
 
 def _random(shape: tuple[int, ...]) -> Callable[[], Tensor]:
