@@ -11,12 +11,28 @@ from typing import Any
 import pytest
 import torch
 
+from backend.adapters.patches import load_patch
 from backend.base.errors import Problem
 from backend.families.load import load_diffusion_model, load_vae
 from backend.weights.save import save_safetensors
 from tests.families import kinds, priors, tiny, vaes
+from tests.golden import test_anima, test_lllite
 
+
+class Stated:
+    """Weights under the names of a file."""
+
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
+        self.state = state
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return self.state
+
+
+LITE = test_lllite.Lite(20, 16).state_dict()
 MAKERS: dict[str, tuple[Callable[[], Any], Callable[..., Any]]] = {
+    "anima": (lambda: Stated(test_anima.from_folder(test_anima.folder().state_dict())), load_diffusion_model),
+    "lllite": (lambda: Stated({f"lllite_{i}.{key}": part for i in range(4) for key, part in LITE.items()}), load_patch),
     "sdxl": (lambda: kinds.make("sdxl"), load_diffusion_model),
     "x2": (lambda: kinds.make("x2").unet, load_diffusion_model),
     "prior": (priors.twin, load_diffusion_model),

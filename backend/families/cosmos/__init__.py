@@ -64,7 +64,8 @@ def shown(more: int) -> Callable[[Header], bool]:
 
     def matches(header: Header) -> bool:
         made = header.get("final_layer.linear.weight")
-        return made is not None and header[_ENTRANCE].shape[1] == made.shape[0] + more * PATCH**2
+        given = header[_ENTRANCE].shape
+        return made is not None and len(given) == len(made.shape) == 2 and given[1] == made.shape[0] + more * PATCH**2
 
     return matches
 
