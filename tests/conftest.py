@@ -30,6 +30,7 @@ def _without_torchvision(name: str, package: str | None = None) -> Any:
 importlib.util.find_spec = _without_torchvision
 
 ROOT = Path(__file__).resolve().parent.parent
+PATIENCE_MS = 120_000  # of a browser with a page that others keep from the processor; only a failure waits so long
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -89,6 +90,7 @@ def page(browser: Any) -> Iterator[Any]:
     """A fresh page with storage of its own; it fails the test on any console error but those that hold a text of `page.expected`."""
     # The page forbids eval, by which the tests look into it; test_page.py looks once without this.
     context = browser.new_context(viewport={"width": 1280, "height": 800}, bypass_csp=True)
+    context.set_default_timeout(PATIENCE_MS)
     opened = context.new_page()
     problems: list[str] = []
     opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)

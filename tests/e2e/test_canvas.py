@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Running
+from tests.conftest import PATIENCE_MS, Running
 from tests.e2e.test_editor import open_file, ready, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -126,7 +126,7 @@ def test_a_graph_is_built_with_the_mouse_runs_and_is_taken_back(editor: Any) -> 
         node(page, "Empty Latent Image").locator(f"[data-widget={name}] input").fill("64")
         page.keyboard.press("Enter")
     page.keyboard.press("Control+Enter")
-    picture = page.wait_for_selector(".node[aria-label^='Save Image'] .media img:not(.preview)", timeout=90_000)
+    picture = page.wait_for_selector(".node[aria-label^='Save Image'] .media img:not(.preview)")
     assert picture.evaluate("i => i.decode().then(() => i.naturalWidth)") == 64
     page.locator(".graph").focus()
     for _ in range(60):
@@ -408,6 +408,7 @@ def test_boxes_are_drawn_choices_bring_inputs_and_rows_grow(editor: Any) -> None
 
 def test_the_canvas_is_worked_by_fingers_on_a_phone(browser: Any, server: Running) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True, bypass_csp=True)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
@@ -425,7 +426,7 @@ def test_the_canvas_is_worked_by_fingers_on_a_phone(browser: Any, server: Runnin
     for spread in range(10, 130, 10):
         fingers("touchMove", (150 - spread, 400), (240 + spread, 400))
     fingers("touchEnd")
-    page.wait_for_selector(".node", timeout=5000)  # near enough to be read now
+    page.wait_for_selector(".node")  # near enough to be read now
     before = page.locator(".node").first.bounding_box()
     fingers("touchStart", (200, 640))
     for y in range(630, 500, -20):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Running, start_server
+from tests.conftest import PATIENCE_MS, ROOT, Running, start_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
@@ -21,7 +21,7 @@ DONE = "() => document.getElementById('progress-label').textContent === 'Done'"
 
 def ready(page: Any, url: str) -> None:
     page.goto(url)
-    page.wait_for_selector("html[data-ready]", timeout=30_000)
+    page.wait_for_selector("html[data-ready]")
     page.wait_for_function("() => document.getElementById('connection').textContent === 'Connected'")
 
 
@@ -86,9 +86,9 @@ def test_one_click_runs_the_default_graph(page: Any, server: Running) -> None:
     set_value(page, "steps", "60")
     set_value(page, "seed", "777")
     page.click(".form-run")
-    page.wait_for_selector(".form-result img[data-preview]", timeout=60_000)
+    page.wait_for_selector(".form-result img[data-preview]")
     page.wait_for_function("() => / % · /.test(document.title)")
-    page.wait_for_function(DONE, timeout=120_000)
+    page.wait_for_function(DONE)
     picture = page.wait_for_selector(".form-result img:not([data-preview])")
     assert picture.evaluate("(i) => i.decode().then(() => [i.naturalWidth, i.naturalHeight])") == [128, 128]
     assert page.input_value(".form-field [name=seed]") != "777", "a new seed after each run"
@@ -114,9 +114,9 @@ def test_files_are_named_by_their_content_and_kept_for_good(page: Any, server: R
         " && r.startTime < performance.getEntriesByName('emulsion-ready')[0].startTime).length"
     )
     assert 0 < eager <= 150
-    page.wait_for_selector("html[data-scripts]", timeout=30_000)  # those of packs come after the editor is ready
+    page.wait_for_selector("html[data-scripts]")  # those of packs come after the editor is ready
     page.reload()
-    page.wait_for_selector("html[data-ready]", timeout=30_000)
+    page.wait_for_selector("html[data-ready]")
     fetched = page.evaluate(
         "performance.getEntriesByType('resource').filter((r) => r.name.includes('/assets/') && r.transferSize > 0).length"
     )
@@ -125,15 +125,16 @@ def test_files_are_named_by_their_content_and_kept_for_good(page: Any, server: R
 
 def test_the_page_obeys_its_own_content_policy(browser: Any, server: Running) -> None:
     context = browser.new_context()
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto(server.url)
-    page.wait_for_selector("html[data-ready]", timeout=30_000)
+    page.wait_for_selector("html[data-ready]")
     page.click("#run")
     page.click(".rail button[aria-label^='Queue and history']")
-    page.wait_for_selector("#history li img", timeout=60_000)
+    page.wait_for_selector("#history li img")
     context.close()
     assert said == []
 
@@ -158,7 +159,7 @@ def test_work_is_saved_kept_over_a_reload_and_undone_to_the_beginning(page: Any,
     assert len(saved["nodes"]) == 2
     page.wait_for_timeout(700)  # the journal is written a moment after the last change
     page.reload()
-    page.wait_for_selector("html[data-ready]", timeout=30_000)
+    page.wait_for_selector("html[data-ready]")
     assert active(page) == "kept work"
     assert page.locator(".tab-box.active .mark").count() == 0
     page.click(".graph", position={"x": 30, "y": 30})
@@ -177,7 +178,7 @@ def test_work_is_saved_kept_over_a_reload_and_undone_to_the_beginning(page: Any,
 def test_a_picture_brings_its_graph(page: Any, server: Running) -> None:
     ready(page, server.url)
     page.click("#run")
-    page.wait_for_function(DONE, timeout=120_000)
+    page.wait_for_function(DONE)
     picture = max((server.home / "output").glob("*.png"), key=lambda path: path.stat().st_mtime)
     open_file(page, "shot.png", picture.read_bytes(), "image/png")
     page.wait_for_function("() => [...document.querySelectorAll('.tab')].some((t) => t.textContent === 'shot')")
@@ -249,6 +250,7 @@ def test_two_pages_on_one_file_never_overwrite_each_other(browser: Any, server: 
     file = server.home / "user" / "default" / "workflows" / "both.json"
     file.write_text(json.dumps({"version": 0.4, "nodes": [], "links": [], "last_node_id": 0, "last_link_id": 0}))
     context = browser.new_context(viewport={"width": 1280, "height": 800}, bypass_csp=True)
+    context.set_default_timeout(PATIENCE_MS)
     pages = [context.new_page(), context.new_page()]
     for page in pages:
         ready(page, server.url)
@@ -279,6 +281,7 @@ def test_two_pages_on_one_file_never_overwrite_each_other(browser: Any, server: 
 
 def test_a_second_page_watches_the_run_of_the_first(browser: Any, server: Running) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 800}, bypass_csp=True)
+    context.set_default_timeout(PATIENCE_MS)
     first, second = context.new_page(), context.new_page()
     ready(first, server.url)
     ready(second, server.url)
@@ -287,9 +290,9 @@ def test_a_second_page_watches_the_run_of_the_first(browser: Any, server: Runnin
     set_value(first, "steps", "80")
     set_value(first, "seed", "4242")
     first.click(".form-run")
-    second.wait_for_selector("#queue li", timeout=60_000)
-    first.wait_for_function(DONE, timeout=120_000)
-    second.wait_for_selector("#history li img", timeout=60_000)
+    second.wait_for_selector("#queue li")
+    first.wait_for_function(DONE)
+    second.wait_for_selector("#history li img")
     context.close()
 
 
@@ -310,19 +313,19 @@ def test_a_run_survives_the_death_of_worker_and_server(page: Any, own_server: tu
     page.keyboard.press("Alt+f")
     set_value(page, "steps", "120")
     page.click(".form-run")
-    page.wait_for_selector(".form-result img[data-preview]", timeout=60_000)
+    page.wait_for_selector(".form-result img[data-preview]")
     front = servers[0].process.pid
     (worker,) = Path(f"/proc/{front}/task/{front}/children").read_text().split()
     os.kill(int(worker), signal.SIGKILL)
-    page.wait_for_function("() => !/Sampler [1-9]/.test(document.getElementById('progress-label').textContent)", timeout=60_000)
-    page.wait_for_function("() => /Sampler [1-9]/.test(document.getElementById('progress-label').textContent)", timeout=60_000)
+    page.wait_for_function("() => !/Sampler [1-9]/.test(document.getElementById('progress-label').textContent)")
+    page.wait_for_function("() => /Sampler [1-9]/.test(document.getElementById('progress-label').textContent)")
     servers[0].process.kill()
     servers[0].stop()
     page.wait_for_function("() => document.getElementById('connection').textContent.startsWith('Connection lost')")
     assert page.input_value(".form-field [name=steps]") == "120", "the work is still there"
     servers.append(start_server(tmp_path, "--cpu", "--port", str(port)))
-    page.wait_for_function("() => document.getElementById('connection').textContent === 'Connected'", timeout=60_000)
-    page.wait_for_function(DONE, timeout=120_000)
+    page.wait_for_function("() => document.getElementById('connection').textContent === 'Connected'")
+    page.wait_for_function(DONE)
     page.wait_for_selector(".form-result img:not([data-preview])")
     page.expected += ["ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY"]
 
@@ -332,9 +335,9 @@ def test_a_running_job_is_cancelled(page: Any, server: Running) -> None:
     page.keyboard.press("Alt+f")
     set_value(page, "steps", "5000")
     page.click(".form-run")
-    page.wait_for_function("() => /Sampler [1-9]/.test(document.getElementById('progress-label').textContent)", timeout=60_000)
+    page.wait_for_function("() => /Sampler [1-9]/.test(document.getElementById('progress-label').textContent)")
     page.click("#cancel")
-    page.wait_for_function("() => document.getElementById('progress-label').textContent === 'Cancelled'", timeout=60_000)
+    page.wait_for_function("() => document.getElementById('progress-label').textContent === 'Cancelled'")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -361,6 +364,7 @@ def test_nothing_stands_in_the_way_of_anyone(page: Any, server: Running, theme: 
 
 def test_a_phone_shows_it_all(browser: Any, server: Running) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 780}, has_touch=True, is_mobile=True, bypass_csp=True)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     ready(page, server.url)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -373,7 +377,7 @@ def test_a_phone_shows_it_all(browser: Any, server: Running) -> None:
     page.wait_for_selector(".form-view")
     assert page.evaluate("document.querySelector('.form-view').scrollWidth <= innerWidth")
     page.tap(".form-run")
-    page.wait_for_selector(".form-result img:not([data-preview])", timeout=120_000)
+    page.wait_for_selector(".form-result img:not([data-preview])")
     assert violations(page) == []
     context.close()
 
@@ -382,7 +386,7 @@ def test_the_page_speaks_another_language_and_keys_can_be_chosen(page: Any, serv
     page.add_init_script("localStorage.getItem('emulsion.settings') ?? localStorage.setItem('emulsion.settings', '{\"language\": \"de\"}')")
     ready_german = "() => document.documentElement.lang === 'de' && document.getElementById('connection')?.textContent === 'Verbunden'"
     page.goto(server.url)
-    page.wait_for_selector("html[data-ready]", timeout=30_000)
+    page.wait_for_selector("html[data-ready]")
     page.wait_for_function(ready_german)
     page.keyboard.press("?")
     page.wait_for_selector("dialog[open] .setting")
@@ -410,7 +414,7 @@ def test_a_palette_is_made_measured_brought_and_kept(page: Any, server: Running)
     page.wait_for_selector("dialog .soft:has-text('contrast they need')")
     assert violations(page) == []
     page.reload()
-    page.wait_for_selector("html[data-ready]", timeout=30_000)
+    page.wait_for_selector("html[data-ready]")
     shown = page.evaluate("[document.documentElement.dataset.theme, getComputedStyle(document.querySelector('.graph')).backgroundColor]")
     assert shown == ["light", "rgb(217, 238, 245)"]
     command(page, "Colour palettes")
@@ -426,7 +430,7 @@ def test_a_frozen_node_keeps_its_result_until_it_is_thawed(page: Any, server: Ru
         page.locator(".node [data-widget=text] textarea").first.fill(prompt)
         page.keyboard.press("Control+Enter")
         for name in ("steps", "filename_prefix"):
-            page.wait_for_selector(f".node[data-status={status}]:has([data-widget={name}])", timeout=120_000)
+            page.wait_for_selector(f".node[data-status={status}]:has([data-widget={name}])")
 
     def switch(now: str) -> None:
         page.locator(".node:has([data-widget=steps]) .title").click()

@@ -32,7 +32,7 @@ def test_colours_are_shown_and_chosen_on_the_nodes(page: Any, server: Running) -
     )
     assert page.locator("[data-widget=colour] input[type=color]").input_value() == "#ff8800"
     page.click("#run")
-    page.wait_for_function(DONE, timeout=60_000)
+    page.wait_for_function(DONE)
     swatch = page.locator("[data-widget=swatches] button").first
     swatch.wait_for()
     assert swatch.get_attribute("title") == "#3366cc"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.wiretap import Json, Server, alive, node, running
+from tests.e2e.wiretap import PATIENCE_S, Json, Server, alive, node, running
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="uses /proc and POSIX signals")]
 SEEDS = itertools.count(9_000_000)
@@ -38,7 +38,7 @@ def long(seconds: float = 60, deaf: bool = False) -> Json:
     return {"1": node("TestSleep", seconds=seconds, deaf=deaf, seed=next(SEEDS)), "2": node("TestShow", a=["1", 0])}
 
 
-def eventually(check: Callable[[], object], timeout: float = 90) -> None:
+def eventually(check: Callable[[], object], timeout: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout
     while not check():
         assert time.monotonic() < deadline, "it never happened"
@@ -57,7 +57,7 @@ def test_death_is_survived_and_the_job_is_tried_again(server: Server, tmp_path: 
     socket = server.socket(how)
     bad = server.submit(dying(how, tmp_path / "flag"), how)
     behind = server.submit(quick(), how)
-    frames = socket.run(bad, 120)
+    frames = socket.run(bad)
     assert "execution_success" in [f["type"] for f in frames]
     assert ended(server, bad)["status"]["completed"]
     assert server.ask(f"/jobs/{bad}").json()["attempts"] == 2
@@ -70,7 +70,7 @@ def test_poison_is_quarantined_with_its_cause(server: Server) -> None:
     socket = server.socket("poison")
     poison = server.submit(dying("segv"), "poison")
     behind = server.submit(quick(), "poison")
-    frames = socket.run(poison, 180)
+    frames = socket.run(poison)
     assert "execution_start" in [f["type"] for f in frames]
     (error,) = [f["data"] for f in frames if f["type"] == "execution_error"]
     assert "SIGSEGV" in error["exception_message"]
@@ -86,7 +86,7 @@ def test_poison_is_quarantined_with_its_cause(server: Server) -> None:
 
 def test_front_answers_while_the_worker_is_down(server: Server) -> None:
     os.kill(server.worker_pid(), signal.SIGKILL)
-    eventually(lambda: server.ask("/health/ready").status == 503, 10)
+    eventually(lambda: server.ask("/health/ready").status == 503)
     assert server.ask("/object_info/TestShow").json()
     assert server.ask("/health/live").status == 200
     assert server.ask("/prompt", {"prompt": {"1": node("TestShow", a="x")}}).status == 400
@@ -112,7 +112,7 @@ def test_node_that_ignores_a_cancel_is_ended(server: Server) -> None:
 def test_second_server_on_the_same_data_is_refused(server: Server) -> None:
     root = Path(__file__).resolve().parents[2]
     flags = ["--base-directory", str(server.home), "--user-directory", str(server.home / "user"), "--port", "0"]
-    second = subprocess.run([sys.executable, str(root / "main.py"), "serve", *flags], capture_output=True, text=True, timeout=60)
+    second = subprocess.run([sys.executable, str(root / "main.py"), "serve", *flags], capture_output=True, text=True, timeout=PATIENCE_S)
     assert second.returncode != 0
     assert "already in use" in second.stderr
     assert server.ask("/queue").status == 200
@@ -127,7 +127,7 @@ def test_killed_front_keeps_queue_and_history_and_leaves_no_orphan(tmp_path: Pat
         eventually(lambda: [i[1] for i in server.ask("/queue").json()["queue_running"]] == [running_job])
         worker = server.worker_pid()
         server.kill()
-        eventually(lambda: not alive(worker), 10)
+        eventually(lambda: not alive(worker))
         server.start()
         assert server.history(done)["status"]["completed"]
         for id in (running_job, *waiting):
@@ -195,6 +195,6 @@ def test_damaged_database_is_kept_and_replaced(tmp_path: Path) -> None:
 def test_quick_test_ends_by_itself(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, str(root / "main.py"), "--quick-test-for-ci", "--cpu", "--port", "0", "--base-directory", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
     assert "ready" in done.stderr

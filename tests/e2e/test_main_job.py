@@ -40,7 +40,7 @@ def picture(server: Running, default_graph: Graph) -> bytes:
     with Client(server.url) as client:
         client.address.json("POST", "/free", {"free_memory": True})  # somebody may have run it before
         job = client.submit(default_graph, extra_data={"extra_pnginfo": {"workflow": {"note": "ä"}}})
-        events = list(job.events(timeout=120))
+        events = list(job.events(timeout=300))
         entry = job.wait()
         (image,) = job.images()
     kinds = [event.type for event in events]
@@ -71,8 +71,8 @@ def test_the_picture_carries_its_graph(picture: bytes, default_graph: Graph) -> 
 def test_the_same_seed_gives_the_same_picture_and_another_seed_another(server: Running, default_graph: Graph, picture: bytes) -> None:
     with Client(server.url) as client:
         client.address.json("POST", "/free", {"unload_models": True, "free_memory": True})
-        (again,) = client.submit(default_graph).images(timeout=120)
-        (other,) = client.submit(seeded(default_graph, 4242)).images(timeout=120)
+        (again,) = client.submit(default_graph).images(timeout=300)
+        (other,) = client.submit(seeded(default_graph, 4242)).images(timeout=300)
         assert np.array_equal(pixels(again.data()), pixels(picture))
         assert not np.array_equal(pixels(other.data()), pixels(picture))
 
@@ -90,7 +90,7 @@ def test_a_picture_goes_there_and_back_through_the_codec(server: Running, defaul
             "4": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0], "vae": ["1", 2]}},
             "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "round/trip"}},
         }
-        (image,) = client.submit(graph).images(timeout=60)
+        (image,) = client.submit(graph).images(timeout=300)
     assert (image.subfolder, image.filename) == ("round", "trip_00001_.png")
     error = np.abs(pixels(image.data()).astype(float) - drawn.astype(float)).mean()
     assert error < 12, f"mean error of {error:.1f} of 255 after encoding and decoding"
@@ -119,7 +119,7 @@ def test_a_wrong_graph_is_refused_in_sentences(server: Running, default_graph: G
 
 
 def command(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(ROOT / "main.py"), *words], capture_output=True, text=True, timeout=180, cwd=cwd)
+    return subprocess.run([sys.executable, str(ROOT / "main.py"), *words], capture_output=True, text=True, timeout=300, cwd=cwd)
 
 
 def test_run_starts_a_server_of_its_own(tmp_path: Path, picture: bytes) -> None:

@@ -42,7 +42,7 @@ def seen(page: Any, what: str) -> Any:
 
 def scripted_page(page: Any, server: Running) -> None:
     ready(page, server.url)
-    page.wait_for_selector("html[data-scripts]", timeout=30_000)
+    page.wait_for_selector("html[data-scripts]")
     page.keyboard.press("Alt+n")
     add(page, "ScriptedText")
     page.expected.append("status of 404")  # a script of the pack asks for one that is not there
@@ -64,7 +64,7 @@ def test_scripts_add_widgets_and_hear_what_happens(page: Any, scripted: Running)
     text.fill("two")
     assert seen(page, "callbacks.at(-1)") == "two"
     page.click("#run")
-    page.wait_for_function(DONE, timeout=60_000)
+    page.wait_for_function(DONE)
     page.wait_for_function("() => window.scripted.executed.length === 1")
     said = "two/5/first/hidden/#112233//CALM"
     assert seen(page, "executed") == [[1, [said]]]
@@ -135,7 +135,7 @@ def test_scripts_wrap_what_is_sent_and_add_to_menus_keys_and_settings(page: Any,
         }"""
     )
     page.click("#run")
-    page.wait_for_function("() => window.scripted.executed.length === 1", timeout=60_000)
+    page.wait_for_function("() => window.scripted.executed.length === 1")
     assert seen(page, "executed[0][1][0]").startswith("wrapped/")
     page.locator(".node .head").click(button="right")
     page.click("[role=menuitem]:has-text('Paint it red')")
@@ -150,7 +150,7 @@ def test_scripts_wrap_what_is_sent_and_add_to_menus_keys_and_settings(page: Any,
         }"""
     )
     page.click("#run")
-    page.wait_for_function("() => window.scripted.executed.length === 2", timeout=60_000)
+    page.wait_for_function("() => window.scripted.executed.length === 2")
     assert seen(page, "queued")[:2] == [0, 1]
     page.keyboard.press("Control+F8")
     page.wait_for_selector(".toast.good:has-text('Shouted')")

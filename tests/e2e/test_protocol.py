@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.wiretap import Json, Server, is_end, node, running
+from tests.e2e.wiretap import PATIENCE_S, Json, Server, is_end, node, running
 
 pytestmark = pytest.mark.slow
 SEEDS = itertools.count(1_000_000)
@@ -198,7 +198,7 @@ def test_without_client_id_only_progress_reaches_everyone(server: Server) -> Non
     watcher = server.socket("watcher")
     watcher.next()
     id = server.submit({"1": node("TestSleep", seconds=0.3, deaf=False, seed=next(SEEDS)), "2": node("TestShow", a=["1", 0])})
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while not server.history(id) and time.monotonic() < deadline:
         time.sleep(0.05)
     marker = server.submit(two_nodes(), "watcher")
@@ -313,7 +313,7 @@ def test_missed_events_are_told_again(server: Server) -> None:
     socket.close()
     missed = server.submit(two_nodes(), "cursor")
     other = server.submit(two_nodes(), "somebody else")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while not server.history(other) and time.monotonic() < deadline:
         time.sleep(0.05)
     back = server.socket("cursor", query=f"&since={seen}")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.e2e.wiretap import Answer, Json, Server, node, running
+from tests.e2e.wiretap import PATIENCE_S, Answer, Json, Server, node, running
 from tests.storage.test_files import bomb
 
 pytestmark = pytest.mark.slow
@@ -292,7 +292,7 @@ def test_ids_of_clients_are_kept_and_unique(server: Server) -> None:
 
 
 def wait_for(server: Server, id: str) -> Json:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while not (entry := server.history(id)):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.wiretap import Json, Server, ask, node, running
+from tests.e2e.wiretap import PATIENCE_S, Json, Server, ask, node, running
 
 pytestmark = pytest.mark.slow
 SEEDS = itertools.count(8_000_000)
@@ -37,7 +37,7 @@ def quick(text: Any = None) -> Json:
 
 
 def ended(server: Server, id: str) -> Json:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not (entry := server.history(id)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -142,7 +142,7 @@ def test_finished_jobs_show_their_pictures(server: Server) -> None:
 
 def test_a_running_job_is_cancelled_by_its_id(server: Server) -> None:
     long = server.submit({"1": node("TestSleep", seconds=60, deaf=False, seed=next(SEEDS)), "2": node("TestSink", a=["1", 0])})
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while server.ask(f"/jobs/{long}").json()["state"] != "running":
         assert time.monotonic() < deadline
     assert server.ask(f"/jobs/{long}", {"number": 1}, method="PATCH").status == 409
@@ -182,7 +182,7 @@ class Person:
         return ask(self._server.url + path, data, headers=headers, **more)
 
     def ended(self, id: str) -> Json:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not (entry := self.ask(f"/history/{id}").json().get(id)):
             assert time.monotonic() < deadline
             time.sleep(0.02)

@@ -46,5 +46,5 @@ def test_with_the_token_the_client_works(guarded: str) -> None:
 @pytest.mark.browser
 def test_the_page_works_once_opened_with_the_token(page: Any, guarded: str) -> None:
     page.goto(f"{guarded}/?token=secret")
-    page.wait_for_selector("html[data-ready]", timeout=30_000)
+    page.wait_for_selector("html[data-ready]")
     page.wait_for_function("document.getElementById('connection').textContent === 'Connected'")

@@ -19,6 +19,7 @@ from backend.cli.child import ServerProcess
 
 PACK = Path(__file__).with_name("testpack")
 Json = dict[str, Any]
+PATIENCE_S = 180.0  # with a server that others keep from the processor; only a failure waits so long
 
 
 class Answer:
@@ -37,7 +38,7 @@ def ask(url: str, data: Any = None, *, method: str | None = None, headers: Mappi
     given = {"Content-Type": "application/json", **(headers or {})} if body is not None else dict(headers or {})
     request = urllib.request.Request(url, data=body, headers=given, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=60) as reply:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as reply:
             return Answer(reply.status, reply.headers, reply.read())
     except urllib.error.HTTPError as error:
         with error:
@@ -53,11 +54,11 @@ class Socket:
         if flags is not None:
             self.connection.send(json.dumps({"type": "feature_flags", "data": flags}))
 
-    def next(self, timeout: float = 30.0) -> Any:
+    def next(self, timeout: float = PATIENCE_S) -> Any:
         frame = self.connection.recv(timeout=timeout)
         return json.loads(frame) if isinstance(frame, str) else frame
 
-    def until(self, wanted: Callable[[Any], bool], timeout: float = 60.0) -> list[Any]:
+    def until(self, wanted: Callable[[Any], bool], timeout: float = PATIENCE_S) -> list[Any]:
         """Every frame up to and with the first that is wanted."""
         frames = []
         while True:
@@ -65,7 +66,7 @@ class Socket:
             if wanted(frames[-1]):
                 return frames
 
-    def run(self, id: str, timeout: float = 60.0) -> list[Any]:
+    def run(self, id: str, timeout: float = PATIENCE_S) -> list[Any]:
         """Every frame up to the end of a run."""
         return self.until(lambda f: is_end(f, id), timeout)
 

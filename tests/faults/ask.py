@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable
 
-from tests.e2e.wiretap import Json, Server, node
+from tests.e2e.wiretap import PATIENCE_S, Json, Server, node
 
 SEEDS = itertools.count(20_000_000)
 
@@ -19,7 +19,7 @@ def long(seconds: float = 60) -> Json:
     return {"1": node("TestSleep", seconds=seconds, deaf=False, seed=next(SEEDS)), "2": node("TestShow", a=["1", 0])}
 
 
-def eventually(check: Callable[[], object], timeout: float = 60) -> None:
+def eventually(check: Callable[[], object], timeout: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout
     while not check():
         assert time.monotonic() < deadline, "it never happened"
