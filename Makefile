@@ -8,6 +8,8 @@ ifeq ($(OS),Windows_NT)
 else
   VENV_PYTHON := .venv/bin/python
   CANDIDATES  := python3.11 python3.12 python3.13 python3 python
+  # The full run only: a process for each core, to which whole files are given, so that what a file starts is started once.
+  PARALLEL    := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 endif
 PYTHON ?= $(shell for p in $(CANDIDATES); do if $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo $$p; break; fi; done)
 
@@ -26,7 +28,7 @@ run: install
 	@$(VENV_PYTHON) main.py serve $(ARGS)
 
 test: install-test lint types
-	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest $(or $(ARGS),$(PARALLEL))
 
 check: install-dev lint types
 
