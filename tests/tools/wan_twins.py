@@ -14,12 +14,14 @@ from transformers import UMT5Config, UMT5EncoderModel
 from backend.codecs.wan.net import WanAutoencoder
 from backend.codecs.wan.net import WanSizes as VaeSizes
 from backend.codecs.wan.spec import net_of
+from backend.families.wan.camera import CameraNet, CameraSizes
 from backend.families.wan.net import WanNet, WanSizes
 from backend.families.wan.vace import VaceNet, VaceSizes
 from backend.weights.save import save_safetensors
 from tests.families import kinds
 from tests.tools.language_twins import drawn
 
+__all__ = ["MAKERS", "TEXT", "CameraNet", "CameraSizes", "WanNet", "net", "sizes"]
 TEXT = 24
 """Width of the text encoder's states."""
 
