@@ -58,7 +58,7 @@ class Guard:
 
     def _look(self) -> None:
         for name, module in list(sys.modules.items()):
-            if name in self._modules or not isinstance(module, ModuleType) or not (name.startswith(_OWN) or name in _BASIS):
+            if not (name.startswith(_OWN) or name in _BASIS) or name in self._modules or not isinstance(module, ModuleType):
                 continue
             self._modules[name] = module
             self._before[name] = _Kept(vars(module), module)
@@ -70,7 +70,7 @@ class Guard:
 class _Kept:
     """What a module or a class held. `now`: what it holds at any time."""
 
-    __slots__ = ("_held", "_marks", "_now", "_of")
+    __slots__ = ("_held", "_now", "_of")
 
     def __init__(self, now: Mapping[str, Any], of: Any) -> None:
         self._now, self._of = now, of
@@ -78,11 +78,17 @@ class _Kept:
 
     def _keep(self) -> None:
         self._held = dict(self._now)
-        self._marks = list(map(id, self._held.values()))
+
+    def _is_as_before(self) -> bool:
+        """As nearly always. What is there still is passed over by identity, so comparing costs next to nothing."""
+        try:
+            return bool(self._now == self._held)
+        except Exception:  # noqa: BLE001 - a value of a pack's own that cannot be compared: it was not there before
+            return False
 
     def mend(self) -> list[str]:
         now = self._now
-        if list(map(id, now.values())) == self._marks:  # as nearly always: nothing to look at one by one
+        if self._is_as_before():
             return []
         replaced = []
         for key, value in self._held.items():
