@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from backend.base.errors import BadInput
 from backend.diffusion.latent import WAN
 from backend.engine.context import Context
 from backend.graph.declare import Int, node
@@ -31,13 +30,7 @@ def cosmos_predict2_image_to_video_latent(
     empty = torch.zeros(1, 16, (length - 1) // SPAN + 1, height // CELL, width // CELL)
     if start_image is None and end_image is None:
         return {"samples": empty.repeat(batch_size, 1, 1, 1, 1)}
-    if vae.channels != WAN.channels:
-        raise BadInput(
-            f"This VAE makes latents of {vae.channels} channels; Cosmos Predict 2 works on {WAN.channels}.",
-            hint="Load the VAE of Wan 2.1 (wan_2.1_vae).",
-            node=ctx.node,
-            input="vae",
-        )
+    WAN.check_vae(vae.channels, "Cosmos Predict 2", "Load the VAE of Wan 2.1 (wan_2.1_vae).")
     samples, mask = WAN.process_out(empty), torch.ones_like(empty[:, :1])
     for image, first in ((start_image, True), (end_image, False)):
         if image is None:

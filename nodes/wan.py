@@ -262,13 +262,7 @@ def wan22_image_to_video_latent(
 ) -> Latent:
     """Nothing yet, for a film of Wan 2.2 5B that begins with the given pictures."""
     films(ctx, vae)
-    if vae.channels != WAN22.channels:
-        raise BadInput(
-            f"This VAE makes latents of {vae.channels} channels; Wan 2.2 5B works on {WAN22.channels}.",
-            hint="Load wan2.2_vae.safetensors.",
-            node=ctx.node,
-            input="vae",
-        )
+    WAN22.check_vae(vae.channels, "Wan 2.2 5B", "Load wan2.2_vae.safetensors.")
     latent = empty(vae, 1, length, width, height)
     if start_image is None:
         return {"samples": latent.repeat(batch_size, 1, 1, 1, 1)}

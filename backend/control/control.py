@@ -94,12 +94,7 @@ class Control:
                 hint="Use the node Apply ControlNet and connect the model's VAE.",
                 input="vae",
             )
-        if self.vae.channels != wanted.channels:
-            raise BadInput(
-                f"The VAE makes latents of {self.vae.channels} channels; the model works on {wanted.channels}.",
-                hint="Connect the model's own VAE.",
-                input="vae",
-            )
+        wanted.check_vae(self.vae.channels)
         assert self.hint is not None and self.pool is not None
         picture = fitted(self.hint, width * wanted.factor, height * wanted.factor, 3).movedim(1, -1)
         seen = wanted.process_in(torch.cat([self.vae.encode(one, self.pool) for one in torch.split(picture, 1)]))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from backend.base.errors import BadInput
+
 Row = tuple[float, float, float]
 
 
@@ -34,6 +36,11 @@ class LatentFormat:
     def process_out(self, latent: Tensor) -> Tensor:
         """As the net sees it -> as nodes see it."""
         return latent / self.scale + self.shift
+
+    def check_vae(self, channels: int, model: str = "the model", hint: str = "Connect the model's own VAE.") -> None:
+        """Raises BadInput where a VAE makes latents of another number of `channels`."""
+        if channels != self.channels:
+            raise BadInput(f"The VAE makes latents of {channels} channels; {model} works on {self.channels}.", hint=hint, input="vae")
 
     def adapt_empty(self, latent: Tensor) -> Tensor:
         """An all-zero latent [B, C, ...] with this format's channels and dimensions; any other latent unchanged.

@@ -77,12 +77,7 @@ class QwenBlockwise:
             )
         if picture.image is None:
             raise BadInput(f"{self.title} needs a control picture.", hint="Connect one.", input="image")
-        if picture.vae.channels != model.family.latent.channels:
-            raise BadInput(
-                f"The VAE makes latents of {picture.vae.channels} channels; the model works on {model.family.latent.channels}.",
-                hint="Connect the model's own VAE.",
-                input="vae",
-            )
+        model.family.latent.check_vae(picture.vae.channels)
         return model.with_tap("double_block", Comparing(self, picture))
 
 
