@@ -83,7 +83,7 @@ def test_the_small_net_begins_with_a_picture() -> None:
     assert made["samples"].shape == (2, 48, 3, 1, 2) and torch.allclose(made["samples"][:, :, 0], torch.tensor(0.3))
     assert torch.equal(made["samples"][:1, :, 1:], WAN22.process_out(torch.zeros(1, 48, 2, 1, 2)))
     assert made["noise_mask"][:, 0, :, 0, 0].tolist() == [[0, 1, 1]] * 2
-    with pytest.raises(BadInput, match="latents of 16 channels; Wan 2.2 5B works on 48"):
+    with pytest.raises(BadInput, match=r"latents of 16 channels; Wan 2\.2 5B works on 48"):
         wan22_image_to_video_latent(CTX, **SIZE, vae=Vae())
     with pytest.raises(BadInput, match="no VAE of films"):
         wan22_image_to_video_latent(CTX, **SIZE, vae=None)
