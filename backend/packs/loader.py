@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 
-from backend.base.config import Settings
+from backend.base.config import ROOT, Settings
 from backend.base.paths import Folders
 from backend.graph.schema import NodeType
 from backend.packs.core_nodes import builtin_types
@@ -61,6 +61,7 @@ def run_prestartup(
     `without`: names of packs to leave out. `tell` hears the name of each pack before its code runs.
     """
     ran = []
+    hold_pins()
     guard = Guard()
     for path in entries(folders, settings):
         if name_of(path) not in without:
@@ -68,6 +69,12 @@ def run_prestartup(
             ran.append(prestart(path))
             _mend(name_of(path), guard)
     return [pack for pack in ran if pack is not None]
+
+
+def hold_pins() -> None:
+    """Some packs call pip as they are imported: have it refuse what would change the packages this application is pinned to."""
+    for variable in ("PIP_CONSTRAINT", "UV_CONSTRAINT"):
+        os.environ.setdefault(variable, str(ROOT / "requirements.txt"))
 
 
 def prestart(path: Path) -> Pack | None:

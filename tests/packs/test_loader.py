@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from textwrap import dedent
@@ -241,3 +242,14 @@ def test_a_prestartup_script_that_fails_is_among_the_faults(place: Place) -> Non
     packs = place.load().packs
     note_prestartup(packs, failed)
     assert "no licence" in packs[0].faults["prestartup_script.py"] and packs[0].error is None
+
+
+def test_pip_called_by_a_pack_keeps_to_our_pins(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_CONSTRAINT", raising=False)
+    place.write("p.py", "NODE_CLASS_MAPPINGS = {}")
+    run_prestartup(place.folders, Settings())
+    held = Path(os.environ["PIP_CONSTRAINT"]).read_text("utf-8")
+    assert any(line.startswith("torch==") for line in held.splitlines()) and "-r " not in held and "[" not in held
+    monkeypatch.setenv("PIP_CONSTRAINT", "of-the-person.txt")
+    run_prestartup(place.folders, Settings())
+    assert os.environ["PIP_CONSTRAINT"] == "of-the-person.txt"
