@@ -143,12 +143,13 @@ class Worker:
         from backend.engine.context import Services
         from backend.packs import importer
         from backend.packs.host import HOST
-        from backend.packs.loader import entries, load_packs, run_prestartup
+        from backend.packs.loader import entries, hold_pins, load_packs, run_prestartup
 
         services = HOST.services = Services(folders=self.folders, settings=self.settings)
         HOST.emit = self.pipe.outbox.event
         if any(entries(self.folders, self.settings)):
             importer.install()
+            hold_pins()
         without = left_out.read(os.environ)
         too_early = run_prestartup(self.folders, self.settings, without, self._loading)
         import torch

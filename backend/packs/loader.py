@@ -61,7 +61,6 @@ def run_prestartup(
     `without`: names of packs to leave out. `tell` hears the name of each pack before its code runs.
     """
     ran = []
-    hold_pins()
     guard = Guard()
     for path in entries(folders, settings):
         if name_of(path) not in without:

@@ -18,7 +18,7 @@ def trial(path: Path) -> dict[str, Any]:
     from backend.packs import importer
     from backend.packs.guard import Guard
     from backend.packs.host import HOST
-    from backend.packs.loader import load_pack, prestart
+    from backend.packs.loader import hold_pins, load_pack, prestart
 
     with tempfile.TemporaryDirectory(prefix="emulsion-pack-test-") as home:
         settings = Settings(base_directory=Path(home), memory="cpu")
@@ -26,6 +26,7 @@ def trial(path: Path) -> dict[str, Any]:
         folders.create()
         services = HOST.services = Services(folders=folders, settings=settings)
         importer.install()
+        hold_pins()
         stumbled = prestart(path)
         import torch
 
@@ -36,6 +37,7 @@ def trial(path: Path) -> dict[str, Any]:
         from backend.packs.scan import lacking
 
         services.device, services.pool = probe(settings), Pool(torch.device("cpu"))
+        builtin_types()  # imported before the pack can change them, and watched
         pack = load_pack(path, Guard())
         complete(pack.types)
         lacks = lacking(path)

@@ -12,7 +12,7 @@ from backend.base.config import Settings, parse
 from backend.base.jsonable import dumps
 from backend.base.paths import Folders
 from backend.packs.complete import note_prestartup
-from backend.packs.loader import Loaded, entries, load_packs, module_name, run_prestartup
+from backend.packs.loader import Loaded, entries, hold_pins, load_packs, module_name, run_prestartup
 from backend.packs.pack import Pack
 
 GOOD = """
@@ -244,12 +244,13 @@ def test_a_prestartup_script_that_fails_is_among_the_faults(place: Place) -> Non
     assert "no licence" in packs[0].faults["prestartup_script.py"] and packs[0].error is None
 
 
-def test_pip_called_by_a_pack_keeps_to_our_pins(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PIP_CONSTRAINT", raising=False)
-    place.write("p.py", "NODE_CLASS_MAPPINGS = {}")
-    run_prestartup(place.folders, Settings())
+def test_pip_called_by_a_pack_keeps_to_our_pins(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PIP_CONSTRAINT", "UV_CONSTRAINT"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    hold_pins()
     held = Path(os.environ["PIP_CONSTRAINT"]).read_text("utf-8")
     assert any(line.startswith("torch==") for line in held.splitlines()) and "-r " not in held and "[" not in held
     monkeypatch.setenv("PIP_CONSTRAINT", "of-the-person.txt")
-    run_prestartup(place.folders, Settings())
+    hold_pins()
     assert os.environ["PIP_CONSTRAINT"] == "of-the-person.txt"
