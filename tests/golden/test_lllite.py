@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -125,6 +126,18 @@ def test_steered_sdxl(tmp_path: Path) -> None:
         net: Any = leased
         early, late = (net(x, t, text, y, taps=companions.taps, facts={"sigmas": torch.tensor([half + d])}) for d in (1.0, -1.0))
     assert nets.off(early, want) < nets.NEAR and nets.off(late, plain) < nets.NEAR and nets.off(want, plain) > 1e-3
+
+
+def test_each_prompt_sees_the_pictures_from_the_first(tmp_path: Path) -> None:
+    _, model, _ = anima(tmp_path)
+    patch = written({"lllite_dit_blocks_0_self_attn_q_proj": nets.randomised(Lite(36, 16), 1)}, tmp_path)
+    steered = patch.steered(model, Picture(None, torch.rand(2, 32, 32, 3), STRENGTH))
+    x, sigma = torch.randn(3, 16, 1, 4, 4), torch.tensor([0.7])
+    with together(steered, {}, Pool("cpu")) as companions:
+        run: Any = partial(nets.call, steered, cond=COND, taps=companions.taps)
+        one = run(x, sigma.expand(3), facts={"sigmas": sigma, "cond_or_uncond": [0]})
+        two = run(torch.cat([x, x]), sigma.expand(6), facts={"sigmas": sigma, "cond_or_uncond": [0, 1]})
+    assert nets.apart(two, torch.cat([one, one])) < 1e-5
 
 
 def test_the_node(tmp_path: Path) -> None:

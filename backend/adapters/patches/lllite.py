@@ -204,7 +204,8 @@ class Bound:
                 f"{self.tap.patch.title} sees the picture as {told.shape[1]} cells, but {name} looks at {x.shape[1]}.",
                 hint="Take patches that cut the attention into tiles away, or load the model it was made for.",
             )
-        told = repeated(told, len(x)).repeat(1, x.shape[1] // told.shape[1], 1)
+        members = len(facts.get("cond_or_uncond", ("",)))  # each of them sees the pictures from the first
+        told = repeated(told, len(x) // members).repeat(members, x.shape[1] // told.shape[1], 1)
         more: Tensor = self.net.parts[module](x, told)
         return x + more * self.tap.picture.strength
 
