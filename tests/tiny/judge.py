@@ -12,6 +12,7 @@ from scipy import ndimage
 from tools.train_tiny.draw import COLOURS, GRID_X, GRID_Y, SHAPES, SIDE, distance
 
 Array = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 RADIUS = 40.0
 """Radius at which the model of each shape is drawn."""
@@ -37,15 +38,32 @@ class Seen:
     overlap: float
 
 
-def judge(pixels: NDArray[np.uint8]) -> list[Seen]:
+def judge(pixels: Bytes) -> list[Seen]:
     """The things in [SIDE, SIDE, 3] RGB, largest first; empty where there is only background."""
-    picture = np.stack([ndimage.median_filter(pixels[..., c], 3) for c in range(3)], -1).astype(np.float32)
+    picture = median(pixels).astype(np.float32)
     behind = backdrop(picture)
     away = np.linalg.norm(picture - behind, axis=-1)
     rough = ndimage.binary_opening((away > 48) & ~is_pattern(picture, behind), iterations=1)
     labels, count = ndimage.label(rough)
     things = [thing for i in range(1, count + 1) if (thing := look(picture, behind, labels == i)) is not None]
     return [seen for _, seen in sorted(things, key=lambda pair: -pair[0])]
+
+
+def ordered(a: Bytes, b: Bytes, c: Bytes) -> tuple[Bytes, Bytes, Bytes]:
+    """Least, middle and greatest, value by value."""
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    return np.minimum(low, c), np.maximum(low, np.minimum(high, c)), np.maximum(high, c)
+
+
+def median(pixels: Bytes) -> Bytes:
+    """Of each value and its eight neighbours; the edge repeats itself.
+
+    The median of nine numbers in three ordered columns is the median of the greatest of the least, the median of the middle and the
+    least of the greatest: a twentieth of the time of a filter that sorts.
+    """
+    whole = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), "edge")
+    low, middle, high = ([a[:, :-2], a[:, 1:-1], a[:, 2:]] for a in ordered(whole[:-2], whole[1:-1], whole[2:]))
+    return ordered(np.maximum.reduce(low), ordered(*middle)[1], np.minimum.reduce(high))[1]
 
 
 def backdrop(picture: Array) -> Array:

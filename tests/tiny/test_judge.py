@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from tests.tiny.judge import judge
+from tests.tiny.judge import judge, median
 from tools.train_tiny.draw import draw, imagine
 
 
@@ -13,6 +13,11 @@ def worn(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A little blurred and noisy, as after the autoencoder."""
     soft = ndimage.gaussian_filter(pixels.astype(np.float32), (rng.uniform(0, 1.0),) * 2 + (0,))
     return np.clip(soft + rng.normal(0, rng.uniform(0, 5), soft.shape), 0, 255).astype(np.uint8)
+
+
+def test_median_is_that_of_scipy() -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    assert np.array_equal(median(pixels), ndimage.median_filter(pixels, (3, 3, 1)))
 
 
 def test_judge_is_right_about_drawn_things() -> None:
