@@ -25,10 +25,14 @@ from backend.diffusion.guiders import CfgGuider
 from backend.diffusion.latent import WAN
 from backend.diffusion.sample import prepare_noise, sample
 from backend.diffusion.samplers import solver
+from backend.families.anima import FAMILY as ANIMA
+from backend.families.anima.net import AnimaSizes
+from backend.families.cosmos import FILM, IMAGE
 from backend.families.cosmos.names import from_diffusers, to_diffusers
 from backend.families.cosmos.net import CosmosSizes
 from backend.families.load import load_vae
 from backend.memory.pool import Pool
+from backend.weights.file import Entry
 from backend.weights.save import save_safetensors
 from nodes.cosmos import cosmos_predict2_image_to_video_latent
 from tests.families import nets, tiny
@@ -81,6 +85,27 @@ def test_one_call(spelling: str, tmp_path: Path) -> None:
     assert nets.off(nets.call(model, x, sigma, {"cross_attn": text}), want) < nets.NEAR
     with pytest.raises(BadInput, match=r"7 wide, but this Cosmos Predict 2 model takes 24"):
         nets.call(model, x, sigma, {"cross_attn": torch.zeros(1, 3, 7)})
+
+
+LARGE: dict[str, Any] = {"width": 5120, "heads": 40, "layers": 36, "hidden": 20480}
+
+
+@pytest.mark.parametrize(
+    ("family", "sizes", "billions"),
+    [
+        (IMAGE, CosmosSizes(), 1.96),
+        (IMAGE, CosmosSizes(**LARGE), 14.2),
+        (FILM, CosmosSizes(shown=18, stretch=(1.0, 3.0, 3.0)), 1.96),
+        (FILM, CosmosSizes(**LARGE, shown=18, stretch=(20 / 24, 2.0, 2.0)), 14.2),
+        (ANIMA, AnimaSizes(), 2.09),
+    ],
+)
+def test_the_published_sizes(family: Any, sizes: CosmosSizes, billions: float) -> None:
+    with torch.device("meta"):
+        state = family.build(sizes).state_dict()
+    assert nets.knowing(state) == [family.name]
+    assert family.sizes({key: Entry(tuple(value.shape), value.dtype, 0) for key, value in state.items()}) == sizes
+    assert sum(value.numel() for value in state.values()) / 1e9 == pytest.approx(billions, rel=0.01)
 
 
 @torch.no_grad()
