@@ -13,7 +13,10 @@ import torch
 
 from backend.adapters.patches import load_patch
 from backend.base.errors import Problem
+from backend.codecs.wan.net import WanSizes as VaeSizes
+from backend.codecs.wan.spec import net_of
 from backend.families.load import load_diffusion_model, load_vae
+from backend.families.wan.humo import HumoNet, HumoSizes
 from backend.weights.save import save_safetensors
 from tests.families import kinds, priors, tiny, vaes
 from tests.golden import test_anima, test_lllite
@@ -39,6 +42,8 @@ MAKERS: dict[str, tuple[Callable[[], Any], Callable[..., Any]]] = {
     "kl": (kinds.vae, load_vae),
     "asymmetric": (vaes.asymmetric, load_vae),
     "consistency": (vaes.consistency, load_vae),
+    "wan vae": (lambda: net_of(VaeSizes(8, (1, 1, 1, 1), 1, 4, patch=2, up_channels=8)), load_vae),
+    "wan humo": (lambda: HumoNet(HumoSizes(width=64, heads=2, layers=1, hidden=48, context=20, sound=6, heard=12)), load_diffusion_model),
 }
 
 

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from backend.base.errors import BadInput
 from backend.diffusion.latent import WAN, WAN22
+from backend.diffusion.preview import colours
 from backend.families.wan.hearing import for_film, for_humo
+from backend.families.wan.inputs import GREY
 from backend.families.wan.rays import MOTIONS
 from backend.families.wan.tracks import moved, places, read
 from nodes.camera import wan_camera_embedding
@@ -55,6 +57,13 @@ class Vae:
 
 def grey(value: float, frames: int = 1) -> Tensor:
     return torch.full((frames, 16, 32, 3), value)
+
+
+def test_a_grey_film_looks_grey() -> None:
+    """The grey that HuMo is shown, by the matrix for previews: two tables of numbers that agree."""
+    first = torch.tensor(GREY)[:1, :].T.reshape(1, 16, 1, 1, 1)
+    seen = colours(first, WAN)
+    assert seen is not None and (seen - 0.5).abs().max() < 0.04
 
 
 def test_films_to_follow() -> None:
