@@ -19,6 +19,7 @@ Clock = Callable[[Way], float]
 
 CLEARLY = 1.1  # times as fast as the usual way; less may be the noise of the machine
 _ROUNDS = 3
+_SLOW = 0.5  # seconds of the first round from which one more is enough: what takes so long is not easily disturbed
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,15 @@ class Choices:
         return {name.removeprefix(start): chosen for name, chosen in self._kept.items() if name.startswith(start)}
 
     def choose(self, question: str, usual: str, ways: Mapping[str, Way], clock: Clock) -> str:
-        """The name of the fastest way, or of the usual one unless another is clearly faster. Measured in turns, the best of several each,
+        """The name of the fastest way, or of the usual one unless another is clearly faster. Measured in turns, the best of a few each,
         unless that was done; ways that raise RuntimeError cannot be taken here. The usual way must work."""
         with self._lock:
             known = self.known(question)
             if known is not None and known.way in ways:
                 return known.way
             best: dict[str, float] = {}
-            able = dict(ways)
-            for round in range(_ROUNDS + 1):
+            able, first, round = dict(ways), 0.0, 0
+            while round <= (_ROUNDS if first < _SLOW else 1):
                 for name in list(able):
                     try:
                         took = clock(able[name])
@@ -68,8 +69,11 @@ class Choices:
                         best.pop(name, None)
                         del able[name]
                         continue
-                    if round:  # the first is for what is done once: compiling, packing, touching memory
+                    if round:
                         best[name] = min(best.get(name, took), took)
+                    else:  # the first is for what is done once: compiling, packing, touching memory
+                        first += took
+                round += 1
             fastest = min(best, key=lambda name: best[name])
             way = fastest if best[fastest] * CLEARLY < best[usual] else usual
             self._kept.put(f"{self.machine}: {question}", Chosen(way, best))

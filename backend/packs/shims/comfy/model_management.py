@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from backend.base.errors import Interrupted
+from backend.nn.eight import multiplies
 from backend.packs.host import HOST
 
 
@@ -132,7 +133,7 @@ def supports_cast(device: Any, dtype: Any) -> bool:
 
 
 def supports_fp8_compute(device: Any = None) -> bool:
-    return False
+    return multiplies(torch.device(device) if device is not None else get_torch_device())
 
 
 def pick_weight_dtype(dtype: Any, fallback_dtype: Any, device: Any = None) -> Any:
