@@ -12,6 +12,7 @@ _WORDS = (
     "HIP error: out of memory",
     "MPS backend out of memory",
     "STATUS_ALLOC_FAILED",
+    "could not create a primitive",  # oneDNN, where it finds no room for the code it writes; what it cannot do is "a primitive descriptor"
 )
 """What libraries say without a type of their own."""
 _UNITS = {"bytes": 1.0, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40}
@@ -22,7 +23,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, ours or a library's word for it (torch's CPU allocator has no type of its own)."""
     if isinstance(error, (OutOfMemory, MemoryError)) or any(k.__name__ == "OutOfMemoryError" for k in type(error).__mro__):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
+    text = str(error)
+    return isinstance(error, RuntimeError) and "primitive descriptor" not in text and any(words in text for words in _WORDS)
 
 
 def memory_sentence(error: BaseException) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import mmap
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor
 
 _PAGE = mmap.PAGESIZE
+_MAP_NORESERVE = 0x4000
 
 
 @dataclass(slots=True)
@@ -29,13 +32,29 @@ class Reading:
 READING = Reading()
 
 
+def _map(descriptor: int) -> mmap.mmap:
+    """A private mapping of a whole file, writable because torch has no read-only tensors; nobody writes.
+
+    Linux would set memory aside for what might be written, and refuse files that are larger than all memory: it is told not to. Where it
+    does so nevertheless, as some administrators ask, the mapping is read-only. Raises OSError.
+    """
+    if sys.platform != "linux":
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY)
+    try:
+        return mmap.mmap(descriptor, 0, flags=mmap.MAP_PRIVATE | _MAP_NORESERVE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        warnings.filterwarnings("ignore", "The given buffer is not writable")
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+
+
 class MappedFile:
     """A private mapping of a whole file: reading it reads the file, writing would never reach the file. Raises OSError."""
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as f:
-            # Private and writable, because torch has no read-only tensors; nobody writes.
-            self.map = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)
+            self.map = _map(f.fileno())
         self.path, self.size = path, len(self.map)
         self._maps = READING.maps(path, self.size)
 

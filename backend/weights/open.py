@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
-from backend.base.errors import BadFile, MissingFile
+from backend.base.errors import BadFile, MissingFile, OutOfMemory
 from backend.weights.file import WeightFile, bad
 from backend.weights.folder import open_folder
 from backend.weights.gguf import GgufFile
@@ -16,7 +17,8 @@ from backend.weights.safetensors import SafetensorsFile
 def open_weights(path: Path | str) -> WeightFile:
     """A safetensors, GGUF or PyTorch file, or a folder of them.
 
-    Raises MissingFile when nothing is there, BadFile when it is damaged, dangerous, or no weight file at all.
+    Raises MissingFile when nothing is there, BadFile when it is damaged, dangerous, or no weight file at all, OutOfMemory where the
+    system has none even for the opening.
     """
     path = Path(path)
     if path.is_dir():
@@ -39,6 +41,8 @@ def open_weights(path: Path | str) -> WeightFile:
         hint = f"Put it into {path.parent}, or choose another file."
         raise MissingFile(f"There is no file {path.name}.", hint=hint, file=path) from error
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise OutOfMemory(f"There is no memory left to open {path.name}.", hint="Close other programs.", file=path) from error
         text = f"{path.name} cannot be read: {error.strerror or error}."
         raise BadFile(text, hint="Check the disk and the permissions.", file=path) from error
     raise _other(path, head, size)

@@ -39,9 +39,21 @@ def test_other_errors_are_the_nodes(text: str) -> None:
     assert not is_device_lost(RuntimeError(text))
 
 
-@pytest.mark.parametrize("text", [OTHERS[2], "MPS backend out of memory (MPS allocated: 1 GB)", "CUBLAS_STATUS_ALLOC_FAILED when calling"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        OTHERS[2],
+        "MPS backend out of memory (MPS allocated: 1 GB)",
+        "CUBLAS_STATUS_ALLOC_FAILED when calling",
+        "could not create a primitive",
+    ],
+)
 def test_out_of_memory_without_a_type(text: str) -> None:
     assert is_out_of_memory(RuntimeError(text))
+
+
+def test_what_a_library_cannot_do_is_no_want_of_memory() -> None:
+    assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for a convolution forward propagation primitive"))
 
 
 def test_the_numbers_are_told() -> None:
