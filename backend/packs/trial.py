@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -37,7 +38,8 @@ def trial(path: Path) -> dict[str, Any]:
         from backend.packs.scan import lacking
 
         services.device, services.pool = probe(settings), Pool(torch.device("cpu"))
-        builtin_types()  # imported before the pack can change them, and watched
+        builtin_types()  # imported before the pack can change them, and watched, as the executor is
+        importlib.import_module("backend.engine.executor")
         pack = load_pack(path, Guard())
         complete(pack.types)
         lacks = lacking(path)
@@ -59,7 +61,10 @@ def _node(t: Any, cls: Any, core: Any) -> dict[str, Any]:
     from backend.packs.remarks import remarks
 
     info = object_info(t, choices)
-    said = remarks(t, cls)
+    try:
+        said = list(remarks(t, cls))
+    except Exception as error:  # noqa: BLE001 - its classes may answer to questions in any way
+        said = [f"It cannot be looked at: {type(error).__name__}: {error}."]
     try:
         json.dumps(info, allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -98,7 +98,9 @@ def _inputs(sections: Mapping[str, Any]) -> Iterator[Input]:
             yield Input(name, _text(word), None, False, hidden=_text(word))
 
 
-def _input(name: str, spec: Any, required: bool) -> Input:
+def _input(name: Any, spec: Any, required: bool) -> Input:
+    if not isinstance(name, str):
+        raise BadFile(f"It names an input {name!r}, which is no text.", hint="This is a fault of the node pack.")
     parts = tuple(spec) if isinstance(spec, (tuple, list)) else (spec,)
     kind = parts[0] if parts else "*"
     options = plain(parts[1]) if len(parts) > 1 and isinstance(parts[1], Mapping) else None

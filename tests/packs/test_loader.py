@@ -32,12 +32,17 @@ class Node:
 class Broken(Node):
     FUNCTION = "gone"
 
+class Numbered(Node):
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {5: ("INT",)}}
+
 class Raising(Node):
     @classmethod
     def INPUT_TYPES(cls):
         raise RuntimeError("no such disk")
 
-NODE_CLASS_MAPPINGS = {"PackNode": Node, "PackBroken": Broken, "PackRaising": Raising}
+NODE_CLASS_MAPPINGS = {"PackNode": Node, "PackBroken": Broken, "PackRaising": Raising, "PackNumbered": Numbered}
 NODE_DISPLAY_NAME_MAPPINGS = {"PackNode": "A node"}
 WEB_DIRECTORY = "./js"
 """
@@ -79,7 +84,11 @@ def test_a_pack_with_a_folder(place: Place) -> None:
     (t,) = loaded.types
     assert (t.id, t.title, t.module) == ("PackNode", "A node", "custom_nodes.my.pack")
     assert t.instance_of is not None and t.instance_of.RELATIVE_PYTHON_MODULE == "custom_nodes.my.pack"  # type: ignore[attr-defined]
-    assert pack.faults.keys() == {"PackBroken", "PackRaising"} and "no such disk" in pack.faults["PackRaising"]
+    assert (
+        pack.faults.keys() == {"PackBroken", "PackRaising", "PackNumbered"}
+        and "5" in pack.faults["PackNumbered"]
+        and "no such disk" in pack.faults["PackRaising"]
+    )
     name = module_name(place.at / "my.pack")
     assert name.endswith("my_x_pack") and name in sys.modules and f"{name}.part" in sys.modules
     dumps(pack.to_json())
