@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 FAMILY = "needs the model family {}"
+UNKNOWN = FAMILY + ", of which nothing is published that a net of ours could be checked against"
 REASONS: tuple[tuple[str, str], ...] = (
     (r"WanAnimate2.*", FAMILY.format("Wan Animate 2")),
     (r"WanDancer.*", FAMILY.format("Wan Dancer")),
@@ -12,7 +13,9 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"LTX.*|LatentUpscaleModelLoader", FAMILY.format("LTX Video")),
     (r"Hunyuan3D.*|VAEDecodeHunyuan3D", FAMILY.format("Hunyuan 3D")),
     (r"Hunyuan.*|CLIPTextEncodeHunyuan.*|TextEncodeHunyuan.*", FAMILY.format("Hunyuan (pictures and video)")),
-    (r".*HiDreamO1.*", FAMILY.format("HiDream O1")),
+    (r".*HiDreamO1.*", UNKNOWN.format("HiDream O1")),
+    (r".*MageFlow.*", UNKNOWN.format("Mage-Flow")),
+    (r"PiD.*", UNKNOWN.format("PiD (a decoder of latents by diffusion in pixels)")),
     (r"CosmosImageToVideoLatent", FAMILY.format("Cosmos 1")),
     (r"StableCascade_.*", FAMILY.format("Stable Cascade")),
     (r"SVD_.*|SV3D_.*", FAMILY.format("Stable Video Diffusion")),
@@ -26,7 +29,7 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"(MiniMax|EmptyMiniMax).*", FAMILY.format("MiniMax")),
     (r"YuE2.*|EmptyYuE2.*", FAMILY.format("YuE 2")),
     (r"Kandinsky5.*|NormalizeVideoLatentStart|ReplaceVideoLatentFrames", FAMILY.format("Kandinsky 5")),
-    (r"PiD.*|Pixal3D.*|Bernini.*", "belongs to a model family that is not there"),
+    (r"Pixal3D.*|Bernini.*", "belongs to a model family that is not there"),
     (r"BlockSparseAttention", "changes the attention of a family that is not there"),
     (r".*Mesh.*|Bake.*|Render.*|.*3DAdvanced|GenerateTracks", "works on what a family makes that is not there"),
     (r"PixelPerfectResolution|DWPreprocessor", "comes with the pack comfyui_controlnet_aux"),
