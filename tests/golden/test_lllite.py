@@ -78,7 +78,7 @@ def anima(path: Path) -> tuple[nn.Module, ModelHandle, Callable[..., Tensor]]:
     return net, model, answer
 
 
-@pytest.mark.parametrize("spelling", ["lllite_dit_", "lllite_unet_", "lllite_", "shared", "diffusers"])
+@pytest.mark.parametrize("spelling", ["lllite_dit_", "lllite_unet_", "lllite_", "", "lllite.", "shared", "diffusers"])
 @torch.no_grad()
 def test_steered_anima(spelling: str, tmp_path: Path) -> None:
     net, model, answer = anima(tmp_path)
@@ -87,7 +87,7 @@ def test_steered_anima(spelling: str, tmp_path: Path) -> None:
     shared = spelling == "shared"
     lites = {name: nets.randomised(Lite(36, 16, own=not shared), i) for i, name in enumerate(layers)}
     eye = nets.randomised(Lite(36, 16), 9).conditioning1
-    start = spelling if spelling.startswith("lllite") else "lllite_dit_"
+    start = "lllite_dit_" if spelling in ("shared", "diffusers") else spelling
     files = {start + (theirs[name] if spelling == "diffusers" else name).replace(".", "_"): lite for name, lite in lites.items()}
     patch = written(files | ({"lllite_conditioning1": eye} if shared else {}), tmp_path)
     image = torch.rand(1, 48, 80, 3)
@@ -162,7 +162,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     _, model, _ = anima(tmp_path)
     picture = Picture(None, torch.zeros(1, 8, 8, 3), 1.0)
     name = "lllite_dit_blocks_0_self_attn_q_proj"
-    with pytest.raises(BadInput, match="steers the layer input_blocks_4_1_transformer_blocks_0_attn1_to_q, which is none of Anima"):
+    with pytest.raises(BadInput, match="steers the layer unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q, which is none of Anima"):
         written({"lllite_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q": Lite(36, 16)}, tmp_path).steered(model, picture)
     with pytest.raises(BadInput, match="which is none of Anima"):
         written({"lllite_dit_blocks_0_cross_attn_k_proj": Lite(24, 16)}, tmp_path).steered(model, picture)
@@ -174,12 +174,16 @@ def test_what_is_refused(tmp_path: Path) -> None:
         written({name: Lite(36, 16)}, tmp_path).steered(model, Picture(None, None, 1.0))
     with pytest.raises(UnknownModel, match=r"make that is not known: what its tensor lllite_depth_embeds\.\w+ does"):
         written({name: Lite(36, 16), "lllite_depth_embeds": nn.Linear(2, 2)}, tmp_path)
+    with pytest.raises(UnknownModel, match=r"what its tensor \S+ does"):
+        written(
+            {name: Lite(36, 16, own=False), "conditioning1": Lite(36, 16).conditioning1, "cond_more": Lite(36, 16).conditioning1}, tmp_path
+        )
     four = Lite(36, 16)
     four.conditioning1[0] = nn.Conv2d(4, 4, 4, 4)
     with pytest.raises(UnknownModel, match=r"what its tensor \S+conditioning1\.0\.weight does"):
         written({name: four}, tmp_path)
     save_safetensors(tmp_path / "m.safetensors", {f"{name}.{k}": v for k, v in Lite(36, 16).state_dict().items() if "up" not in k})
-    with pytest.raises(BadFile, match=r"the weight parts\.blocks_0_self_attn_q_proj\.up"):
+    with pytest.raises(BadFile, match=r"the weight parts\.dit_blocks_0_self_attn_q_proj\.up"):
         load_patch(tmp_path / "m.safetensors", tiny.services(tmp_path))
     with pytest.raises(UnknownModel, match="is a ControlNet-LLLite, not a diffusion model"):
         load_diffusion_model(tmp_path / "lite.safetensors", tiny.services(tmp_path))

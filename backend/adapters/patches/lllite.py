@@ -1,8 +1,8 @@
 """ControlNet-LLLite by kohya-ss: beside many linear layers of a net a small net that looks at a picture and adds to what goes in.
 
-A module has `down`, `mid` and `up`, a linear layer each; `conditioning1` makes of the picture, in -1..1, what `mid` is shown beside the
-layer's input: y = layer(x + strength * up(relu(mid([seen, relu(down(x))])))). Seen is a row of convolutions without overlap and a ReLU
-between them, of each module's own or one for all.
+A module has `down`, `mid` and `up`, a linear layer each; `conditioning1` (or what else begins with `cond`) makes of the picture, in
+-1..1, what `mid` is shown beside the layer's input: y = layer(x + strength * up(relu(mid([seen, relu(down(x))])))). It is a row of
+convolutions without overlap and a ReLU between them, of each module's own or one for all.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ from backend.weights.complete import require
 from backend.weights.file import Renamed, Views, WeightFile, identity
 
 MARK = "lllite"
-PREFIXES = ("lllite_unet_", "lllite_dit_", "lllite_transformer_", "lllite_")
-"""What stands before a layer's name, in which the dots are underscores."""
+"""What names begin with, mostly; then a word for the kind of net, perhaps, and the layer's name with underscores for dots."""
 SHARED = "shared"
-_PART = re.compile(r"(?:(.+?)[._])?(conditioning1|down|mid|up)\.(?:(\d+)\.)?(weight|bias)")
+_PART = re.compile(r"(?:(.+?)[._])?(cond[a-z_]*1?|down|mid|up)\.(?:(\d+)\.)?(weight|bias)")
 _COSMOS = re.compile(r"(blocks\.\d+\.(?:self_attn\.(?:[qkv]|output)_proj|cross_attn\.(?:q|output)_proj|mlp\.layer[12]))\.weight")
 """Layers whose input is the picture's tokens."""
 _UNET = {"attn1": ("to_q", "to_k", "to_v"), "attn2": ("to_q",)}
@@ -115,8 +114,9 @@ class LLLite:
     def steered(self, model: ModelHandle, picture: Picture) -> ModelHandle:
         if picture.image is None:
             raise BadInput(f"{self.title} needs a control picture.", hint="Connect one.", input="image")
-        layers = _layers(model)
-        alien = next((name for name in self.shapes if name not in layers), None)
+        known = _layers(model)
+        layers = {name: known.get(name) or known.get(name.partition("_")[2], "") for name in self.shapes}
+        alien = next((name for name, layer in layers.items() if not layer), None)
         if alien is not None:
             raise BadInput(
                 f"{self.title} steers the layer {alien}, which is none of {model.family.name} that looks at the picture.",
@@ -249,18 +249,19 @@ class BoundAttention:
 def read(file: WeightFile, dtype: torch.dtype) -> LLLite | None:
     """The patch in a file, or None where it is of another kind. Raises UnknownModel for one of a make that is not known, BadFile for a
     damaged one."""
-    if not any(key.startswith(MARK) for key in file):
+    parts = {(match[1] or "", match[2]) for key in file if (match := _PART.fullmatch(key))}
+    groups = {group for group, part in parts if part == "mid"}
+    if not any(key.startswith(MARK) for key in file) and not any({(group, "down"), (group, "up")} <= parts for group in groups):
         return None
     names: dict[str, str] = {}
     eyes: dict[str, dict[int, tuple[int, int, int]]] = {}
-    groups = {match[1] for key in file if (match := _PART.fullmatch(key)) and match[2] == "mid"}
     for key in file:
         match = _PART.fullmatch(key)
         if match is None:
             raise _unknown(file, key)
         group, part, number, leaf = match[1] or "", match[2], int(match[3] or 0), match[4]
         name = _module(group)
-        if part != "conditioning1":
+        if not part.startswith("cond"):
             if number or len(file[key].shape) > 2:
                 raise _unknown(file, key)
             names[f"parts.{name}.{part}.{leaf}"] = key
@@ -272,11 +273,12 @@ def read(file: WeightFile, dtype: torch.dtype) -> LLLite | None:
             if number % 2 or len(sides) != 2 or sides[0] != sides[1] or sides[0] % 2 or (not number and cin != 3):
                 raise _unknown(file, key)
             eyes.setdefault(name, {})[number // 2] = (cin, cout, sides[0])
-        names[f"eyes.{name}.convs.{number // 2}.{leaf}"] = key
+        if names.setdefault(f"eyes.{name}.convs.{number // 2}.{leaf}", key) != key:
+            raise _unknown(file, key)
     named = Renamed(file, names)
     looking = {name: tuple(convs[i] for i in sorted(convs)) for name, convs in eyes.items()}
     shapes = {}
-    for name in map(_module, sorted(str(group) for group in groups)):
+    for name in map(_module, sorted(groups)):
         if name not in looking and SHARED not in looking:
             raise _unknown(file, f"{name}.mid.0.weight")
         low, width = named[f"parts.{name}.down.weight"].shape
@@ -289,10 +291,8 @@ def read(file: WeightFile, dtype: torch.dtype) -> LLLite | None:
 
 
 def _module(group: str) -> str:
-    """The name of a module's layer, with underscores."""
-    flat = _flat(group)
-    prefix = next((prefix for prefix in PREFIXES if flat.startswith(prefix)), "")
-    return flat.removeprefix(prefix)
+    """The name of a module's layer, with underscores, and perhaps a word for the kind of net before it."""
+    return _flat(group).removeprefix(f"{MARK}_")
 
 
 def _unknown(file: WeightFile, key: str) -> UnknownModel:
