@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,7 +95,8 @@ def machine(device: torch.device, cpuinfo: Path = CPUINFO) -> str:
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]
     fields = _fields(cpuinfo)
-    model = "/".join(fields.get(name, "?") for name in ("model name", "cpu family", "model"))
+    names = [fields[name] for name in ("model name", "cpu family", "model") if name in fields]
+    model = "/".join(names) or platform.processor() or platform.machine()
     return f"{model}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
 
 
