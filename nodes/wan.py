@@ -372,7 +372,9 @@ def wan_vace_to_video(
         mask[: len(drawn)] = drawn
     parts = [(film - GREY) * kept + GREY for kept in (1 - mask, mask)]
     hint = torch.cat([vae.encode(part, pool, check=ctx.check) for part in parts], dim=1)
-    cells = torch.nn.functional.pixel_unshuffle(mask[..., 0].unsqueeze(1), CELL).transpose(0, 1).unsqueeze(0)
+    top, left = height % CELL // 2, width % CELL // 2  # where the autoencoder cuts films to whole cells
+    cut = mask[:, top : top + height // CELL * CELL, left : left + width // CELL * CELL, 0]
+    cells = torch.nn.functional.pixel_unshuffle(cut.unsqueeze(1), CELL).transpose(0, 1).unsqueeze(0)
     cells = torch.nn.functional.interpolate(cells, size=(hint.shape[2], *cells.shape[3:]), mode="nearest-exact")
     before = 0
     if reference_image is not None:

@@ -32,6 +32,7 @@ SIGNS = (
     (("single_blocks", "single_transformer_blocks"), "Flux"),
     (("img_mlp.gate", "img_mlp_gate"), "Qwen Image 2.1"),
     (("img_mod.1", "img_mod_1", "img_mlp.net", "img_mlp_net", "txt_mlp.net", "txt_mlp_net"), "Qwen Image"),
+    (("attn2.add_k_proj", "attn2_add_k_proj", "vace_blocks", ".ffn.net.", "_ffn_net_"), "Wan"),
     (("joint_blocks", "add_k_proj"), "SD 3"),
     (("lora_prior_",), "Stable Cascade"),
     (("cross_attn", "_ffn_"), "Wan"),

@@ -40,6 +40,8 @@ def test_vace(tmp_path: Path) -> None:
     theirs.save_pretrained(tmp_path / "folder")
     folder = load_diffusion_model(tmp_path / "folder", tiny.services(tmp_path))
     assert torch.equal(run(folder, x, t, **told), run(model, x, t, **told))
+    odd = torch.randn(1, 16, 2, 5, 3)
+    assert run(model, odd, t, cross_attn=text).shape == odd.shape
     with pytest.raises(BadInput, match="2 latent frames, and the film that is made 3"):
         run(model, torch.randn(1, 16, 3, 6, 4), t, **told)
 

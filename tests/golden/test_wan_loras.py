@@ -58,6 +58,12 @@ def test_reaches_its_weight(models: dict[str, Any], kind: str, module: str, para
     assert torch.allclose(got, want, atol=1e-5)
 
 
+def test_spelled_as_diffusers_do_they_are_known_for_what_they_are() -> None:
+    for module in ("transformer.blocks.0.attn2.add_k_proj", "blocks.3.ffn.net.0.proj", "lora_unet_vace_blocks_0_after_proj"):
+        assert kin.of_adapter([module], None) == "Wan"
+    assert kin.of_adapter(["transformer_blocks.0.attn.add_k_proj"], None) == "SD 3"
+
+
 def test_one_for_another_family_is_refused_by_name(models: dict[str, Any]) -> None:
     state = {"transformer.double_stream_blocks.0.block.attn1.to_q.lora_A.weight": torch.zeros(2, 8)}
     state |= {"transformer.double_stream_blocks.0.block.attn1.to_q.lora_B.weight": torch.zeros(8, 2)}

@@ -116,6 +116,11 @@ def test_vace() -> None:
     assert twice.positive[0][1]["vace_strength"] == [0.5, 1.0] and len(told["vace_frames"]) == 1
 
 
+def test_sides_that_are_no_whole_cells() -> None:
+    made = wan_vace_to_video(CTX, **PROMPTS, **{**SIZE, "width": 37, "height": 19}, vae=Vae(), strength=1.0, control_video=grey(0.9, 9))
+    assert made.positive[0][1]["vace_mask"][0].shape == (1, 64, 3, 2, 4)
+
+
 def test_subjects() -> None:
     made = wan_phantom_subject_to_video(CTX, **PROMPTS, **SIZE, vae=Vae(), images=torch.cat([grey(0.1), grey(0.7)]))
     seen, none = made.positive[0][1]["time_dim_concat"], made.negative_img_text[0][1]["time_dim_concat"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from backend.families.qwen_image.net import whole
 from backend.families.wan.net import Block, Line, PatchEmbedding, Shown, Told, WanNet, WanSizes
 from backend.nn.layers import Linear
 
@@ -61,5 +62,5 @@ class VaceNet(WanNet):
         return h
 
     def _begun(self, hint: Tensor, line: Line) -> Tensor:
-        made: Tensor = self.vace_blocks[0].before_proj(self.vace_patch_embedding(hint)) + line.h
+        made: Tensor = self.vace_blocks[0].before_proj(self.vace_patch_embedding(whole(hint))) + line.h
         return made
