@@ -12,6 +12,7 @@ _WORDS = (
     "HIP error: out of memory",
     "MPS backend out of memory",
     "STATUS_ALLOC_FAILED",
+    "can't start new thread",
     "could not create a primitive",  # oneDNN, where it finds no room for the code it writes; what it cannot do is "a primitive descriptor"
 )
 """What libraries say without a type of their own."""

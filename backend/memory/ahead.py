@@ -45,11 +45,9 @@ class Ahead:
             if self._threads or self._next >= self._end:
                 return
             inference = torch.is_inference_mode_enabled()
-            self._threads = [threading.Thread(target=self._help, args=(inference,), name="bring-ahead") for _ in range(self._helpers)]
-            self._threads.append(threading.Thread(target=self._read, args=(at + 1,), name="read-ahead"))
-            for thread in self._threads:
-                thread.daemon = True
-                thread.start()
+            helpers = [threading.Thread(target=self._help, args=(inference,), name="bring-ahead") for _ in range(self._helpers)]
+            reader = threading.Thread(target=self._read, args=(at + 1,), name="read-ahead")
+            self._threads = [thread for thread in (*helpers, reader) if begun(thread)]
 
     def rest(self) -> None:
         """Bring nothing more until somebody asks again; returns when the helpers are done with what they are at."""
@@ -121,6 +119,16 @@ class Ahead:
             waiting.append((at, asked))
             nbytes += asked
             at += 1
+
+
+def begun(thread: threading.Thread) -> bool:
+    """Start a thread that only helps, and ends with the process. Where there is no memory for one, whoever waits for its work does it."""
+    thread.daemon = True
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _nothing(name: str) -> None:

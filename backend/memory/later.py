@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
+from backend.memory.ahead import begun
+
 _PIECE = 4 << 20  # bytes asked for at once: the question whether it is still wanted comes between
 _LEFT = 512 << 20  # bytes of memory that are free now and stay so
 
@@ -38,8 +40,8 @@ class Later:
                 continue
             free = self._available()
             if path.is_file() and (free is None or nbytes + _LEFT <= free):
-                threading.Thread(target=self._read, args=(path, nbytes), name="read-later", daemon=True).start()
-                return path, nbytes
+                reader = threading.Thread(target=self._read, args=(path, nbytes), name="read-later")
+                return (path, nbytes) if begun(reader) else None
         return None
 
     def _read(self, path: Path, nbytes: int) -> None:

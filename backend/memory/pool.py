@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backend.memory.ahead import Ahead, Intake, apart, helpers
+from backend.memory.ahead import Ahead, Intake, apart, begun, helpers
 from backend.memory.device import memory_available
 from backend.memory.heap import trim
 from backend.memory.later import Later
@@ -33,7 +33,7 @@ from backend.nn import eight
 from backend.nn.layers import Layer
 from backend.weights.file import Views
 from backend.weights.patch import Patch, by_key, fingerprint
-from backend.weights.quant.packed import Packed
+from backend.weights.quant.packed import Packed, unpacks
 from backend.weights.slot import Compact, Delta, Resident, Streamed, materialise
 
 
@@ -237,9 +237,9 @@ class Pool:
     def _read_later(self) -> None:
         """Have the system read what the next job needs, unless something of this one's is still to be read."""
         if all(one.key in self._live or one.key == self._reading for one in self.upcoming()):
-            begun = self.later.read({file_of(key) for key in self._live})
-            if begun is not None:
-                self._note(Move(time.time(), str(begun[0]), "read ahead", "the next job uses it", begun[1]))
+            found = self.later.read({file_of(key) for key in self._live})
+            if found is not None:
+                self._note(Move(time.time(), str(found[0]), "read ahead", "the next job uses it", found[1]))
 
     def _unwanted(self, key: str) -> bool:
         """Whether a net that nobody uses any more should go at once."""
@@ -448,8 +448,8 @@ class Pool:
         if next_to_read([(comes.key, nbytes)], held, working, self.limit()) is None:
             return
         self._reading = comes.key
-        self._note(Move(time.time(), comes.key, "read ahead", "it is used next", nbytes))
-        threading.Thread(target=_prefetch, args=(source,), name="read-ahead", daemon=True).start()
+        if begun(threading.Thread(target=_prefetch, args=(source,), name="read-ahead")):
+            self._note(Move(time.time(), comes.key, "read ahead", "it is used next", nbytes))
 
     def _fits(self, live: _Live, before: Loadable, now: Loadable, name: str, kind: type) -> bool:
         layer, own = live.places[name]
@@ -465,7 +465,7 @@ class Pool:
         layer, own = live.places[name]
         deltas, pack = loadable.deltas.get(name, ()), functools.partial(layer.pack, own)
         if not stay:
-            layer.slots[own] = self._streamed(live, loadable, name, packed)
+            layer.slots[own] = self._streamed(live, loadable, name, packed if unpacks(self.device) else None)
             return
         if packed is not None:
             layer.slots[own] = Compact(functools.partial(packed.to, self.device), packed.nbytes, loadable.dtype, pack)

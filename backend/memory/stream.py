@@ -83,7 +83,11 @@ class Stream:
             if ahead not in self._ready:
                 if self._thread is None:
                     self._thread = ThreadPoolExecutor(1, thread_name_prefix="stream")
-                self._ready[ahead] = self._thread.submit(self._bring, ahead)
+                try:
+                    self._ready[ahead] = self._thread.submit(self._bring, ahead)
+                except RuntimeError:  # no memory for a thread: it is brought when it is asked for
+                    self._thread = None
+                    return
             ahead = self._after.get(ahead)
 
     def _bring(self, slot: Streamed) -> Brought:

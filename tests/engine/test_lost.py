@@ -46,6 +46,7 @@ def test_other_errors_are_the_nodes(text: str) -> None:
         "MPS backend out of memory (MPS allocated: 1 GB)",
         "CUBLAS_STATUS_ALLOC_FAILED when calling",
         "could not create a primitive",
+        "can't start new thread",
     ],
 )
 def test_out_of_memory_without_a_type(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -313,6 +314,22 @@ def test_a_run_may_end_between_two_weights(share: float, patched: bool) -> None:
     left[0] = 1000
     assert not any(row["leased"] for row in pool.table())
     assert torch.equal(run(pool, what), run(Pool(), what))
+
+
+@pytest.mark.parametrize("share", [2.0, 0.5])
+def test_without_memory_for_a_thread_nobody_helps(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    what = loadable()
+    plain = run(Pool(), what)
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool = Pool(budget=int(size(what) * share))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            assert torch.equal(run(pool, what), plain)
+    assert torch.equal(run(pool, what), plain)
 
 
 def test_what_others_left_counts() -> None:
