@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from backend.base.errors import BadFile
-from backend.weights.quant.packed import FLOAT8, Packed, float8, stacked
+from backend.weights.quant.packed import FLOAT8, Packed, float8, stacked, unpacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class Views(Mapping[str, Tensor]):
 
     def on(self, key: str, device: torch.device) -> Tensor:
         """The tensor for use on `device`: numbers that are made from few bits are made there."""
-        packed = None if self.file[key].dtype in FLOAT8 else self.file.packed(key)
+        packed = None if self.file[key].dtype in FLOAT8 or not unpacks(device) else self.file.packed(key)
         return self.file.tensor(key) if packed is None else packed.moved(lambda part: part.to(device)).dense()
 
     def __contains__(self, key: object) -> bool:

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from backend.weights.quant.packed import Packed
+from backend.weights.quant.packed import Packed, unpacks
 
 Delta = Callable[[Tensor], Tensor]
 """Original weight -> patched weight. Called with a private float32 copy on its device, which it may edit and give back."""
@@ -28,6 +28,9 @@ class Slot(Protocol):
 def materialise(weight: Tensor, deltas: tuple[Delta, ...], device: torch.device, dtype: torch.dtype, room: Tensor | None = None) -> Tensor:
     """A private copy of `weight` on `device` in `dtype` with `deltas` applied in float32; in `room` (flat, in `dtype`, of at least its
     size) where that saves memory."""
+    moved = weight.device != device and weight.itemsize <= dtype.itemsize and unpacks(device)
+    if moved:  # torch converts where a tensor comes from; a GPU does that faster, and less travels
+        weight = weight.to(device)
     if deltas and weight.dim() > 1 and weight.device.type == device.type == "cpu":
         changes = [change for delta in deltas if (change := _by_rows(delta)) is not None]
         if len(changes) == len(deltas):
@@ -41,7 +44,7 @@ def materialise(weight: Tensor, deltas: tuple[Delta, ...], device: torch.device,
         return _half_to_bfloat(weight, room)
     if room is not None and not deltas:
         return room[: weight.numel()].view(weight.shape).copy_(weight)
-    return weight.to(device=device, dtype=dtype, memory_format=torch.contiguous_format, copy=not deltas)
+    return weight.to(device=device, dtype=dtype, memory_format=torch.contiguous_format, copy=not (deltas or moved))
 
 
 def _by_rows(delta: Delta) -> RowChange | None:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import math
 import threading
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from backend.weights.adapters.kinds import Difference, LowRank
 from backend.weights.slot import Resident, materialise
@@ -38,6 +40,22 @@ def test_what_changes_rows_is_done_in_pieces(shape: tuple[int, ...], dtype: torc
     assert torch.allclose(
         materialise(weight, (low.delta(0.7, "a"), lambda w: w), CPU, dtype).float(), (want + 0.2 * whole.value.float()), atol=0.04
     )
+
+
+def test_what_is_no_larger_travels_as_it_is_and_is_converted_where_it_goes() -> None:
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            steps.append((out.device.type, out.dtype))
+            return out
+
+    meta, steps = torch.device("meta"), list[tuple[str, torch.dtype]]()
+    for stored, first in ((torch.float8_e4m3fn, torch.float8_e4m3fn), (torch.float16, torch.float16), (torch.float32, torch.bfloat16)):
+        weight = torch.zeros(4, 4).to(stored)
+        steps.clear()
+        with Seen():
+            made = materialise(weight, (), meta, torch.bfloat16)
+        assert made.device == meta and made.dtype == torch.bfloat16 and steps[0] == ("meta", first) and len(steps) <= 2
 
 
 def test_a_weight_comes_at_its_first_use_and_only_once() -> None:

@@ -56,6 +56,11 @@ class Packed:
         return self.unpack(self.parts, self.shape)
 
 
+def unpacks(device: torch.device) -> bool:
+    """Whether numbers can be made from few bits there. Apple's GPUs know neither float8 nor all operations on small integers."""
+    return device.type != "mps"
+
+
 def float8(weight: Tensor) -> Packed:
     """A weight in float8 without scales."""
     narrow = Narrow(weight.dtype, "", lambda parts: (parts["weight"], None))
