@@ -58,6 +58,12 @@ def _pool() -> Any:
     return HOST.services.pool
 
 
+def part_of(handle: Any, branch: str | None) -> Any:
+    """The encoder of a branch among those of a handle, or the first one."""
+    parts = getattr(handle, "parts", (handle,))
+    return next((p for p in parts if getattr(p, "branch", None) == branch), parts[0])
+
+
 class _Encoder(torch.nn.Module):
     """`cond_stage_model`: the net, and its branch under the name packs look for (clip_l, clip_g)."""
 
@@ -107,8 +113,9 @@ class _Branch:
         self.layer, self.layer_idx = "last", clip.layer_idx
 
     def encode_token_weights(self, chunks: Any) -> tuple[Any, Any]:
-        tokens = {**self.owner.tokenize(""), self.name: chunks}
-        return self.owner.encode_from_tokens(tokens if len(self.owner.branches()) > 1 else {self.name: chunks}, return_pooled=True)
+        """What this encoder alone makes of its tokens: (cond, pooled)."""
+        encoded = part_of(self.owner.undressed(), self.name).encoded({self.name: chunks}, _pool())
+        return encoded.cond, encoded.pooled
 
     def encode(self, tokens: Any) -> Any:
         return self.encode_token_weights([[(t, 1.0) for t in chunk] for chunk in tokens])
@@ -235,8 +242,7 @@ class CLIP(Dressed):
 
     def part(self, branch: str | None = None) -> Any:
         """The encoder of a branch, or the first one."""
-        parts = getattr(self.handle, "parts", (self.handle,))
-        return next((p for p in parts if getattr(p, "branch", None) == branch), parts[0])
+        return part_of(self.handle, branch)
 
     def net(self, branch: str | None = None) -> Any:
         loadable = self.part(branch).loadable
