@@ -51,13 +51,18 @@ def test_file_is_small_and_fully_used(product: Product) -> None:
 
 
 def test_colour_and_shape_of_unseen_prompts(product: Product) -> None:
-    wrong = []
+    """At least nine of ten are right; those that can no longer change the answer are not painted."""
+    wrong, right = [], 0
     for case in unseen(PAIRS):
         thing = case.picture.things[0]
         seen = judge(product.paint(case.prompt, case.seed, STEPS, CFG))
-        if not seen or (seen[0].colour, seen[0].shape) != (thing.colour, thing.shape):
+        if seen and (seen[0].colour, seen[0].shape) == (thing.colour, thing.shape):
+            right += 1
+        else:
             wrong.append(f"{case.prompt!r} (seed {case.seed}) became {[f'{s.colour} {s.shape}' for s in seen]}")
-    assert len(wrong) <= 0.1 * PAIRS, f"{PAIRS - len(wrong)} of {PAIRS} right; wrong:\n" + "\n".join(wrong)
+        if right >= 0.9 * PAIRS or len(wrong) > 0.1 * PAIRS:
+            break
+    assert right >= 0.9 * PAIRS, f"{right} of {right + len(wrong)} right; wrong:\n" + "\n".join(wrong)
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
