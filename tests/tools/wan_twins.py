@@ -16,12 +16,13 @@ from backend.codecs.wan.net import WanSizes as VaeSizes
 from backend.codecs.wan.spec import net_of
 from backend.families.wan.camera import CameraNet, CameraSizes
 from backend.families.wan.net import WanNet, WanSizes
+from backend.families.wan.sound import SoundNet, SoundSizes
 from backend.families.wan.vace import VaceNet, VaceSizes
 from backend.weights.save import save_safetensors
 from tests.families import kinds
 from tests.tools.language_twins import drawn
 
-__all__ = ["MAKERS", "TEXT", "CameraNet", "CameraSizes", "WanNet", "net", "sizes"]
+__all__ = ["MAKERS", "TEXT", "CameraNet", "CameraSizes", "SoundNet", "SoundSizes", "WanNet", "lora", "net", "sizes"]
 TEXT = 24
 """Width of the text encoder's states."""
 
@@ -39,6 +40,11 @@ def says(path: Path) -> None:
     config = UMT5Config(d_model=TEXT, d_kv=8, d_ff=32, num_layers=2, num_heads=2, vocab_size=100_352, feed_forward_proj="gated-gelu")
     _written(path, {key: value.half() for key, value in UMT5EncoderModel(config).state_dict().items()})
     Tokenizer(WordLevel({"?": 5}, unk_token="?")).save(str(path.parent / "umt5.tokenizer.json"))
+
+
+def lora(path: Path) -> None:
+    module = "diffusion_model.blocks.0.self_attn.q"
+    save_safetensors(path, {f"{module}.lora_down.weight": torch.randn(2, 64), f"{module}.lora_up.weight": torch.randn(64, 2) * 0.01})
 
 
 def vae(sizes: VaeSizes) -> Callable[[Path], None]:
