@@ -32,9 +32,13 @@ def memory_sentence(error: BaseException) -> str:
     """What ran out, for a person; with the size asked for where the error names it."""
     text = str(error)
     found = re.search(r"allocate ([\d.]+) (bytes|[KMGT]iB)", text)
-    size = f": it asked for {float(found[1]) * _UNITS[found[2]] / 1e9:,.1f} GB at once" if found else ""
+    size = f": it asked for {_size(float(found[1]) * _UNITS[found[2]])} at once" if found else ""
     left = re.search(r"total capacity of ([\d.]+) ([KMGT]iB) of which ([\d.]+) ([KMGT]iB) is free", text)
     if size and left:
         total, free = (float(left[i]) * _UNITS[left[i + 1]] / 1e9 for i in (1, 3))
         size += f", and {free:,.1f} of {total:,.1f} GB were free"
     return f"This node needs more memory than there is{size}."
+
+
+def _size(nbytes: float) -> str:
+    return f"{nbytes / 1e9:,.1f} GB" if nbytes >= 1e8 else f"{nbytes / 1e6:,.1f} MB"

@@ -64,6 +64,11 @@ def test_the_numbers_are_told() -> None:
     )
 
 
+def test_small_sizes_are_told_too() -> None:
+    error = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4194304 bytes. Error code 12")
+    assert memory_sentence(error) == "This node needs more memory than there is: it asked for 4.2 MB at once."
+
+
 def test_the_job_fails_with_a_sentence_and_the_process_is_told_to_go() -> None:
     def run(ctx: Any, a: Any) -> None:
         raise RuntimeError(LOST[0])
