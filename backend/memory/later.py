@@ -20,6 +20,10 @@ class Later:
         self._wanted, self._available = wanted, available
         self._begun: set[Path] = set()
 
+    def __bool__(self) -> bool:
+        """Whether some of the files were not begun to be read."""
+        return not self._begun.issuperset(self._wanted())
+
     def next_uses(self, after: int) -> dict[str, int]:
         """The files, with the number of models used before each; `after` are those of the present job."""
         return {str(path): after + i for i, path in enumerate(self._wanted())}

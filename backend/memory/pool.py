@@ -236,7 +236,7 @@ class Pool:
 
     def _read_later(self) -> None:
         """Have the system read what the next job needs, unless something of this one's is still to be read."""
-        if all(one.key in self._live or one.key == self._reading for one in self.upcoming()):
+        if self.later and all(one.key in self._live or one.key == self._reading for one in self.upcoming()):
             found = self.later.read({file_of(key) for key in self._live})
             if found is not None:
                 self._note(Move(time.time(), str(found[0]), "read ahead", "the next job uses it", found[1]))
@@ -422,7 +422,7 @@ class Pool:
                 self._hang(live, loadable, name, stay, compact.get(name), bench)
         if stale and (before.deltas or loadable.deltas):
             trim()
-        if not stale and all(slot.is_here for slot in live.residents()):
+        if not stale and self.later and all(slot.is_here for slot in live.residents()):
             self._read_later()
 
     def _explain(self, live: _Live, key: str, sizes: list[int], resident: tuple[bool, ...], working: int, budget: int) -> None:

@@ -34,6 +34,7 @@ def test_files_are_read_once_and_only_where_they_fit(tmp_path: Path, monkeypatch
         path.write_bytes(bytes(nbytes))
     files[1].unlink()
     later = Later(lambda: files, lambda: 100)
+    assert later, "there is something to read"
     assert later.read([str(files[0])]) == (files[3], 50)
     for thread in threading.enumerate():
         if thread.name == "read-later":
