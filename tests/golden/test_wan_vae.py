@@ -94,6 +94,11 @@ def test_wan_2_2(tmp_path: Path) -> None:
     theirs.save_pretrained(tmp_path / "folder")
     folder = load_vae(tmp_path / "folder", tiny.services(tmp_path))
     assert torch.equal(folder.encode(frames, pool), latent)
+    large = torch.rand(5, 64, 64, 3)
+    parts = vae.encode_tiled(large, pool, 48, 16)
+    assert parts.shape == vae.encode(large, pool).shape == (1, 4, 2, 4, 4)
+    whole = vae.decode(parts, pool)
+    assert (vae.decode_tiled(parts, pool, 48, 16) - whole).abs().mean() < 0.1 and whole.shape == (1, 5, 64, 64, 3)
 
 
 def test_a_folder_of_diffusers_and_transparency(tmp_path: Path) -> None:
