@@ -22,7 +22,9 @@ class Later:
 
     def __bool__(self) -> bool:
         """Whether some of the files were not begun to be read."""
-        return not self._begun.issuperset(self._wanted())
+        wanted = set(self._wanted())
+        self._begun &= wanted
+        return self._begun != wanted
 
     def next_uses(self, after: int) -> dict[str, int]:
         """The files, with the number of models used before each; `after` are those of the present job."""
@@ -31,10 +33,8 @@ class Later:
     def read(self, present: Iterable[str]) -> tuple[Path, int] | None:
         """Begin to read the first file that is not among the `present` ones, was not begun before, and fits into memory beside all that
         is there. Says which, and its bytes. Nothing where the system takes no such hints."""
-        wanted = self._wanted()
-        self._begun &= set(wanted)
         here = set(present)
-        for path in wanted:
+        for path in self._wanted() if self else ():
             if str(path) in here or path in self._begun or not hasattr(os, "posix_fadvise"):
                 continue
             self._begun.add(path)
