@@ -22,8 +22,8 @@ from backend.packs.host import HOST
 
 SHIMS = Path(__file__).parent / "shims"
 STRONG = frozenset(
-    {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "comfyui_version", "execution", "folder_paths", "latent_preview",
-     "node_helpers", "protocol", "server"}
+    {"comfy", "comfy_api", "comfy_api_nodes", "comfy_config", "comfy_execution", "comfy_extras", "comfyui_version", "execution",
+     "folder_paths", "latent_preview", "node_helpers", "protocol", "server"}
 )  # fmt: skip
 """Names answered here whatever else the search path holds."""
 _EXTRA = re.compile(r"comfy_extras\.(nodes_\w+)")

@@ -177,6 +177,10 @@ def _execute(name: str, file: Path, search: list[str] | None) -> ModuleType:
 def _note(pack: Pack, error: BaseException) -> None:
     pack.error = f"{type(error).__name__}: {error}"
     pack.traceback = "".join(traceback.format_exception(error))
-    if isinstance(error, ModuleNotFoundError) and error.name and not is_foreign(error.name):
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return
+    if is_foreign(error.name):
+        pack.error = f"It asks for {error.name!r}, which this application does not offer to packs."
+    else:
         pack.missing = error.name.partition(".")[0]
         pack.error = f"It needs the Python package that provides {pack.missing!r}, which is not installed."

@@ -11,7 +11,9 @@ import pytest
 from backend.base.config import Settings, parse
 from backend.base.jsonable import dumps
 from backend.base.paths import Folders
+from backend.packs import importer
 from backend.packs.complete import note_prestartup
+from backend.packs.host import HOST
 from backend.packs.loader import Loaded, entries, hold_pins, load_packs, module_name, run_prestartup
 from backend.packs.pack import Pack
 
@@ -263,3 +265,15 @@ def test_pip_called_by_a_pack_keeps_to_our_pins(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PIP_CONSTRAINT", "of-the-person.txt")
     hold_pins()
     assert os.environ["PIP_CONSTRAINT"] == "of-the-person.txt"
+
+
+def test_a_module_of_the_application_that_is_not_there_is_no_missing_package(place: Place) -> None:
+    importer.install()
+    try:
+        place.write("p.py", "import comfy_api_nodes.apis")
+        (pack,) = place.load().packs
+        assert pack.missing is None and "comfy_api_nodes" in (pack.error or "") and "does not offer" in (pack.error or "")
+        assert pack.wanted == ["comfy_api_nodes"]
+    finally:
+        importer.uninstall()
+        HOST.reset()
