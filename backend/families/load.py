@@ -36,11 +36,12 @@ from backend.families.foreign import PREFIX, name_of
 from backend.families.joining import Joiner
 from backend.memory.device import DeviceFacts
 from backend.memory.pool import Loadable
+from backend.nn.eight import wished
 from backend.weights.detect import MALFORMED, recognise, sample_of
 from backend.weights.file import Header, Origin, Renamed, Views, WeightFile, identity, stored_in
 from backend.weights.folder import ShardedFile, Values, read_json
 from backend.weights.open import open_weights
-from backend.weights.quant.cast import Cast
+from backend.weights.quant.cast import Cast, Multiplied
 
 NOT_WEIGHTS = re.compile(
     r"model_ema\..*|.*position_ids|.*\.logit_scale|logit_scale|depth_model\..*|edm_vpred\..*|edm_(mean|std)|(alphas_|betas|log_one_minus|one_minus|posterior_|sqrt_|lvlb_|logvar|scale_factor|denoiser\.sigmas).*"
@@ -327,6 +328,8 @@ def _incomplete(file: WeightFile, family: Family, error: Exception) -> BadFile:
 
 
 def _model(file: WeightFile, services: Services, facts: dict[str, str]) -> ModelHandle:
+    if wished():
+        file = Multiplied(file, wished())
     try:
         family, sizes, named = recognised(file)
     except UnknownModel as error:
@@ -398,6 +401,7 @@ def _unmatched(file: WeightFile, handles: Iterable[ModelHandle | SingleEncoder |
 
 def _file_keys(view: WeightFile, file: WeightFile) -> Iterable[str]:
     """The keys of `file` behind a view on it."""
+    view = view.file if isinstance(view, Multiplied) else view
     if view is file:
         return file
     if isinstance(view, Renamed):

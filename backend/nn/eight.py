@@ -24,9 +24,9 @@ class Wish:
     """What the flags ask for; set once, by the process's composition root."""
 
     floats: bool = False
-    """Products of every weight that its file keeps in float8. Otherwise only where a file is opened so."""
+    """Products of every weight of a diffusion model that its file keeps in float8. Otherwise only where a file is opened so."""
     integers: bool = False
-    """Products of every weight that its file keeps in int8."""
+    """The same for int8."""
     on_cpu: bool = False
     """Also on a CPU, where float8 is computed slowly: for tests."""
 
@@ -80,8 +80,12 @@ def takes(packed: Packed, device: torch.device, dtype: torch.dtype) -> bool:
     narrow = packed.narrow
     if narrow is None or len(packed.shape) != 2 or 0 in packed.shape or any(side % _MULTIPLE for side in packed.shape):
         return False
-    wished = WISH.integers if narrow.dtype == torch.int8 else WISH.floats
-    return (wished or packed.multiplied) and multiplies(device, narrow.dtype, narrow.scaled == "rows", dtype)
+    return packed.multiplied and multiplies(device, narrow.dtype, narrow.scaled == "rows", dtype)
+
+
+def wished() -> tuple[torch.dtype, ...]:
+    """The types of weights that the flags want multiplied as they are."""
+    return (*(FLOAT8 if WISH.floats else ()), *((torch.int8,) if WISH.integers else ()))
 
 
 def multiplies(device: torch.device, values: torch.dtype = FLOAT8[0], by_rows: bool = False, dtype: torch.dtype = torch.bfloat16) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from backend.nn import eight
 from backend.nn.layers import GatedLinear, Linear
 from backend.weights.file import Piece, Renamed, Views
 from backend.weights.lora import read_adapters
-from backend.weights.quant.cast import Cast
+from backend.weights.quant.cast import Cast, Multiplied
 from backend.weights.quant.packed import float8
 from backend.weights.slot import Resident
 from tests.weights.test_quant_stored import opened
@@ -62,6 +63,12 @@ def tensors(kind: str) -> dict[str, Tensor]:
     return parts
 
 
+def views(path: Path, kind: str) -> Views:
+    """The file as a diffusion model's is opened."""
+    file = opened(path, tensors(kind))
+    return Views(Multiplied(file, eight.wished()) if eight.wished() else file)
+
+
 def run(loadable: Loadable, budget: int | None, x: Tensor) -> Tensor:
     with torch.inference_mode(), Pool(budget=budget).lease(loadable) as net:
         net(x)
@@ -76,14 +83,13 @@ def input(dtype: torch.dtype = torch.bfloat16) -> Tensor:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_close_to_the_numbers_and_the_same_wherever_weights_lie(tmp_path: Path, kind: str, dtype: torch.dtype) -> None:
-    source = Views(opened(tmp_path, tensors(kind)))
+    source = views(tmp_path, kind)
     loadable, x = Loadable("n", Net, source, dtype=dtype), input(dtype)
     out = run(loadable, None, x)
     assert out.dtype == dtype and all(torch.equal(run(loadable, budget, x), out) for budget in (6000, 0))
-    eight.WISH.floats = eight.WISH.integers = False
-    exact = run(loadable, None, x.float())
+    exact = run(Loadable("n", Net, Views(source.file.file), dtype=dtype), None, x.float())  # type: ignore[attr-defined]
     assert 1e-4 < (out.float() - exact.float()).norm() / exact.float().norm() < 0.05
-    assert not torch.equal(run(loadable, None, x), out)
+    assert not torch.equal(run(Loadable("n", Net, Views(source.file.file), dtype=dtype), None, x), out)  # type: ignore[attr-defined]
 
 
 def test_the_product_itself_is_of_the_rounded_values() -> None:
@@ -99,7 +105,7 @@ def test_the_product_itself_is_of_the_rounded_values() -> None:
 
 @pytest.mark.parametrize("kind", ["plain", "by rows", "int8"])
 def test_adapters_stand_beside_the_weight(tmp_path: Path, kind: str) -> None:
-    source = Views(opened(tmp_path, tensors(kind)))
+    source = views(tmp_path, kind)
     g = torch.Generator().manual_seed(7)
     down, up = torch.randn(4, WIDE, generator=g) / 100, torch.randn(TALL, 4, generator=g) / 10
     (tmp_path / "lora").mkdir()
@@ -122,7 +128,7 @@ def test_adapters_stand_beside_the_weight(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_patch_that_is_no_thin_product_is_computed_with_numbers(tmp_path: Path) -> None:
-    source = Views(opened(tmp_path, tensors("plain")))
+    source = views(tmp_path, "plain")
     loadable = Loadable("n", Net, source, {"x.weight": (lambda w: w.mul_(2.0),)}, "twice", torch.bfloat16)
     with torch.inference_mode(), Pool().lease(loadable) as net:
         assert not isinstance(net.x.slots["weight"].settle(), eight.Eight) and isinstance(net.g.slots["weight"].settle(), eight.Eight)
@@ -151,9 +157,10 @@ def test_a_file_opened_for_it_needs_no_flag(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_computed_with_numbers() -> None:
-    packed = torch.zeros(8, 16).to(torch.float8_e4m3fn)
-    assert not eight.takes(float8(packed), torch.device("cpu"), torch.bfloat16), "rows are no multiple of 16"
-    assert eight.takes(float8(packed.repeat(2, 1)), torch.device("cpu"), torch.bfloat16)
-    assert not eight.takes(float8(packed.repeat(2, 1)), torch.device("cpu"), torch.int32), "the device refuses"
+    cpu, small = torch.device("cpu"), replace(float8(torch.zeros(8, 16).to(torch.float8_e4m3fn)), multiplied=True)
+    fits = replace(float8(torch.zeros(16, 16).to(torch.float8_e4m3fn)), multiplied=True)
+    assert not eight.takes(small, cpu, torch.bfloat16), "rows are no multiple of 16"
+    assert eight.takes(fits, cpu, torch.bfloat16) and not eight.takes(replace(fits, multiplied=False), cpu, torch.bfloat16)
+    assert not eight.takes(fits, cpu, torch.int32), "the device refuses"
     eight.WISH.on_cpu = False
-    assert not eight.takes(float8(packed.repeat(2, 1)), torch.device("cpu"), torch.bfloat16)
+    assert not eight.takes(fits, cpu, torch.bfloat16)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -58,6 +58,41 @@ class Cast(WeightFile):
     def _rounds(self, key: str) -> bool:
         entry = self.file[key]
         return len(entry.shape) > 1 and entry.dtype.is_floating_point and entry.dtype.itemsize > 1 and self.file.packed(key) is None
+
+
+class Multiplied(WeightFile):
+    """`file`, whose weights in these types of eight bits are to be multiplied as they are, where the device can."""
+
+    def __init__(self, file: WeightFile, dtypes: Collection[torch.dtype]) -> None:
+        self.file, self.dtypes = file, dtypes
+        self.path, self.metadata = file.path, file.metadata
+
+    @property
+    def mark(self) -> str:
+        return self.file.mark
+
+    def __getitem__(self, key: str) -> Entry:
+        return self.file[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.file)
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def tensor(self, key: str) -> Tensor:
+        return self.file.tensor(key)
+
+    def packed(self, key: str) -> Packed | None:
+        packed = self.file.packed(key)
+        wished = packed is not None and packed.narrow is not None and packed.narrow.dtype in self.dtypes
+        return replace(packed, multiplied=True) if packed is not None and wished else packed
+
+    def prefetch(self, key: str) -> None:
+        self.file.prefetch(key)
+
+    def release(self, key: str) -> None:
+        self.file.release(key)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Packed:
     unpack: Unpack
     narrow: Narrow | None = None
     multiplied: bool = False
-    """Whether products are to be computed in these bits, whatever the flags say."""
+    """Whether products are to be computed in these bits."""
 
     @property
     def nbytes(self) -> int:
