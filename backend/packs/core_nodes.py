@@ -65,6 +65,8 @@ POSITIONS: Mapping[str, tuple[str, ...]] = {
     "VAEEncodeTiled": ("vae", "pixels"),
     "VAEEncodeForInpaint": ("vae", "pixels"),
     "InpaintModelConditioning": ("positive", "negative", "pixels", "vae", "mask"),
+    "ConditioningSetMask": ("conditioning", "mask", "set_cond_area", "strength"),
+    "CLIPTextEncodeSDXLRefiner": ("clip", "ascore", "width", "height", "text"),
 }
 """Leading arguments of methods whose order is not that of the published inputs."""
 

@@ -357,8 +357,10 @@ class Sampler:
 class _Inner:
     """What packs reach through `model.inner_model` inside a sampler function: the guider, and below it the model."""
 
-    def __init__(self, handle: Any) -> None:
-        self.model_patcher = comfy.model_patcher.dress(handle)
+    def __init__(self, guider: Any) -> None:
+        self.model_patcher = comfy.model_patcher.dress(guider.model)
+        self.cfg = getattr(guider, "cfg", 1.0)
+        self.conds = {role: RoleConds(role, c) for role, c in getattr(guider, "conds", {}).items()}
         self.inner_model = self.model_patcher.model
         self.model_options = self.model_patcher.model_options
         self.model_sampling = self.inner_model.model_sampling
@@ -379,7 +381,7 @@ class ModelX0:
         if foreign is not None:
             foreign.inner_model = guider.patcher.model
             foreign.conds = {role: RoleConds(role, c) for role, c in guider.conds.items()}
-        self.inner_model: Any = foreign if foreign is not None else _Inner(guider.model) if guider is not None else None
+        self.inner_model: Any = foreign if foreign is not None else _Inner(guider) if guider is not None else None
         self.denoise_mask = getattr(ours, "mask", None)
         self.latent_image, self.noise = getattr(ours, "clean", None), getattr(ours, "noise", None)
 

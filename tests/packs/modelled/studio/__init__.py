@@ -161,6 +161,7 @@ def sample_studio(model, x, sigmas, extra_args=None, callback=None, disable=None
     extra_args["model_options"] = comfy.model_patcher.set_model_options_post_cfg_function(options, post_cfg, disable_cfg1_optimization=True)
     sampling = model.inner_model.model_patcher.get_model_object("model_sampling")
     assert float(sampling.sigma_max) == float(model.inner_model.inner_model.model_sampling.sigma_max)
+    assert model.inner_model.cfg == 2.0 and list(model.inner_model.conds) == ["positive", "negative"]
     for i in k_diffusion_sampling.trange(len(sigmas) - 1, disable=disable):
         denoised = model(x, sigmas[i] * x.new_ones([x.shape[0]]), **extra_args)
         down, up = k_diffusion_sampling.get_ancestral_step(sigmas[i], sigmas[i + 1], eta=eta)
@@ -216,6 +217,8 @@ class Looks(Studio):
         assert clip.cond_stage_model.clip_l.transformer.get_input_embeddings().weight.shape[1] == words.embedding_size
         key = next(k for k in clip.get_sd() if k.endswith("q_proj.weight"))
         assert clip.clone().add_patches({f"clip_l.transformer.{key}": (torch.zeros(1),)}) == [f"clip_l.transformer.{key}"]
+        ((_, masked),) = nodes.ConditioningSetMask().append([[clip.encode("x"), {}]], torch.ones(1, 64, 64), "mask bounds", 0.5)[0]
+        assert masked["mask_strength"] == 0.5 and masked["set_area_to_bounds"] is True
         net = model.model.diffusion_model
         assert net.dtype == model.model_dtype()
         blocks = [m for m in net.modules() if isinstance(m, attention.CrossAttention)]
