@@ -11,6 +11,7 @@ from diffusers import WanAnimateTransformer3DModel, WanVACETransformer3DModel
 
 from backend.base.errors import BadInput
 from backend.diffusion.latent import WAN, WAN22
+from backend.diffusion.patches.again import skipping
 from backend.families.load import load_diffusion_model
 from backend.families.wan.animate import AnimateSizes
 from backend.families.wan.vace import VaceSizes
@@ -104,3 +105,24 @@ def test_each_frame_has_its_time(tmp_path: Path) -> None:
     times = (t * mask[:, 0, :, ::2, ::2]).flatten(1)
     assert apart(run(model, x, t, cross_attn=text, denoise_mask=mask), theirs(x, times, prompt(text)).sample) < NEAR
     assert apart(run(model, x, t, cross_attn=text), theirs(x, t, prompt(text)).sample) < NEAR
+
+
+@torch.no_grad()
+def test_blocks_are_left_out_and_replaced(tmp_path: Path) -> None:
+    """Skip layer guidance, and what packs put in the place of blocks."""
+    theirs = plain()
+    model = of(theirs, tmp_path)
+    x, t, text = torch.randn(1, 16, 2, 4, 4), torch.tensor([300.0]), torch.randn(1, 9, TEXT)
+    seen: list[int] = []
+
+    def replaced(args: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+        seen.append(args["transformer_options"]["block_index"])
+        out: dict[str, Any] = more["original_block"](args)
+        return out
+
+    whole = run(model, x, t, cross_attn=text)
+    again = run(model, x, t, {"dit_replace": ((("double_block", 1), replaced),)}, cross_attn=text)
+    assert torch.equal(again, whole) and seen == [1]
+    shorter = run(model, x, t, skipping([("double_block", 1)]), cross_attn=text)
+    del theirs.blocks[1]
+    assert apart(shorter, theirs(x, t, prompt(text)).sample) < NEAR and apart(shorter, whole) > NEAR

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import wave
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from backend.graph.choices import FolderChoices
 from backend.graph.document import Prompt
 from backend.graph.registry import Registry
 from backend.graph.validate import validate
+from backend.media.video import Components, encode
 from backend.workflow.document import Workflow
 from backend.workflow.to_prompt import to_prompt
 from nodes import builtin
@@ -33,7 +35,7 @@ FRAMES = 9
 FILES = (
     "examples-wan__text_to_video_wan", "examples-wan22__text_to_video_wan22_14B", "examples-wan22__text_to_video_wan22_5B",
     "examples-wan__camera_image_to_video_wan_example", "examples-wan__vace_reference_to_video", "templates-wan2.1_flf2v_720_f16",
-    "templates-video_wan_ati",
+    "templates-video_wan_ati", "templates-wan2.1_fun_control", "templates-video_wan2_2_5B_fun_control",
 )  # fmt: skip
 
 
@@ -47,6 +49,8 @@ NETS: dict[str, Callable[[Path], None]] = {
     "wan2.2_t2v_low_noise_14B_fp8_scaled": twins.net(lambda: twins.WanNet(twins.sizes())),
     "wan2.1_fun_camera_v1.1_1.3B_bf16": twins.net(lambda: twins.CameraNet(twins.CameraSizes(16, 32, 64, 2, 1, 48, twins.TEXT, 64))),
     "wan2.1_vace_14B_fp16": twins.MAKERS["wan2.1_vace_1.3B_fp16.safetensors"],
+    "wan2.1_fun_control_1.3B_bf16": twins.net(lambda: twins.WanNet(twins.sizes(shown=48, image=64))),
+    "wan2.2_fun_control_5B_bf16": twins.net(lambda: twins.WanNet(twins.sizes(48, 148))),
     "wan2.2_s2v_14B_fp8_scaled": twins.net(
         lambda: twins.SoundNet(twins.SoundSizes(16, 16, 64, 2, 1, 48, twins.TEXT, sound=128, states=3, tokens=2, listens=(0,)))
     ),
@@ -81,6 +85,9 @@ def shrunk(prompt: dict[str, Any], bench: Bench) -> dict[str, Any]:
             with wave.open(str(bench.folders.input / inputs["audio"]), "wb") as sound:
                 sound.setparams((1, 2, 16000, 0, "NONE", ""))
                 sound.writeframes(torch.randint(-9999, 9999, (4000,), dtype=torch.int16).numpy().tobytes())
+        if node["class_type"] == "LoadVideo":
+            film = encode(Components(torch.rand(12, 64, 64, 3), Fraction(16)))
+            (bench.folders.input / inputs["file"]).write_bytes(film)
         if node["class_type"] == "PrimitiveInt" and inputs["value"] == LENGTH:
             inputs["value"] = FRAMES
         for key, folder in KINDS.items():

@@ -285,8 +285,8 @@ class AnimateNet(WanNet):
         h, face = line.h, self._face(shown)
         if face is not None:  # nothing for the picture of the person, and where the face ends
             face = F.pad(face, (0, 0, 0, 0, 1, max(0, line.frames - 1 - face.shape[1])))[:, : line.frames]
-        for i, block in enumerate(self.blocks):
-            h = block(h, told)
+        for i in range(len(self.blocks)):
+            h = self.step(i, h, told)
             at, rest = divmod(i, EVERY)
             if face is not None and rest == 0 and at < len(self.face_adapter.fuser_blocks):
                 h = h + self.face_adapter.fuser_blocks[at](h, face)

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.families.qwen_image.net import film_tokens, whole
+from backend.nn import streams
 from backend.nn.attention import attention
 from backend.nn.embeddings import timestep_embedding
 from backend.nn.layers import Conv2d, Layer, LayerNorm, Linear, RMSNorm
 from backend.nn.patchify import to_picture
 from backend.nn.rope import Turn, turn, turned
+from backend.nn.taps import Site
 
 PATCH = 2
 THETA = 10000.0
@@ -119,6 +121,7 @@ class Told:
     """[B, positions, width], of an encoded picture."""
     audio: Tensor | None = None
     """[B, frames, tokens, channels], of a sound."""
+    site: Site | None = None
 
 
 def by_unit(x: Tensor, counts: tuple[int, ...], do: Callable[..., Tensor], *numbers: Tensor) -> Tensor:
@@ -286,6 +289,7 @@ class WanNet(nn.Module):
             counts=line.counts,
             by=turn(line.places, self.sizes.axes, THETA),
             seen=self.img_emb(seen) if seen is not None and self.sizes.image is not None else None,
+            site=Site(taps, {**(facts or {}), "net_input": x}) if taps else None,
         )
         h = self.head(self.through(line, told, shown), time, line.counts)
         film = h[:, line.first : line.first + frames * tall * wide].reshape(len(x) * frames, tall * wide, -1)
@@ -316,9 +320,17 @@ class WanNet(nn.Module):
     def through(self, line: Line, told: Told, shown: Shown) -> Tensor:
         """The tokens after all blocks."""
         h = line.h
-        for block in self.blocks:
-            h = block(h, told)
+        for i in range(len(self.blocks)):
+            h = self.step(i, h, told)
         return h
+
+    def step(self, i: int, h: Tensor, told: Told) -> Tensor:
+        """The tokens after one block, with the taps that packs know around it, where it goes by the name ("double_block", i)."""
+        if told.site is None:
+            out: Tensor = self.blocks[i](h, told)
+            return out
+        site = told.site.at(block=("double_block", i), block_index=i, n_heads=self.sizes.heads)
+        return streams.single(lambda x, _: self.blocks[i](x, told), h, told.time, site)
 
     def _frequencies(self, times: Tensor, dtype: torch.dtype) -> Tensor:
         return torch.unflatten(timestep_embedding(times.flatten(), FREQUENCIES).to(dtype), 0, tuple(times.shape))

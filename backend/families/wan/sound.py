@@ -177,8 +177,8 @@ class SoundNet(WanNet):
         if "states" in shown:
             heard = self.casual_audio_encoder(_fitted(shown["states"], line.frames * PER_FRAME))
         film = line.counts[0]
-        for i, block in enumerate(self.blocks):
-            h = block(h, told)
+        for i in range(len(self.blocks)):
+            h = self.step(i, h, told)
             if heard is not None and i in self.listens:
                 h = torch.cat([h[:, :film] + self.audio_injector(h[:, :film], self.listens[i], heard), h[:, film:]], dim=1)
         return h

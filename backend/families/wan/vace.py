@@ -51,8 +51,8 @@ class VaceNet(WanNet):
         h = line.h
         seen = [self._begun(hint, line) for hint in torch.split(shown["hints"], self.hints, dim=1)]
         strengths = shown["strengths"].to(h.dtype).unbind(1)
-        for i, block in enumerate(self.blocks):
-            h = block(h, told)
+        for i in range(len(self.blocks)):
+            h = self.step(i, h, told)
             at, rest = divmod(i, self.every)
             if rest == 0 and at < len(self.vace_blocks):
                 looking = self.vace_blocks[at]
