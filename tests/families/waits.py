@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -46,3 +47,11 @@ def _picks(func: Any, args: Sequence[Any]) -> bool:
     """Whether it takes the places where a tensor of truth values says so: how many those are has to be known."""
     picks = str(func).startswith("aten.index.Tensor") and args[1]
     return bool(picks) and any(isinstance(at, Tensor) and at.dtype == torch.bool for at in args[1])
+
+
+@contextmanager
+def unasked(*there: Any) -> Iterator[None]:
+    """Within it nothing may be asked about what is computed from these."""
+    with Waits(there) as waits:
+        yield
+    assert waits.asked == [], waits.asked

@@ -23,6 +23,7 @@ from nodes.model_advanced import model_sampling_flux
 from nodes.schedules_more import flux2_scheduler
 from tests.families import fluxes, tiny
 from tests.families.fluxes import POOLED, TEXT
+from tests.families.waits import unasked
 from tests.nodes.bench import Bench
 
 CLOSE, WHOLE = 1e-5, 1e-4
@@ -51,7 +52,9 @@ def run(path: Path, cond: dict[str, Any], x: Tensor, tmp: Path, name: str, sigma
     assert [family.name for family in shelf() if family.signature.matches(header)] == [model.family.name] == [name]
     told = model.family.inputs([cond], model.sizes, x.shape)
     with torch.no_grad(), Pool("cpu").lease(model.leasable()) as net:
-        return model.family.forward(net, x, torch.tensor([sigma] * len(x)), told)
+        time = torch.tensor([sigma] * len(x))
+        with unasked(x, time, told):
+            return model.family.forward(net, x, time, told)
 
 
 X, CONTEXT, PICTURE = torch.randn(1, 16, 6, 8), torch.randn(1, 5, TEXT), torch.randn(1, 16, 4, 4)

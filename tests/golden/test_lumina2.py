@@ -23,6 +23,7 @@ from backend.weights.file import Entry
 from backend.weights.save import save_safetensors
 from nodes.lumina2 import clip_text_encode_lumina2
 from tests.families import tiny
+from tests.families.waits import unasked
 from tests.golden.whole import CFG, CLOSE, SEED, SIDE, STEPS, ours, quiet
 
 CONFIG: dict[str, Any] = {
@@ -76,7 +77,7 @@ def test_one_call(spelling: str, tmp_path: Path) -> None:
     text = torch.randn(2, 9, 24)
     want = reference(x, 1 - sigma, text, torch.ones(2, 9, dtype=torch.bool), return_dict=False)[0]
     told = model.family.inputs([{"cross_attn": text}], model.sizes, x.shape)
-    with Pool("cpu").lease(model.leasable()) as net:
+    with Pool("cpu").lease(model.leasable()) as net, unasked(x, sigma, told):
         got = model.family.forward(net, x, sigma, told)
     assert (got + want).abs().max() < 1e-5 * want.abs().max()
 

@@ -23,6 +23,7 @@ from backend.weights import lora
 from backend.weights.open import open_weights
 from backend.weights.save import save_safetensors
 from tests.families import qwen, tiny
+from tests.families.waits import unasked
 
 
 def loaded(net: Any, tmp_path: Path, **more: Tensor) -> ModelHandle:
@@ -32,7 +33,9 @@ def loaded(net: Any, tmp_path: Path, **more: Tensor) -> ModelHandle:
 def run(model: ModelHandle, x: Tensor, t: Tensor, **cond: Any) -> Tensor:
     with torch.inference_mode(), Pool("cpu").lease(model.leasable()) as net:
         made = model.family.inputs([cond], model.sizes, x.shape)
-        return model.family.forward(net, x, t, {key: value.expand(len(x), *value.shape[1:]) for key, value in made.items()})
+        batch = {key: value.expand(len(x), *value.shape[1:]) for key, value in made.items()}
+        with unasked(x, t, batch):
+            return model.family.forward(net, x, t, batch)
 
 
 def shape(x: Tensor) -> tuple[int, int, int]:

@@ -29,6 +29,7 @@ from backend.memory.pool import Pool
 from backend.weights.save import save_safetensors
 from nodes.qwen21 import fitted, qwen_image_21_cache, starts
 from tests.families import tiny
+from tests.families.waits import unasked
 
 POOL, TEXT = Pool("cpu"), 20
 
@@ -79,7 +80,9 @@ def packed(x: Tensor) -> Tensor:
 def run(model: ModelHandle, x: Tensor, t: Tensor, **cond: Any) -> Tensor:
     with torch.inference_mode(), POOL.lease(model.leasable()) as leased:
         made = model.family.inputs([cond], model.sizes, x.shape)
-        return model.family.forward(leased, x, t, {key: value.expand(len(x), *value.shape[1:]) for key, value in made.items()})
+        batch = {key: value.expand(len(x), *value.shape[1:]) for key, value in made.items()}
+        with unasked(x, t, batch):
+            return model.family.forward(leased, x, t, batch)
 
 
 @torch.no_grad()

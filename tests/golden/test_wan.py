@@ -22,6 +22,7 @@ from backend.memory.pool import Pool
 from backend.weights.save import save_safetensors
 from nodes.wan import scale_rope, wan_image_to_video
 from tests.families import tiny
+from tests.families.waits import unasked
 
 POOL, WIDTH = Pool("cpu"), 20
 
@@ -52,7 +53,8 @@ def run(model: ModelHandle, x: Tensor, t: Tensor, taps: Any = None, **cond: Any)
         made: dict[str, Any] = dict(model.family.inputs([cond], model.sizes, x.shape))
         if taps:
             made["taps"], made["facts"] = taps, {}
-        return model.family.forward(leased, x, t, made)
+        with unasked(x, t, made):
+            return model.family.forward(leased, x, t, made)
 
 
 @torch.no_grad()
