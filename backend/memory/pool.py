@@ -168,7 +168,8 @@ class Pool:
         self.on_reading: Callable[[str], None] = lambda sentence: None
         """Hears how far reading is, every few seconds while it goes on."""
         self.check: Callable[[], None] = lambda: None
-        """Asked before each weight that is brought, on whichever thread; raises what is to end the run. A large model takes long."""
+        """Asked before each weight that is brought, on whichever thread, and on CPUs before each block of a net; raises what is to end the
+        run. A large model takes long."""
         self.served = 0
         """Leases given so far."""
         self._taken = 0  # weights brought so far
@@ -356,6 +357,9 @@ class Pool:
         with torch.device("meta"):
             net = loadable.build()
         net.eval().requires_grad_(False)
+        if self.device.type == "cpu":  # where one step of a large net takes longer than who cancels it wants to wait
+            for block in (child for module in net.modules() if isinstance(module, nn.ModuleList) for child in module):
+                block.register_forward_pre_hook(self._ask)
         live = _Live(net, loadable, _places(net), {name: parameter.numel() for name, parameter in net.named_parameters()})
         missing = [name for name in live.places if name not in loadable.source]
         if missing:
@@ -364,6 +368,11 @@ class Pool:
         live.eights = eights(live.places, loadable.source, self.device, loadable.dtype)
         self._live[key] = live
         return live
+
+    def _ask(self, module: nn.Module, given: Any) -> None:
+        """A block is about to compute."""
+        if not torch.compiler.is_compiling():
+            self.check()
 
     def _settle(self, live: _Live, key: str, loadable: Loadable, working: int) -> None:
         """Hang the right slot under every parameter name, evicting others where the budget asks for it."""

@@ -316,6 +316,41 @@ def test_a_run_may_end_between_two_weights(share: float, patched: bool) -> None:
     assert torch.equal(run(pool, what), run(Pool(), what))
 
 
+def test_a_run_may_end_between_two_blocks() -> None:
+    """On a CPU one step of a large net may take minutes."""
+
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList(Linear(8, 8) for _ in range(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for block in self.blocks:
+                x = block(x)
+                done.append(1)
+            return x
+
+    done: list[int] = []
+    weights = {k: v.detach() for k, v in init_weights(Deep()).state_dict().items()}
+    pool = Pool()
+    with torch.inference_mode(), pool.lease(Loadable("deep", Deep, weights)) as net:
+        whole = net(torch.ones(1, 8))
+        left = [2]
+
+        def check() -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Interrupted
+
+        pool.check = check
+        done.clear()
+        with pytest.raises(Interrupted):
+            net(torch.ones(1, 8))
+        assert len(done) == 2
+        left[0] = 1000
+        assert torch.equal(net(torch.ones(1, 8)), whole)
+
+
 @pytest.mark.parametrize("share", [2.0, 0.5])
 def test_without_memory_for_a_thread_nobody_helps(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     what = loadable()
