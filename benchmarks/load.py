@@ -66,6 +66,12 @@ def _random(shape: tuple[int, ...]) -> Callable[[], Tensor]:
     return make
 
 
+def as_worker(module: str) -> None:
+    """Go on in a process with a worker's environment, which libraries read before any code of ours runs."""
+    if (environment := worker_environment(Settings(), os.environ)) != dict(os.environ):
+        raise SystemExit(subprocess.run([sys.executable, "-m", module, *sys.argv[1:]], env=environment).returncode)
+
+
 def drop(path: Path) -> None:
     """Ask the system to forget the file's pages."""
     with path.open("rb") as f:

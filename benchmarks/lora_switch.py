@@ -26,6 +26,7 @@ from backend.weights.file import Views
 from backend.weights.lora import apply
 from backend.weights.open import open_weights
 from backend.weights.save import save_safetensors
+from benchmarks.load import as_worker
 from benchmarks.table import Row, report
 
 RANK = 16
@@ -35,6 +36,7 @@ PEER = 1.0  # CPU seconds another application takes to patch the same on one thr
 
 def main() -> None:
     """Measure and print rows."""
+    as_worker("benchmarks.lora_switch")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         unet, lora = Path(folder, "unet.safetensors"), Path(folder, "lora.safetensors")

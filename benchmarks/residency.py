@@ -10,8 +10,6 @@ outputs bit for bit, the time of a step, and how much of the bringing ran while 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,9 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backend.base.config import Settings
 from backend.families.sd.unet import UNet, UNetSizes
-from backend.front import worker_environment
 from backend.memory.device import probe
 from backend.memory.pool import Loadable, Pool
 from backend.memory.tune import physical_cores
@@ -33,7 +29,7 @@ from backend.weights.file import Views
 from backend.weights.open import open_weights
 from backend.weights.save import save_safetensors
 from backend.weights.slot import Resident, materialise
-from benchmarks.load import drop, read
+from benchmarks.load import as_worker, drop, read
 from benchmarks.recognise import SDXL
 from benchmarks.table import Row, report
 
@@ -170,8 +166,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    if (environment := worker_environment(Settings(), os.environ)) != dict(os.environ):  # read by libraries before any code of ours runs
-        raise SystemExit(subprocess.run([sys.executable, "-m", "benchmarks.residency", *sys.argv[1:]], env=environment).returncode)
+    as_worker("benchmarks.residency")
     torch.set_num_threads(args.threads)
     dtype = probe().compute_dtype("unet")
     with tempfile.TemporaryDirectory() as temporary:
