@@ -136,14 +136,55 @@ def test_a_file_of_plain_numbers_stays_itself(tmp_path: Path) -> None:
     assert with_numbers(file) is file
 
 
-@pytest.mark.parametrize("where", ["mark", "name"])
-def test_rotated_weights_are_refused(tmp_path: Path, where: str) -> None:
-    """Read as they stand they would make noise, which nobody could explain."""
-    said = b'{"format": "int8_tensorwise", "convrot": true}' if where == "mark" else b'{"format": "int8_tensorwise"}'
-    name = "model.safetensors" if where == "mark" else "krea2_int8_convrot.safetensors"
-    tensors = {"x.weight": torch.ones(4, 4, dtype=torch.int8), "x.weight_scale": torch.tensor(0.5)}
-    save_safetensors(tmp_path / "plain.safetensors", tensors)
-    assert open_weights(tmp_path / "plain.safetensors").tensor("x.weight").sum() == 8
-    save_safetensors(tmp_path / name, tensors | {"x.comfy_quant": torch.frombuffer(bytearray(said), dtype=torch.uint8)})
-    with pytest.raises(BadFile, match="were rotated before they were rounded"):
-        open_weights(tmp_path / name)
+def kronecker(size: int) -> Tensor:
+    """The rotation as it is defined."""
+    four = torch.tensor([[1.0, 1, 1, -1], [1, 1, -1, 1], [1, -1, 1, 1], [-1, 1, 1, 1]])
+    matrix = four
+    while len(matrix) < size:
+        matrix = torch.kron(matrix, four)
+    return matrix / size**0.5
+
+
+def said(**facts: Any) -> Tensor:
+    return torch.frombuffer(bytearray(json.dumps({"format": "int8_tensorwise", **facts}).encode()), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(("group", "width"), [(None, 512), (64, 192), (16, 48), (4, 8)])
+@pytest.mark.parametrize("header", [False, True])
+def test_rotated_weights_are_turned_back(tmp_path: Path, group: int | None, width: int, header: bool) -> None:
+    """Rotated, rounded, and read again: within the half step that rounding costs."""
+    matrix, whole = kronecker(group or 256), weight(6, width)
+    rotated = (whole.reshape(6, -1, len(matrix)) @ matrix.T).reshape(6, width)
+    scale = rotated.abs().amax(1, keepdim=True) / 127
+    tensors = {
+        "x.weight": (rotated / scale).round().to(torch.int8),
+        "x.weight_scale": scale,
+        "y.weight": torch.ones(4, 4, dtype=torch.int8),
+    }
+    tensors |= {"y.weight_scale": torch.tensor(0.5), "y.comfy_quant": said()}
+    facts = {"convrot": True, **({} if group is None else {"convrot_groupsize": group})}
+    if header:
+        save_safetensors(tmp_path / "a_convrot.safetensors", tensors, {"_quantization_metadata": json.dumps({"layers": {"x": facts}})})
+    else:
+        save_safetensors(tmp_path / "a_convrot.safetensors", tensors | {"x.comfy_quant": said(**facts)})
+    file = open_weights(tmp_path / "a_convrot.safetensors")
+    assert set(file) == {"x.weight", "y.weight"} and file.tensor("y.weight").sum() == 8
+    exact = ((tensors["x.weight"] * scale).reshape(6, -1, len(matrix)) @ matrix).reshape(6, width)
+    assert torch.allclose(file.tensor("x.weight"), exact, atol=1e-5)
+    assert (file.tensor("x.weight") - whole).norm() < 0.02 * whole.norm()
+    packed = file.packed("x.weight")
+    assert packed is not None and packed.kind == "int8 rotated" and packed.narrow is None and packed.nbytes == 6 * width + 24
+
+
+@pytest.mark.parametrize(
+    "facts", [{"convrot_groupsize": 32}, {"convrot_groupsize": 16}, {"convrot_groupsize": "16"}, {"convrot_groupsize": 2**40}]
+)
+def test_rotations_that_cannot_be_are_said(tmp_path: Path, facts: dict[str, Any]) -> None:
+    tensors = {"x.weight": torch.ones(4, 8, dtype=torch.int8), "x.weight_scale": torch.tensor(0.5)}
+    with pytest.raises(BadFile, match="8 channels wide, is said to be rotated in groups of"):
+        opened(tmp_path, tensors | {"x.comfy_quant": said(convrot=True, **facts)})
+    with pytest.raises(BadFile, match="does not say how its weight is kept"):
+        opened(tmp_path, tensors | {"x.comfy_quant": torch.zeros(3, dtype=torch.uint8)})
+    save_safetensors(tmp_path / "krea2_int8_convrot.safetensors", tensors)
+    with pytest.raises(BadFile, match="does not say which"):
+        open_weights(tmp_path / "krea2_int8_convrot.safetensors")

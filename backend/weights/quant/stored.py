@@ -2,7 +2,8 @@
 
 Known layouts of a layer's weight W:
 - `W` in float8 with one scale, or one per row: `X.scale_weight`, `X.weight_scale` (W = stored * scale);
-- `W` in int8 with `X.weight_scale` (W = stored * scale) or `X.SCB` (bitsandbytes, LLM.int8: W = stored * SCB / 127);
+- `W` in int8 with `X.weight_scale` (W = stored * scale) or `X.SCB` (bitsandbytes, LLM.int8: W = stored * SCB / 127), as it is or, as
+  `X.comfy_quant` says in JSON, turned in groups of channels (see turned.py);
 - `W` as pairs of 4-bit codes with `W.absmax`, `W.quant_map` and `W.quant_state.bitsandbytes__nf4` or `__fp4` (bitsandbytes; QLoRA,
   Dettmers et al. 2023, sections 3 and 4: blocks of values share a scale, and the scales may be quantised again).
 """
@@ -12,13 +13,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from backend.weights.file import Entry, Listed, WeightFile, bad
+from backend.weights.quant import turned
 from backend.weights.quant.packed import FLOAT8, Narrow, Packed
 
 _SCALES = ("scale_weight", "weight_scale")
@@ -30,7 +32,7 @@ _MARK = "scaled_fp8"
 def with_numbers(file: WeightFile) -> WeightFile:
     """`file` with the weights it keeps in few bits as numbers, and without what belongs to their storage; the same file when it has none.
 
-    Raises BadFile when scales do not fit their weights, and for weights that were rotated.
+    Raises BadFile when scales do not fit their weights.
     """
     found: dict[str, _Kept] = {}
     hidden: set[str] = set()
@@ -42,19 +44,11 @@ def with_numbers(file: WeightFile) -> WeightFile:
     if not found:
         return file
     bases = {key.removesuffix("weight") for key in found}
-    if any(kept.kind == "int8" for kept in found.values()):
-        _refuse_turned(file, [base + "comfy_quant" for base in bases if base + "comfy_quant" in file])
+    for base, group in turned.groups(file, [key.removesuffix("weight") for key, kept in found.items() if kept.kind == "int8"]).items():
+        found[base + "weight"] = _turned(found[base + "weight"], group)
     hidden.update(base + name for base in bases for name in _UNUSED if base + name in file)
     hidden.update(key for key in file if key == _MARK or key.endswith("." + _MARK))
     return Stored(file, found, hidden)
-
-
-def _refuse_turned(file: WeightFile, marks: list[str]) -> None:
-    """Raises BadFile for weights that were turned before they were rounded ("convrot"): read as they stand, they would make noise."""
-    said = b"".join(file.tensor(mark).contiguous().view(torch.uint8).numpy().tobytes() for mark in sorted(marks)[:4])
-    if b"convrot" in said or "convrot" in file.path.name.lower():
-        hint = "Use another form of this model: bf16, fp8 or GGUF."
-        raise bad(file.path, "its int8 weights were rotated before they were rounded (convrot), which cannot be undone here", hint)
 
 
 @dataclass(frozen=True)
@@ -137,6 +131,15 @@ def _scaled(file: WeightFile, kind: str, key: str, entry: Entry, scale: str, fac
         return parts["weight"], parts[own].float().reshape(-1) * factor
 
     return _Kept(kind, (key, scale), entry.shape, unpack, Narrow(entry.dtype, "whole" if count == 1 else "rows", read))
+
+
+def _turned(kept: _Kept, group: int) -> _Kept:
+    """A weight whose numbers are to be turned back; they are no factors of what is multiplied, so it is not `narrow`."""
+
+    def unpack(parts: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
+        return turned.turned(kept.unpack(parts, shape), group)
+
+    return replace(kept, kind="int8 rotated", unpack=unpack, narrow=None)
 
 
 def _four_bits(file: WeightFile, key: str, entry: Entry, state: str) -> _Kept:
