@@ -1,4 +1,4 @@
-"""Seeing where a computation would stop an accelerator: wherever the host asks what is in a tensor that lies there."""
+"""Seeing where a computation would stop an accelerator: wherever the host asks what is in a tensor that lies there, or brings numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ASKING = (
 
 
 class Waits(TorchDispatchMode):
-    """Counts questions about the values of `there` and of all that is computed from them."""
+    """Counts questions about the values of `there` and of all that is computed from them, and tensors made of numbers of the host."""
 
     def __init__(self, there: Sequence[Any]) -> None:
         super().__init__()
@@ -28,7 +28,8 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         there = any(getattr(value, "lies_there", False) for value in tree_leaves((args, dict(kwargs or {}))) if isinstance(value, Tensor))
-        if there and (str(func).removeprefix("aten.").startswith(ASKING) or _picks(func, args)):
+        name = str(func).removeprefix("aten.")
+        if _brings(func, args) or (there and (name.startswith(ASKING) or _picks(func, args))):
             self.asked.append(str(func))
         out = func(*args, **(kwargs or {}))
         if there:
@@ -41,6 +42,12 @@ def mark(value: Any) -> None:
     """This tensor lies on the device."""
     if isinstance(value, Tensor):
         value.lies_there = True  # type: ignore[attr-defined]
+
+
+def _brings(func: Any, args: Any) -> bool:
+    """Whether it is what torch.tensor ends in, with several numbers of the host: when they go to the device it is waited for. One number
+    alone goes there with what it is for."""
+    return str(func).startswith("aten.lift_fresh") and args[0].ndim > 0
 
 
 def _picks(func: Any, args: Sequence[Any]) -> bool:

@@ -17,6 +17,7 @@ from backend.memory.pool import Pool
 from backend.weights.file import Piece
 from backend.weights.save import save_safetensors
 from tests.families import tiny
+from tests.families.waits import unasked
 
 POOL, TEXT = Pool("cpu"), 20
 SMALL: dict[str, Any] = {"num_attention_heads": 2, "attention_head_dim": 32, "text_dim": TEXT, "ffn_dim": 48, "num_layers": 2}
@@ -62,12 +63,12 @@ def of(theirs: nn.Module, path: Path) -> ModelHandle:
 
 @torch.no_grad()
 def run(model: ModelHandle, x: Tensor, t: Tensor, taps: Any = None, **cond: Any) -> Tensor:
-    """What the net makes of x at times t under an entry of the conditioning."""
+    """What the net makes of x at times t under an entry of the conditioning. It may ask the device nothing on its way."""
     with torch.inference_mode(), POOL.lease(model.leasable()) as leased:
         made: dict[str, Any] = dict(model.family.inputs([cond], model.sizes, x.shape))
-        if taps:
-            made["taps"], made["facts"] = taps, {}
-        return model.family.forward(leased, x, t, made)
+        more: dict[str, Any] = {"taps": taps, "facts": {}} if taps else {}
+        with unasked(x, t, made):
+            return model.family.forward(leased, x, t, made | more)
 
 
 def prompt(text: Tensor) -> Tensor:

@@ -222,7 +222,8 @@ class Krea2Net(nn.Module):
         cells = [grid(tall // PATCH, wide // PATCH, 0, x.device)]
         for reference, (number, top, left) in zip(seen, placed, strict=True):
             rows = grid(reference.shape[-2] // PATCH, reference.shape[-1] // PATCH, number, x.device)
-            cells.append(rows + rows.new_tensor([0, top // PATCH, left // PATCH]))
+            moved = zip(rows.unbind(-1), (0, top // PATCH, left // PATCH), strict=True)
+            cells.append(torch.stack([along + first for along, first in moved], dim=-1))
         places = torch.cat(cells)
         by = turn(F.pad(places, (0, 0, text.shape[1], 0)), self.sizes.axes, THETA)
         mask = None if mask is None else F.pad(mask, (0, len(places)), value=True)

@@ -157,7 +157,7 @@ class Last(nn.Module):
         return F.layer_norm(x, (self.width,), eps=EPS) * (1 + self.linear(time).unsqueeze(1))
 
 
-def places(pictures: Sequence[tuple[int, int, int]], length: int) -> tuple[Tensor, Tensor]:
+def places(pictures: Sequence[tuple[int, int, int]], length: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Places [T, 3] of a stream of `length` tokens of text and of pictures (after how many tokens of text, rows, columns), in order; and
     which picture each token belongs to [T], -1 for text.
 
@@ -168,15 +168,17 @@ def places(pictures: Sequence[tuple[int, int, int]], length: int) -> tuple[Tenso
 
     def text(count: int) -> None:
         nonlocal at, read
-        parts.append(torch.arange(at, at + count).unsqueeze(-1).expand(-1, 3))
-        owners.append(torch.full((count,), -1))
+        parts.append(torch.arange(at, at + count, device=device).unsqueeze(-1).expand(-1, 3))
+        owners.append(torch.full((count,), -1, device=device))
         at, read = at + count, read + count
 
     for number, (after, rows, columns) in enumerate(pictures):
         text(after - read)
-        row, column = torch.arange(rows) - (rows - rows // 2), torch.arange(columns) - (columns - columns // 2)
-        parts.append(torch.stack(torch.meshgrid(torch.tensor([at]), row, column, indexing="ij"), dim=-1).reshape(-1, 3))
-        owners.append(torch.full((rows * columns,), number))
+        sides = ((rows // 2 - rows, rows), (columns // 2 - columns, columns))
+        along = (torch.arange(start, start + count, device=device) for start, count in sides)
+        axes = torch.meshgrid(torch.full((1,), at, device=device), *along, indexing="ij")
+        parts.append(torch.stack(axes, dim=-1).reshape(-1, 3))
+        owners.append(torch.full((rows * columns,), number, device=device))
         at += max(rows, columns)
     text(length - read)
     return torch.cat(parts), torch.cat(owners)
@@ -209,11 +211,11 @@ class Qwen21Net(nn.Module):
             pictures.append((words, height, width))
             kept = start + height * width // SLOT
         h = torch.cat([*pieces, text[:, kept:]], dim=1)
-        spots, owner = places(pictures, words + text.shape[1] - kept)
-        by = turn(spots.to(h.device), self.sizes.axes, THETA)
+        spots, owner = places(pictures, words + text.shape[1] - kept, h.device)
+        by = turn(spots, self.sizes.axes, THETA)
         told = self._told(torch.zeros(1, device=h.device), h.dtype)
         same = (owner[:, None] == owner[None]) & (owner[:, None] >= 0)
-        mask = (torch.ones(len(owner), len(owner), dtype=torch.bool).tril() | same).to(h.device)
+        mask = torch.ones_like(same).tril() | same
         past: Past = []
         for block in self.transformer_blocks:
             h, own = block(h, told, by, mask=mask)
@@ -223,9 +225,9 @@ class Qwen21Net(nn.Module):
     def forward(self, x: Tensor, t: Tensor, past: Past, first: int) -> Tensor:
         """`first` is the place in the stream where the picture stands (see `after`)."""
         b, _, height, width = x.shape
-        spots, _ = places([(0, height, width)], 0)
+        spots, _ = places([(0, height, width)], 0, x.device)
         spots[:, 0] += first
-        by = turn(spots.to(x.device), self.sizes.axes, THETA)
+        by = turn(spots, self.sizes.axes, THETA)
         h, time = self.img_in(x.flatten(2).transpose(1, 2)), F.silu(self.time_text_embed(t, x.dtype))
         told = self.modulation[1](time).unsqueeze(1)
         for block, (k, v) in zip(self.transformer_blocks, past, strict=True):

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from backend.families.qwen_image.net import whole
 from backend.families.wan.net import EPS, Line, PatchEmbedding, Shown, Told, WanNet, WanSizes
 from backend.nn.attention import attention
+from backend.nn.blur import blur_kernel
 from backend.nn.layers import Layer, Linear, RMSNorm
 
 EVERY = 5
 """Blocks of the net from one look at the face to the next."""
 AT_ONCE = 8
 """Faces that are read together."""
-_BLUR = (1.0, 3.0, 3.0, 1.0)
 _SLOPE, _GAIN = 0.2, 2**0.5
 
 
@@ -85,9 +85,7 @@ class Bent(Layer):
 
 def blurred(x: Tensor, padding: int) -> Tensor:
     """x [B, C, H, W] under a blur of four cells, grown by `padding` cells of nothing first."""
-    line = torch.tensor(_BLUR, dtype=x.dtype, device=x.device)
-    kernel = torch.outer(line, line) / line.sum() ** 2
-    return F.conv2d(x, kernel.expand(x.shape[1], 1, -1, -1), padding=padding, groups=x.shape[1])
+    return F.conv2d(x, blur_kernel(x), padding=padding, groups=x.shape[1])
 
 
 class Shrinking(nn.Module):

@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.nn.attention import attention
+from backend.nn.blur import blur_kernel
 from backend.nn.layers import Conv2d, Layer, LayerNorm, Linear
 
 PER_GROUP = 32
-BLUR = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
-"""The kernel with which maps are halved and doubled, along either axis."""
 
 
 @dataclass(frozen=True)
@@ -155,18 +154,13 @@ class Level(nn.Module):
 
 def halved(x: Tensor) -> Tensor:
     """[B, C, H, W] blurred and halved."""
-    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), _kernel(x), stride=2, groups=x.shape[1])
+    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), blur_kernel(x), stride=2, groups=x.shape[1])
 
 
 def doubled(x: Tensor) -> Tensor:
     """[B, C, H, W] doubled and blurred."""
     x = F.pad(x, (1, 1, 1, 1), mode="reflect")
-    return F.conv_transpose2d(x, _kernel(x) * 4, stride=2, padding=3, groups=x.shape[1])
-
-
-def _kernel(x: Tensor) -> Tensor:
-    line = torch.tensor(BLUR, dtype=x.dtype, device=x.device)
-    return (line[:, None] * line[None])[None, None].expand(x.shape[1], 1, -1, -1)
+    return F.conv_transpose2d(x, blur_kernel(x) * 4, stride=2, padding=3, groups=x.shape[1])
 
 
 class UpscalerUNet(nn.Module):
