@@ -444,6 +444,44 @@ def test_the_canvas_is_worked_by_fingers_on_a_phone(browser: Any, server: Runnin
     assert complaints == []
 
 
+def test_what_is_being_typed_outlasts_nodes_that_are_made_anew(editor: Any) -> None:
+    """As when the scripts of packs arrive, models are read again or the evening turns the theme dark: no letter goes elsewhere."""
+    page = editor
+
+    def read_again() -> None:
+        page.evaluate(
+            """() => new Promise((done) => {
+                document.addEventListener('emulsion-refreshed', done, { once: true });
+                document.dispatchEvent(new Event('emulsion-refresh'));
+            })"""
+        )
+
+    steps = node(page, "Sampler").locator("[data-widget=steps] input")
+    steps.click()
+    first = steps.element_handle()
+    page.keyboard.type("1")
+    read_again()
+    assert not first.evaluate("field => field.isConnected"), "it was made anew, or this shows nothing"
+    page.keyboard.type("2")
+    second = steps.element_handle()
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("field => !field.isConnected", arg=second)
+    page.keyboard.type("3")
+    page.keyboard.press("Enter")
+    assert by_type(sent(page), "KSampler")["steps"] == 123
+    assert page.evaluate("document.activeElement.closest('[data-widget=steps]') !== null")
+    text = node(page, "Negative prompt").locator("textarea")
+    text.fill("ring blue")
+    for _ in "blue":
+        page.keyboard.press("ArrowLeft")
+    read_again()
+    page.keyboard.type("big ")
+    assert text.input_value() == "ring big blue"
+    page.keyboard.press("Escape")  # to the node itself
+    read_again()
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Negative prompt")
+
+
 def test_accessibility_of_the_graph_and_its_lists(editor: Any) -> None:
     page = editor
     assert violations(page) == [], violations(page)

@@ -12,7 +12,8 @@ import { whyNot } from "./linking.js";
 import { FAR, paint } from "./paint.js";
 import { Pictures } from "./pictures.js";
 import { Scene } from "./scene.js";
-import { NodeView } from "./view.js";
+import { leaveField } from "./typing.js";
+import { NodeView, nodeOf } from "./view.js";
 
 /** @typedef {import("../core/records.js").Id} Id */
 /** @typedef {import("../session.js").Session} Session */
@@ -426,11 +427,18 @@ export class Stage {
     for (const id of [...this.views.keys()]) this.#unmount(id);
   }
 
-  /** Another set of definitions: every node may look different. */
+  /** Another set of definitions: every node may look different. Who is at one of them stays there. */
   definitionsChanged() {
+    const at = document.activeElement && this.layer.contains(document.activeElement) ? nodeOf(document.activeElement) : null;
+    const back = leaveField(this.layer);
     this.scene.rebuild();
     this.#unmountAll();
     this.invalidate();
+    const view = at === null ? null : this.viewOf(at);
+    if (!view) return;
+    this.focused = at; // what has the focus already is not brought into view
+    if (back) back(view.element);
+    else view.element.focus({ preventScroll: true });
   }
 
   /** The elements of a node, built now if they are not there. @param {Id} id @returns {NodeView | null} */

@@ -10,6 +10,7 @@ import { make, uniqueId } from "./dom.js";
 import { MediaView } from "./media.js";
 import { cornersOf } from "./paint.js";
 import { socketsOf } from "./scene.js";
+import { leaveField } from "./typing.js";
 
 /** @typedef {import("../core/records.js").Id} Id */
 /** @typedef {import("./scene.js").Item} Item */
@@ -94,7 +95,16 @@ export class NodeView {
       shape.collapsed, this.stage.theme.dark, face.inputs.map(({ label, type, optional }) => [label, type, optional]), face.outputs.map(({ label, type, list }) => [label, type, list]),
       face.widgets.map(({ name, label, input, control, fixed }) => [name, label, kindOf(input), control !== null, fixed]),
     ]) + (face.definition ? face.definition.type : "") + (face.more ? `${face.more.count} ${face.more.open}` : "");
-    if (signature !== this.#signature) this.#rebuild(signature);
+    if (signature !== this.#signature) {
+      const back = leaveField(this.body);
+      if (back) {
+        this.#face = null; // leaving may have changed the value: all of it once more
+        this.update();
+        this.stage.focused = this.item.id; // what has the focus already is not brought into view
+        return back(this.body);
+      }
+      this.#rebuild(signature);
+    }
     for (const [i, widget] of face.widgets.entries()) {
       const mounted = this.#widgets.get(widget.name);
       if (!mounted) continue;
