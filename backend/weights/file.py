@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from backend.base.errors import BadFile
+from backend.weights.mapped import Place
 from backend.weights.quant.packed import FLOAT8, Packed, float8, stacked, unpacks
 
 
@@ -47,11 +48,19 @@ class WeightFile(Mapping[str, Entry]):
         """The tensor in the few bits in which the file keeps it; None for one of 16 bits or more. Raises KeyError."""
         return float8(self.tensor(key)) if self[key].dtype in FLOAT8 else None
 
+    def places(self, key: str) -> tuple[Place, ...]:
+        """Where the bytes lie of which this tensor is made; () for one that is in no file as it is. Raises KeyError."""
+        return ()
+
     def prefetch(self, key: str) -> None:
         """Ask the system to read this tensor's bytes soon. A hint."""
+        for file, start, nbytes in self.places(key):
+            file.prefetch(start, nbytes)
 
     def release(self, key: str) -> None:
         """Tell the system that this tensor's pages may leave this process's memory. A hint; they are read again when needed."""
+        for file, start, nbytes in self.places(key):
+            file.release(start, nbytes)
 
 
 class Listed(WeightFile):
@@ -127,13 +136,8 @@ class Renamed(WeightFile):
         parts = [None if piece.parts > 1 else self.file.packed(piece.key) for piece in origin]
         return stacked([part for part in parts if part is not None]) if None not in parts else None
 
-    def prefetch(self, key: str) -> None:
-        for name in keys_of(self.names[key]):
-            self.file.prefetch(name)
-
-    def release(self, key: str) -> None:
-        for name in keys_of(self.names[key]):
-            self.file.release(name)
+    def places(self, key: str) -> tuple[Place, ...]:
+        return tuple(place for name in keys_of(self.names[key]) for place in self.file.places(name))
 
     def used(self) -> Iterator[str]:
         """The names in the file that are used."""
@@ -179,11 +183,8 @@ class Widened(WeightFile):
     def packed(self, key: str) -> Packed | None:
         return None if key in self.columns else self.file.packed(key)
 
-    def prefetch(self, key: str) -> None:
-        self.file.prefetch(key)
-
-    def release(self, key: str) -> None:
-        self.file.release(key)
+    def places(self, key: str) -> tuple[Place, ...]:
+        return self.file.places(key)
 
 
 class Views(Mapping[str, Tensor]):

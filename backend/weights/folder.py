@@ -12,6 +12,7 @@ from torch import Tensor
 
 from backend.base.errors import BadFile, MissingFile
 from backend.weights.file import Entry, WeightFile, bad
+from backend.weights.mapped import Place
 
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 VARIANTS = ("", ".fp16", ".bf16", ".fp32", ".non_ema")
@@ -40,11 +41,8 @@ class ShardedFile(WeightFile):
     def tensor(self, key: str) -> Tensor:
         return self._index[key].tensor(key)
 
-    def prefetch(self, key: str) -> None:
-        self._index[key].prefetch(key)
-
-    def release(self, key: str) -> None:
-        self._index[key].release(key)
+    def places(self, key: str) -> tuple[Place, ...]:
+        return self._index[key].places(key)
 
 
 class Values(WeightFile):

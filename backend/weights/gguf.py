@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from backend.weights.file import Entry, Listed, bad
-from backend.weights.mapped import MappedFile
+from backend.weights.mapped import MappedFile, Place
 from backend.weights.quant import blocks
 from backend.weights.quant.packed import Packed
 
@@ -83,11 +83,9 @@ class GgufFile(Listed):
         raw = self._file.view(start, (size,), torch.uint8)
         return Packed(block.name, {"blocks": raw}, self._entries[key].shape, unpack)
 
-    def prefetch(self, key: str) -> None:
-        self._file.prefetch(*self._places[key][:2])
-
-    def release(self, key: str) -> None:
-        self._file.release(*self._places[key][:2])
+    def places(self, key: str) -> tuple[Place, ...]:
+        start, nbytes, _ = self._places[key]
+        return (Place(self._file, start, nbytes),)
 
 
 def read_facts(path: Path) -> dict[str, Any]:

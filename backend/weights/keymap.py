@@ -13,6 +13,7 @@ from typing import Protocol
 from torch import Tensor
 
 from backend.weights.file import Entry, WeightFile
+from backend.weights.mapped import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,5 @@ class MappedNames(WeightFile):
         part = self.parts[key]
         return part.tensor(self.file.tensor(part.key))
 
-    def prefetch(self, key: str) -> None:
-        self.file.prefetch(self.parts[key].key)
-
-    def release(self, key: str) -> None:
-        self.file.release(self.parts[key].key)
+    def places(self, key: str) -> tuple[Place, ...]:
+        return self.file.places(self.parts[key].key)

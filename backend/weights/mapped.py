@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -98,6 +99,14 @@ class MappedFile:
         advice = getattr(mmap, name, None)  # absent on Windows
         if advice is not None and stop > start:
             self.map.madvise(advice, start, stop - start)
+
+
+class Place(NamedTuple):
+    """Where the bytes of a tensor lie."""
+
+    file: MappedFile
+    start: int
+    nbytes: int
 
 
 _MADV_COLD = 20

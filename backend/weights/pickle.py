@@ -11,7 +11,7 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from backend.weights.file import Entry, WeightFile, bad
-from backend.weights.mapped import MappedFile
+from backend.weights.mapped import MappedFile, Place
 from backend.weights.unpickle import BadPickle, Recorder, Storage, TensorRef, run
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -90,17 +90,13 @@ class PickleFile(WeightFile):
             raise bad(self.path, f"the values of tensor {key!r} cannot be read ({error})") from error
         return raw.view(ref.dtype).as_strided(ref.shape, ref.stride, ref.offset)
 
-    def prefetch(self, key: str) -> None:
-        self._advise(self._file.prefetch, key)
-
-    def release(self, key: str) -> None:
-        self._advise(self._file.release, key)
-
-    def _advise(self, advise: Callable[[int, int], None], key: str) -> None:
+    def places(self, key: str) -> tuple[Place, ...]:
         storage = self._refs[key].storage
-        start = self._layout.start(storage)
-        if start is not None:
-            advise(start, self._layout.nbytes(storage))
+        try:
+            start = self._layout.start(storage)
+        except BadPickle:  # `tensor` says what is wrong
+            start = None
+        return () if start is None else (Place(self._file, start, self._layout.nbytes(storage)),)
 
 
 def _check(key: str, ref: TensorRef, nbytes: int) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from backend.weights.file import Entry, Listed, bad
-from backend.weights.mapped import MappedFile
+from backend.weights.mapped import MappedFile, Place
 
 DTYPES: dict[str, torch.dtype] = {
     "C64": torch.complex64,
@@ -64,11 +64,8 @@ class SafetensorsFile(Listed):
         entry = self._entries[key]
         return self._file.view(self._starts[key], entry.shape, entry.dtype)
 
-    def prefetch(self, key: str) -> None:
-        self._file.prefetch(self._starts[key], self._entries[key].nbytes)
-
-    def release(self, key: str) -> None:
-        self._file.release(self._starts[key], self._entries[key].nbytes)
+    def places(self, key: str) -> tuple[Place, ...]:
+        return (Place(self._file, self._starts[key], self._entries[key].nbytes),)
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:

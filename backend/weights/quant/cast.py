@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from backend.weights.file import Entry, WeightFile
+from backend.weights.mapped import Place
 from backend.weights.quant.packed import Narrow, Packed, float8
 
 
@@ -49,11 +50,8 @@ class Cast(WeightFile):
         weight, unpack = self.file.tensor(key), lambda parts, shape: parts["weight"].to(self.dtype).float()
         return Rounded("fp8", {"weight": weight}, self.file[key].shape, unpack, narrow, self.multiplied, self.dtype)
 
-    def prefetch(self, key: str) -> None:
-        self.file.prefetch(key)
-
-    def release(self, key: str) -> None:
-        self.file.release(key)
+    def places(self, key: str) -> tuple[Place, ...]:
+        return self.file.places(key)
 
     def _rounds(self, key: str) -> bool:
         entry = self.file[key]
@@ -88,11 +86,8 @@ class Multiplied(WeightFile):
         wished = packed is not None and packed.narrow is not None and packed.narrow.dtype in self.dtypes
         return replace(packed, multiplied=True) if packed is not None and wished else packed
 
-    def prefetch(self, key: str) -> None:
-        self.file.prefetch(key)
-
-    def release(self, key: str) -> None:
-        self.file.release(key)
+    def places(self, key: str) -> tuple[Place, ...]:
+        return self.file.places(key)
 
 
 @dataclass(frozen=True)

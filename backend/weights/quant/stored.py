@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from backend.weights.file import Entry, Listed, WeightFile, bad
+from backend.weights.mapped import Place
 from backend.weights.quant import turned
 from backend.weights.quant.packed import FLOAT8, Narrow, Packed
 
@@ -87,11 +88,9 @@ class Stored(Listed):
         parts = {part.removeprefix(key.removesuffix("weight")): self.file.tensor(part) for part in kept.keys}
         return Packed(kept.kind, parts, kept.shape, kept.unpack, kept.narrow)
 
-    def prefetch(self, key: str) -> None:
-        self.file.prefetch(key)
-
-    def release(self, key: str) -> None:
-        self.file.release(key)
+    def places(self, key: str) -> tuple[Place, ...]:
+        kept = self._kept.get(key)
+        return tuple(place for part in ((key,) if kept is None else kept.keys) for place in self.file.places(part))
 
 
 def _kept(file: WeightFile, key: str, entry: Entry) -> _Kept | None:
