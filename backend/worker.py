@@ -167,7 +167,6 @@ class Worker:
         from backend.memory.pool import Pool
         from backend.memory.tune import tune
         from backend.memory.ways import Ways
-        from backend.packs import routes
         from backend.packs.complete import complete, note_clashes, note_prestartup
         from backend.weights.mapped import READING
 
@@ -205,7 +204,7 @@ class Worker:
             pool.upcoming, pool.on_move, pool.on_reading, pool.check = self._upcoming, self._moved, self._reading, self._check
             pool.later = Later(self._files_to_come, memory_available)
         self._described = {id: to_wire(t) for id, t in self.registry.items()}
-        self.pipe.answers.update(validate=self._validate, refresh=self._refresh, memory=self._memory, on_prompt=routes.on_prompt)
+        self.pipe.answers.update(validate=self._validate, refresh=self._refresh, memory=self._memory, on_prompt=HOST.on_prompt)
         self.pipe.answers["forward"] = self._forward
         self.pipe.figures = self._figures
         self.pipe.outbox.message(
@@ -213,7 +212,7 @@ class Worker:
                 "op": "hello",
                 "nodes": list(self._described.values()),
                 "packs": [p.to_json() for p in packs.packs],
-                "pack_routes": routes.serve(),
+                "pack_routes": self._serve_routes(),
                 "on_prompt": bool(HOST.prompt_handlers),
                 "kinds": {name: [[str(p) for p in kind.paths], sorted(kind.extensions)] for name, kind in self.folders.kinds.items()},
                 "device": self._device(),
@@ -221,6 +220,14 @@ class Worker:
                 "versions": {"python": sys.version, "torch": torch.__version__},
             }
         )
+
+    def _serve_routes(self) -> dict[str, Any] | None:
+        """Serve the routes of packs. A web server is imported only if a pack has asked for the module on which it declares them."""
+        if "server" not in sys.modules:
+            return None
+        from backend.packs import routes
+
+        return routes.serve()
 
     def _persistent(self) -> Persistent:
         """What keeps results on disk. Users share it: a result's name holds the content of the files it was made of."""

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.front_start import answer, start, until
+from benchmarks.front_start import answer, compiled, start, until
 from benchmarks.server import cpu_seconds
 from benchmarks.table import Row, report
 
@@ -91,7 +91,7 @@ def fill(home: Path) -> None:
 def own_import(home: Path) -> tuple[float, float]:
     """Seconds, and those of the processor, that the packs take in a process with all else imported, descriptions asked for once."""
     command = [sys.executable, "-c", OWN, str(home)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True, timeout=600)
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], env=compiled(), capture_output=True, text=True, check=True, timeout=600)
     seconds, cpu = map(float, done.stdout.split())
     return seconds, cpu
 
@@ -142,6 +142,7 @@ def main(repeats: int) -> None:
         bare, home = Path(name) / "bare", Path(name) / "packs"
         bare.mkdir()
         fill(home)
+        own_import(home)  # compiles the packs
         for n in range(repeats):
             own.append(own_import(home))
             empty.append(served(bare, 18_400 + 2 * n))

@@ -131,6 +131,8 @@ def plain(value: Any, depth: int = 20) -> Any:
     kind = value.__class__
     if kind is str or kind is int or kind is bool or value is None:
         return value
+    if kind is dict and depth > 0:  # the common kinds first: descriptions of thousands of nodes go through here as a worker starts
+        return {str(k): plain(v, depth - 1) for k, v in value.items()}
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, str):

@@ -12,6 +12,7 @@ Choices = Callable[[Files], list[str]]
 _GROUPS = ("required", "optional", "hidden")
 # Fields of NodeType that are code or have their own wire form.
 _CODE = frozenset({"run", "lazy_status", "fingerprint", "validate", "instance_of", "refresh", "inputs", "outputs"})
+_PLAIN = tuple(f.name for f in fields(NodeType) if f.name not in _CODE)
 
 
 def _resolve(value: Any, choices: Choices) -> Any:
@@ -82,7 +83,7 @@ def _options_from_wire(options: Any) -> Mapping[str, Any] | None:
 
 def to_wire(t: NodeType) -> dict[str, Any]:
     """A node type without its code, as plain data."""
-    data = {f.name: getattr(t, f.name) for f in fields(NodeType) if f.name not in _CODE}
+    data = {name: getattr(t, name) for name in _PLAIN}
     data["validates"] = None if t.validates is None else list(t.validates)
     data["dynamic"] = t.refresh is not None
     data["has_fingerprint"] = t.fingerprint is not None

@@ -27,10 +27,11 @@ def complete(types: Iterable[NodeType]) -> Registry:
 
 def note_clashes(packs: Iterable[Pack]) -> None:
     """Say of every node whose name is taken that it is left out, and for whom: the application, or the pack that was loaded last."""
+    core = builtin_types()
     used: dict[str, Pack] = {t.id: pack for pack in packs for t in pack.types}
     for pack in packs:
         for t in pack.types:
-            if t.id in builtin_types():
+            if t.id in core:
                 pack.faults[t.id] = "The application has a node of that name, which is used."
             elif used[t.id] is not pack:
                 pack.faults[t.id] = f"The pack {used[t.id].name} has a node of that name, which is used."

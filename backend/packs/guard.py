@@ -20,6 +20,7 @@ class Guard:
     """Made before the first pack is imported; knows the modules that are there then, and others from the first look after their import."""
 
     def __init__(self) -> None:
+        self._seen: set[str] = set()
         self._modules: dict[str, ModuleType] = {}
         self._before: dict[str, _Kept] = {}
         self._place = os.getcwd()
@@ -29,7 +30,8 @@ class Guard:
         """Undo what was replaced or deleted since; its names. What was added stays: it is in nobody's way."""
         replaced = []
         for name, kept in self._before.items():
-            replaced += [f"{name}.{key}" for key in kept.mend()]
+            if kept.changed:
+                replaced += [f"{name}.{key}" for key in kept.mend()]
         for name, module in self._modules.items():
             if sys.modules.get(name) is not module:
                 sys.modules[name] = module
@@ -57,8 +59,10 @@ class Guard:
             yield "torch's gradients"
 
     def _look(self) -> None:
-        for name, module in list(sys.modules.items()):
-            if not (name.startswith(_OWN) or name in _BASIS) or name in self._modules or not isinstance(module, ModuleType):
+        new = [(name, module) for name, module in list(sys.modules.items()) if name not in self._seen]
+        self._seen.update(name for name, _ in new)
+        for name, module in new:
+            if not (name.startswith(_OWN) or name in _BASIS) or not isinstance(module, ModuleType):
                 continue
             self._modules[name] = module
             self._before[name] = _Kept(vars(module), module)
@@ -79,17 +83,16 @@ class _Kept:
     def _keep(self) -> None:
         self._held = dict(self._now)
 
-    def _is_as_before(self) -> bool:
-        """As nearly always. What is there still is passed over by identity, so comparing costs next to nothing."""
+    @property
+    def changed(self) -> bool:
+        """Nearly never. What is there still is passed over by identity, so comparing costs next to nothing."""
         try:
-            return bool(self._now == self._held)
+            return bool(self._now != self._held)
         except Exception:  # noqa: BLE001 - a value of a pack's own that cannot be compared: it was not there before
-            return False
+            return True
 
     def mend(self) -> list[str]:
         now = self._now
-        if self._is_as_before():
-            return []
         replaced = []
         for key, value in self._held.items():
             if now.get(key, _QUIET) is not value and key not in _QUIET:

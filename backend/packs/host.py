@@ -6,6 +6,8 @@ The worker fills it in as it starts.
 
 from __future__ import annotations
 
+import copy
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +16,8 @@ from backend.base.events import Event, PackEvent
 from backend.engine.call import CURRENT
 from backend.engine.context import Context, Services
 from backend.graph.schema import NodeType
+
+log = logging.getLogger(__name__)
 
 
 class Host:
@@ -39,6 +43,19 @@ class Host:
         """The context of the node whose code runs now; outside of a run one that reaches nothing but the services."""
         ctx = CURRENT.get()
         return ctx if ctx is not None else Context("", "", services=self.services)
+
+    def on_prompt(self, body: Any) -> Any:
+        """The body of POST /prompt after the packs' handlers; one that raises is passed over, as it always was."""
+        for handler in self.prompt_handlers:
+            before = copy.deepcopy(body)
+            try:
+                body = handler(body)
+                if not isinstance(body, dict):
+                    body = before
+            except Exception:
+                log.warning("A node pack's handler of new jobs failed.", exc_info=True)
+                body = before
+        return body
 
     def reset(self) -> None:
         """As a new process has it; for tests, which are many processes in one."""

@@ -63,11 +63,16 @@ def run_prestartup(
     ran = []
     guard = Guard()
     for path in entries(folders, settings):
-        if name_of(path) not in without:
+        if name_of(path) not in without and prestartup_script(path).is_file():
             tell(name_of(path))
             ran.append(prestart(path))
             _mend(name_of(path), guard)
     return [pack for pack in ran if pack is not None]
+
+
+def prestartup_script(path: Path) -> Path:
+    """Where a pack would have the script that runs before torch is imported; beside a pack that is one file there is none."""
+    return path / "prestartup_script.py"
 
 
 def hold_pins() -> None:
@@ -78,8 +83,8 @@ def hold_pins() -> None:
 
 def prestart(path: Path) -> Pack | None:
     """Execute the prestartup_script.py of one pack, if it has one. Returns the pack when that failed."""
-    script = path / "prestartup_script.py"
-    if not path.is_dir() or not script.is_file():
+    script = prestartup_script(path)
+    if not script.is_file():
         return None
     pack = Pack(path.name, path)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import hmac
 import importlib
 import logging
@@ -18,8 +17,6 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-
-from backend.packs.host import HOST
 
 log = logging.getLogger(__name__)
 HEADER = "X-Emulsion-Front"
@@ -49,9 +46,7 @@ LOOP = Loop()
 
 
 def serve() -> dict[str, Any] | None:
-    """Serve what packs have declared: where, and which paths; None when they have declared nothing."""
-    if "server" not in sys.modules:
-        return None
+    """Serve what packs have declared in the published module `server`: where, and which paths; None when they have declared nothing."""
     instance = importlib.import_module("server").PromptServer.instance
     app: web.Application = instance.app
     for route in instance.routes:
@@ -109,17 +104,3 @@ async def _start(app: web.Application) -> str:
     site = web.UnixSite(runner, path)
     await site.start()
     return path
-
-
-def on_prompt(body: Any) -> Any:
-    """The body of POST /prompt after the packs' handlers; one that raises is passed over, as it always was."""
-    for handler in HOST.prompt_handlers:
-        before = copy.deepcopy(body)
-        try:
-            body = handler(body)
-            if not isinstance(body, dict):
-                body = before
-        except Exception:
-            log.warning("A node pack's handler of new jobs failed.", exc_info=True)
-            body = before
-    return body

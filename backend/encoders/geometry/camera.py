@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import least_squares
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +19,8 @@ TOLERANCE = 1e-3
 def focal_and_shift(points: Tensor, sure: Tensor | None = None, focal: float | None = None) -> tuple[float, float]:
     """Of points [H, W, 3] (across, down, away) the focal length, in half diagonals of the picture, and what has to be added to how far away
     they are. `sure` [H, W] says which count; with `focal` given only the shift is looked for. Too few points: (1, 0)."""
+    from scipy.optimize import least_squares  # here: scipy is slow to import
+
     height, width = points.shape[:2]
     plane = plane_of_view(height, width, width / height)
     few, at = (F.interpolate(x.movedim(-1, 0)[None].float(), SEEN_AS)[0].movedim(0, -1).reshape(-1, x.shape[-1]) for x in (points, plane))

@@ -131,9 +131,7 @@ class PromptServer:
         HOST.prompt_handlers.append(handler)
 
     def trigger_on_prompt(self, json_data: Any) -> Any:
-        from backend.packs.routes import on_prompt
-
-        return on_prompt(json_data)
+        return HOST.on_prompt(json_data)
 
     def add_routes(self) -> None:
         """Routes are taken from `routes` when packs are loaded; there is nothing to do."""
