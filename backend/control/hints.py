@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from backend.base.errors import BadInput
-from backend.diffusion.batching import repeated
 from backend.imaging.resize import resize
 
 
@@ -29,8 +27,3 @@ def fitted(hint: Tensor, width: int, height: int, channels: int) -> Tensor:
     if channels == 1 and hint.shape[1] > 1:
         hint = hint[:, :3].mean(1, keepdim=True)
     return resize(hint[:, :channels].float(), width, height, "nearest-exact", "center")
-
-
-def for_members(made: Tensor, rows: int, members: int) -> Tensor:
-    """Rows made for the pictures, cycled to one per latent and repeated for every member of a batch of `rows`."""
-    return made if made.shape[0] == rows else torch.cat([repeated(made, rows // members)] * members)

@@ -12,8 +12,9 @@ from diffusers import AutoencoderKLQwenImage
 from torch import Tensor
 from torch.nn import functional as F
 
-from backend.adapters.patches import Picture, load_patch
+from backend.adapters.patches import Picture, load_patch, steered
 from backend.base.errors import BadFile, BadInput, UnknownModel
+from backend.diffusion.companions import together
 from backend.diffusion.guiders import CfgGuider
 from backend.diffusion.handle import ModelHandle
 from backend.diffusion.sample import sample
@@ -96,6 +97,25 @@ def test_blockwise_control_of_qwen_image(tmp_path: Path, told: int) -> None:
     guider = CfgGuider(changed, beside, beside, 1.0)
     out = sample(guider, noise, torch.zeros_like(noise), solver("euler"), torch.tensor([1.0, 0.0]), pool=POOL)
     assert out.shape == noise.shape and bool(out.isfinite().all())
+
+
+def test_each_prompt_sees_the_pictures_from_the_first(tmp_path: Path) -> None:
+    services = tiny.services(tmp_path)
+    save_safetensors(tmp_path / "patch.safetensors", blockwise())
+    model = load_diffusion_model(qwen.single(qwen.net().state_dict(), tmp_path / "m.safetensors"), services)
+    vae: Any = SimpleNamespace(channels=16, encode=lambda pixels, pool: pixels.mean() + torch.zeros(1, 16, 1, 8, 6))
+    pictures = torch.stack([torch.zeros(64, 48, 3), torch.ones(64, 48, 3)])
+    changed = steered(load_patch(tmp_path / "patch.safetensors", services), model, Picture(vae, pictures, 1.0))
+    x, text = torch.randn(3, 16, 1, 8, 6), torch.randn(1, 5, qwen.TEXT)
+    with torch.inference_mode(), together(changed, {}, POOL) as companions, POOL.lease(model.leasable()) as net:
+
+        def run(many: Tensor, members: list[int]) -> Tensor:
+            told = model.family.inputs([{"cross_attn": text.expand(len(many), -1, -1)}], model.sizes, many.shape)
+            told |= {"taps": companions.taps, "facts": {"cond_or_uncond": members}}
+            return model.family.forward(net, many, torch.full((len(many),), 0.7), told)
+
+        one, two = run(x, [0]), run(torch.cat([x, x]), [0, 1])
+    assert torch.allclose(two, torch.cat([one, one]), atol=1e-5)
 
 
 def test_what_does_not_fit_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,6 +62,20 @@ def test_one_call(version: str, hole: bool, tmp_path: Path) -> None:
         got = nets.call(steering, x, sigma, {"cross_attn": text}, taps=companions.taps)
     assert nets.off(got, want) < nets.NEAR
     assert nets.off(got, nets.call(model, x, sigma, {"cross_attn": text})) > 1e-3
+
+
+def test_each_prompt_sees_the_pictures_from_the_first(tmp_path: Path) -> None:
+    reference, _, patch = made("1", tmp_path)
+    model = nets.load(dict(reference.state_dict()), tmp_path)
+    vae = SimpleNamespace(channels=16, encode=lambda pixels, pool: FLUX.process_out(SHOWN * pixels.mean((1, 2, 3)).reshape(-1, 1, 1, 1)))
+    x, sigma, cond = torch.randn(3, 16, 6, 10), torch.tensor([0.7]), {"cross_attn": torch.randn(1, 9, 24)}
+    pictures = torch.stack([torch.zeros(48, 80, 3), torch.ones(48, 80, 3)])
+    steering = steered(patch, model, Picture(vae, pictures, 0.7))
+    with together(steering, {}, Pool("cpu")) as companions:
+        run: Any = partial(nets.call, steering, cond=cond, taps=companions.taps)
+        one = run(x, sigma.expand(3), facts={"cond_or_uncond": [0]})
+        two = run(torch.cat([x, x]), sigma.expand(6), facts={"cond_or_uncond": [0, 1]})
+    assert nets.apart(two, torch.cat([one, one])) < 1e-5
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from backend.adapters.patches import Picture
 from backend.adapters.places import attention_places, module_at
 from backend.base.errors import BadInput, UnknownModel
-from backend.diffusion.batching import repeated
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.members import for_members, members_in
 from backend.families.cosmos.net import ENTRANCE, PATCH, CosmosSizes
 from backend.families.sd.unet import UNetSizes
 from backend.imaging.resize import resize
@@ -204,8 +204,7 @@ class Bound:
                 f"{self.tap.patch.title} sees the picture as {told.shape[1]} cells, but {name} looks at {x.shape[1]}.",
                 hint="Take patches that cut the attention into tiles away, or load the model it was made for.",
             )
-        members = len(facts.get("cond_or_uncond", ("",)))  # each of them sees the pictures from the first
-        told = repeated(told, len(x) // members).repeat(members, x.shape[1] // told.shape[1], 1)
+        told = for_members(told, len(x), members_in(facts)).repeat(1, x.shape[1] // told.shape[1], 1)
         more: Tensor = self.net.parts[module](x, told)
         return x + more * self.tap.picture.strength
 

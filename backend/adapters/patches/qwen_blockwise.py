@@ -19,6 +19,7 @@ from backend.adapters.patches import Picture
 from backend.base.errors import BadInput
 from backend.diffusion.batching import repeated
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.members import for_members, members_in
 from backend.families.qwen_image.net import PATCH, QwenSizes, film_tokens, whole
 from backend.imaging.resize import resize
 from backend.memory.pool import Loadable, Pool
@@ -102,7 +103,7 @@ class Bound:
         self._tokens: dict[tuple[int, ...], Tensor] = {}
 
     def __call__(self, h: Tensor, text: Tensor, facts: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        shown = repeated(self._shown(facts["latent"]), len(h))
+        shown = for_members(self._shown(facts["latent"]), len(h), members_in(facts))
         made = h[:, : shown.shape[1]]
         more = self.net.controlnet_blocks[facts["block_index"]](made, shown) * self.tap.picture.strength
         return torch.cat([made + more, h[:, shown.shape[1] :]], dim=1), text

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from backend.base.errors import BadInput
-from backend.diffusion.batching import repeated
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.members import for_members, members_in
 from backend.families.flux.net import FluxSizes
 from backend.memory.pool import Loadable, Pool
 from backend.nn.layers import LayerNorm, Linear
@@ -89,7 +89,7 @@ class Style:
 
     def __call__(self, args: dict[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
         txt, at = args["txt"], args["txt_ids"]
-        tokens = repeated(self.tokens.to(txt), len(txt))
+        tokens = for_members(self.tokens.to(txt), len(txt), members_in(facts))
         places = at.new_zeros(len(at), tokens.shape[1], at.shape[2])
         return {**args, "txt": torch.cat([tokens, txt], dim=1), "txt_ids": torch.cat([places, at], dim=1)}
 

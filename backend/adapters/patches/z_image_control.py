@@ -18,6 +18,7 @@ from backend.adapters.patches import Picture
 from backend.base.errors import BadInput
 from backend.diffusion.batching import repeated
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.members import for_members, members_in
 from backend.families.z_image.names import from_diffusers
 from backend.families.z_image.net import PATCH, ModulatedBlock, ZImageNet, ZImageSizes
 from backend.imaging.resize import resize
@@ -145,7 +146,7 @@ class Bound:
     def _begin(self, tokens: Tensor, facts: dict[str, Any], by: Turn, time: Tensor) -> None:
         """Look at the picture, and refine what is seen: alone, or together with the picture that is made."""
         net = cast(ZImageNet, facts["net"])
-        shown = repeated(self._latent(facts["latent"]), len(tokens))
+        shown = for_members(self._latent(facts["latent"]), len(tokens), members_in(facts))
         control = net.filled(self.net.control_all_x_embedder["2-1"](to_tokens(shown, PATCH, channels_last=True)))
         self._refined = None
         if self.patch.plain:

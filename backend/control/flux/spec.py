@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from backend.base.errors import BadFile, BadInput
 from backend.control.control import Control, Runner
 from backend.control.flux.net import STRIDES, FluxControlNet, FluxControlSizes
-from backend.control.hints import fitted, for_members
+from backend.control.hints import fitted
 from backend.control.kind import Setting
 from backend.control.residuals import Residuals
 from backend.diffusion.denoiser import as_net_sees
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.members import for_members
 from backend.families.flux import MARK
 from backend.families.flux.names import Names
 from backend.families.flux.net import FluxSizes

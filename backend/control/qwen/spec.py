@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from backend.base.errors import BadFile, BadInput
 from backend.control.control import Control, Runner
-from backend.control.hints import for_members
 from backend.control.kind import Setting
 from backend.control.qwen.net import QwenControlNet, QwenControlSizes
 from backend.control.residuals import Residuals
 from backend.diffusion.denoiser import as_net_sees
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.members import for_members
 from backend.families.qwen_image import sizes as stem_sizes
 from backend.families.qwen_image.net import PATCH, QwenSizes, whole
 from backend.memory.pool import Loadable

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from backend.base.errors import BadFile, BadInput
 from backend.control.control import Control, Runner
-from backend.control.hints import for_members
 from backend.control.kind import Setting
 from backend.control.residuals import Residuals
 from backend.control.sd3.net import SD3ControlNet, SD3ControlSizes
 from backend.diffusion.denoiser import as_net_sees
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.members import for_members
 from backend.families.sd3 import HEAD, names
 from backend.families.sd3.net import PATCH, SD3Sizes
 from backend.memory.pool import Loadable

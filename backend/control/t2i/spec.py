@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from backend.base.errors import BadFile, BadInput
 from backend.control.control import Control, Runner
-from backend.control.hints import check, fitted, for_members
+from backend.control.hints import check, fitted
 from backend.control.kind import Setting
 from backend.control.residuals import Residuals
 from backend.control.t2i.net import Adapter, AdapterSizes
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.members import for_members
 from backend.families.sd.unet import UNetSizes
 from backend.memory.pool import Loadable
 from backend.weights.complete import require

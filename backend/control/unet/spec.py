@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from backend.base.errors import BadFile, BadInput
 from backend.control.control import Control, Runner
-from backend.control.hints import check, fitted, for_members
+from backend.control.hints import check, fitted
 from backend.control.kind import Setting
 from backend.control.residuals import Residuals
 from backend.control.unet import names
 from backend.control.unet.net import ControlNet, ControlSizes
 from backend.diffusion.denoiser import as_net_sees
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.members import for_members
 from backend.families import kin
 from backend.families.sd.sizes import SD1_HEADS, sizes_down
 from backend.families.sd.unet import UNetSizes

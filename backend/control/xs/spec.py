@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from backend.base.errors import BadFile, BadInput
 from backend.control.control import Control
-from backend.control.hints import check, fitted, for_members
+from backend.control.hints import check, fitted
 from backend.control.kind import Setting
 from backend.control.residuals import Residuals
 from backend.control.xs import names
 from backend.control.xs.net import ControlNetXS, XSSizes
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.members import for_members
 from backend.families import kin
 from backend.families.sd.unet import UNetSizes
 from backend.memory.pool import Loadable
