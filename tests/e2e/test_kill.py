@@ -22,7 +22,8 @@ SEEDS = itertools.count(9_000_000)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("kill"), "--hang-timeout", "4", "--cancel-grace", "1") as one:
+    # A hang is waited for once; in less time a living worker may be silent, too, on a machine that does much else.
+    with running(tmp_path_factory.mktemp("kill"), "--hang-timeout", "10", "--cancel-grace", "1") as one:
         yield one
 
 
@@ -96,16 +97,16 @@ def test_front_answers_while_the_worker_is_down(server: Server) -> None:
 
 def test_node_that_ignores_a_cancel_is_ended(server: Server) -> None:
     socket = server.socket("deaf")
+    before = server.worker_pid()
     id = server.submit(long(deaf=True), "deaf")
     socket.until(lambda f: f["type"] == "executing" and f["data"].get("node") == "1")
-    asked = time.monotonic()
     server.ask("/interrupt", {})
     frames = socket.run(id)
-    assert time.monotonic() - asked < 30, "long before the node would have ended"
     assert "execution_interrupted" in [f["type"] for f in frames]
     about = server.ask(f"/jobs/{id}").json()
     assert (about["state"], about["attempts"]) == ("interrupted", 1)
     assert ended(server, server.submit(quick()))["status"]["completed"]
+    assert server.worker_pid() != before, "the node was not waited for"
     socket.close()
 
 
@@ -122,7 +123,7 @@ def test_killed_front_keeps_queue_and_history_and_leaves_no_orphan(tmp_path: Pat
     with running(tmp_path) as server:
         done = server.submit(quick())
         ended(server, done)
-        running_job = server.submit(long(3))
+        running_job = server.submit(long())
         waiting = [server.submit(quick(), prompt_id=f"w{n}") for n in range(3)]
         eventually(lambda: [i[1] for i in server.ask("/queue").json()["queue_running"]] == [running_job])
         worker = server.worker_pid()
@@ -130,9 +131,11 @@ def test_killed_front_keeps_queue_and_history_and_leaves_no_orphan(tmp_path: Pat
         eventually(lambda: not alive(worker))
         server.start()
         assert server.history(done)["status"]["completed"]
-        for id in (running_job, *waiting):
-            assert ended(server, id)["status"]["completed"]
+        eventually(lambda: server.ask(f"/jobs/{running_job}").json()["state"] == "running")
         assert server.ask(f"/jobs/{running_job}").json()["attempts"] == 2
+        server.ask("/interrupt", {"prompt_id": running_job})
+        for id in waiting:
+            assert ended(server, id)["status"]["completed"]
         numbers = [server.history(id)["prompt"][0] for id in waiting]
         assert server.ask("/prompt", {"prompt": quick()}).json()["number"] > max(numbers) - 3
 
@@ -171,8 +174,8 @@ def test_sigterm_puts_the_running_job_back(tmp_path: Path) -> None:
 
 def test_sigterm_lets_a_short_job_end(tmp_path: Path) -> None:
     with running(tmp_path) as server:
-        id = server.submit(long(1.0))
-        eventually(lambda: [i[1] for i in server.ask("/queue").json()["queue_running"]] == [id])
+        id = server.submit(long(0.5))  # of the seconds that it waits for jobs to end
+        eventually(lambda: [i[1] for i in server.ask("/queue").json()["queue_running"]] == [id] or server.history(id))
         server.process.stop()
         server.start()
         assert server.history(id)["status"]["completed"]

@@ -281,14 +281,16 @@ def test_expansion_names_the_visible_node(server: Server) -> None:
 
 def test_reconnecting_during_a_run(server: Server) -> None:
     first = server.socket("again")
-    id = server.submit({"1": node("TestSleep", seconds=2, deaf=False, seed=next(SEEDS)), "2": node("TestShow", a=["1", 0])}, "again")
+    id = server.submit({"1": node("TestSleep", seconds=60, deaf=False, seed=next(SEEDS)), "2": node("TestShow", a=["1", 0])}, "again")
     first.until(lambda f: f["type"] == "progress")
     second = server.socket("again")
     assert second.next()["data"]["sid"] == "again"
     assert second.next() == {"type": "executing", "data": {"node": "1"}}
     first.close()
+    second.until(lambda f: f["type"] == "progress")
+    server.ask("/interrupt", {"prompt_id": id})
     frames = second.run(id)
-    assert "execution_success" in [f["type"] for f in frames]
+    assert "execution_interrupted" in [f["type"] for f in frames]
     second.close()
 
 
@@ -363,8 +365,9 @@ def test_progress_state_grows_linearly(server: Server) -> None:
 
 
 def test_order_of_numbers(server: Server) -> None:
-    blocker = server.submit({"1": node("TestSleep", seconds=30, deaf=False, seed=next(SEEDS)), "2": node("TestSink", a=["1", 0])}, "q")
     socket = server.socket("q")
+    blocker = server.submit({"1": node("TestSleep", seconds=60, deaf=False, seed=next(SEEDS)), "2": node("TestSink", a=["1", 0])}, "q")
+    socket.until(lambda f: f["type"] == "progress")
     answers = [
         server.ask("/prompt", {"prompt": two_nodes(), "client_id": "q", "prompt_id": name, **more}).json()
         for name, more in (("normal", {}), ("front", {"front": True}), ("front2", {"front": True}), ("five", {"number": 0.5}))
@@ -411,11 +414,14 @@ def test_custom_validation_and_dynamic_choices_come_from_the_worker(server: Serv
 
 
 def test_custom_validation_while_a_node_computes(server: Server) -> None:
-    server.submit({"1": node("TestSleep", seconds=30, deaf=False, seed=next(SEEDS)), "2": node("TestSink", a=["1", 0])})
-    began = time.monotonic()
+    socket = server.socket("busy")
+    id = server.submit({"1": node("TestSleep", seconds=60, deaf=False, seed=next(SEEDS)), "2": node("TestSink", a=["1", 0])}, "busy")
+    socket.until(lambda f: f["type"] == "progress")
     assert server.ask("/prompt", {"prompt": {"1": node("TestChecked", n=5, choice="first")}}).status == 400
-    assert time.monotonic() - began < 2
-    server.ask("/interrupt", {})
+    assert [i[1] for i in server.ask("/queue").json()["queue_running"]] == [id], "the answer did not wait for the node"
+    server.ask("/interrupt", {"prompt_id": id})
+    socket.run(id)
+    socket.close()
 
 
 def test_reasons_are_in_the_story(server: Server) -> None:
@@ -446,11 +452,10 @@ def test_logs_reach_subscribers(server: Server) -> None:
 def test_flood_of_prints_does_not_stop_the_server(server: Server) -> None:
     socket = server.socket("flood")
     id = server.submit({"1": node("TestPrint", text="x" * 1000, times=20_000), "2": node("TestSink", a=["1", 0])}, "flood")
-    slowest = 0.0
+    answers = 0
     while not server.history(id):
-        began = time.monotonic()
-        server.ask("/queue")
-        slowest = max(slowest, time.monotonic() - began)
-    assert slowest < 2
+        assert server.ask("/queue").status == 200
+        answers += 1
+    assert answers > 2, "it answers all along, not when the flood is over"
     assert len(server.ask("/internal/logs/raw").json()["entries"]) <= 300
     socket.close()

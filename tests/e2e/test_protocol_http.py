@@ -615,10 +615,11 @@ def test_free(server: Server) -> None:
     socket.close()
 
 
-def test_every_route_answers_quickly_while_a_node_computes(server: Server) -> None:
-    id = server.submit({"1": node("TestSleep", seconds=60, deaf=False, seed=next(SEEDS)), "2": node("TestSink", a=["1", 0])})
-    times = []
-    for _ in range(20):
+def test_every_route_answers_while_a_node_computes(server: Server) -> None:
+    socket = server.socket("busy")
+    id = server.submit({"1": node("TestSleep", seconds=60, deaf=False, seed=next(SEEDS)), "2": node("TestSink", a=["1", 0])}, "busy")
+    socket.until(lambda f: f["type"] == "progress")
+    for _ in range(5):
         for path in (
             "/queue",
             "/prompt",
@@ -629,11 +630,11 @@ def test_every_route_answers_quickly_while_a_node_computes(server: Server) -> No
             "/models/loras",
             "/health/ready",
         ):
-            began = time.monotonic()
             assert server.ask(path).status == 200
-            times.append(time.monotonic() - began)
+    assert [i[1] for i in server.ask("/queue").json()["queue_running"]] == [id], "no answer waited for the node"
     server.ask("/interrupt", {"prompt_id": id})
-    assert sorted(times)[len(times) // 2] < 0.05, f"median {sorted(times)[len(times) // 2]:.3f} s"
+    socket.run(id)
+    socket.close()
 
 
 def test_cors_header_replaces_the_guard(tmp_path: Path) -> None:

@@ -329,6 +329,6 @@ def test_wrong_tokens_are_slowed_down(tmp_path: Path) -> None:
         assert right.ask("/queue").status == 200
         statuses = [Person(server, f"wrong-{n}").ask("/queue").status for n in range(25)]
         assert statuses[:20] == [401] * 20
-        assert statuses[-1] == 429
+        assert 429 in statuses[20:]
         stats = right.ask("/system_stats")
         assert stats.status == 429, "the address is locked out for a while, whatever it sends"
