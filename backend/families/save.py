@@ -17,6 +17,8 @@ from backend.encoders.clip.openclip import to_openclip
 from backend.encoders.clip_vision import spec as clip_vision
 from backend.encoders.clip_vision.handle import VisionHandle
 from backend.encoders.joint import published
+from backend.encoders.phrases.handle import BRANCH as PHRASES
+from backend.encoders.phrases.spec import AUTHORS
 from backend.families.foreign import PREFIX
 from backend.weights.merge import Weights
 from backend.weights.save import Source, save_safetensors
@@ -27,8 +29,11 @@ ENCODERS: Mapping[tuple[str, ...], tuple[tuple[str, bool], ...]] = {
     ("h",): (("cond_stage_model.model.", True),),
     ("l", "g"): (("conditioner.embedders.0.transformer.", False), ("conditioner.embedders.1.model.", True)),
     ("g",): (("conditioner.embedders.0.model.", True),),
+    (PHRASES,): ((AUTHORS, True),),
 }
 """Where checkpoints keep text encoders, by their branches: prefix, and whether OpenCLIP's own names follow."""
+ROOTED = (PHRASES,)
+"""Those that keep their prefix alone, too: without it they would be taken for another."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +85,9 @@ def _encoders(out: Tensors, clip: Any, bare: bool) -> None:
     for part, (prefix, spelled_open) in zip(parts, places, strict=True):
         weights = Weights.of(part)
         cut = part.branch == "h" and part.layer is None  # a tower without the layer nobody reads: only diffusers' names say so
-        if bare or not spelled_open or cut:
-            _weights(out, weights, "" if bare else "cond_stage_model.transformer." if cut else prefix)
+        alone = bare and part.branch not in ROOTED
+        if alone or not spelled_open or cut:
+            _weights(out, weights, "" if alone else "cond_stage_model.transformer." if cut else prefix)
             continue
         for key, pieces in to_openclip(weights).items():
             _joined(out, prefix + key, weights, pieces)

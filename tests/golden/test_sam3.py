@@ -23,7 +23,7 @@ from backend.weights.open import open_weights
 from backend.weights.save import save_safetensors
 from nodes.conditioning import clip_text_encode
 from nodes.loaders import checkpoint_loader_simple, clip_loader, unet_loader
-from nodes.model_merging import model_save
+from nodes.model_merging import checkpoint_save, clip_save, model_save
 from nodes.sam3 import sam3_detect
 from nodes.sampling import ksampler
 from tests.families import sam3s, tiny
@@ -306,10 +306,16 @@ def test_parts_and_ways_to_load(ready: Ready, files: dict[str, Path], tmp_path: 
     model_save(ctx, model=model, filename_prefix="saved")
     (folders.models / "diffusion_models" / "again.safetensors").symlink_to(next(folders.output.glob("saved*.safetensors")))
     again = unet_loader(ctx, unet_name="again.safetensors", weight_dtype="default")
+    clip_save(ctx, clip=clip, filename_prefix="words")
+    (folders.models / "text_encoders" / "words.safetensors").symlink_to(next(folders.output.glob("words*.safetensors")))
+    clip = clip_loader(ctx, clip_name="words.safetensors", type="stable_diffusion")
+    checkpoint_save(ctx, model=model, clip=clip, vae=None, filename_prefix="whole")
+    (folders.models / "checkpoints" / "whole.safetensors").symlink_to(next(folders.output.glob("whole*.safetensors")))
+    whole, clip, _ = checkpoint_loader_simple(ctx, ckpt_name="whole.safetensors")
     cond = clip_text_encode(ctx, text="cat:3", clip=clip)
     pool, ready.bench.services.pool = ready.bench.services.pool, Pool("cpu", 0)
     try:
-        for each in (model, again):
+        for each in (model, again, whole):
             found = ready.detect(model=each, conditioning=cond, refine_iterations=1)
             assert torch.equal(found.masks, expected.masks) and found.bboxes == expected.bboxes
     finally:

@@ -13,20 +13,20 @@ from backend.memory.pool import Loadable
 from backend.weights.file import Views
 from backend.weights.keymap import MappedNames
 
-AUTHORS, BESIDE = "detector.backbone.language_backbone.encoder.", "detector.transformer.decoder.presence_token.weight"
+AUTHORS = "detector.backbone.language_backbone.encoder."
 PLACES = (
-    (Place("SAM 3", AUTHORS, open=True), BESIDE),
-    (Place("SAM 3 as it was trained", f"model.{AUTHORS}", open=True), f"model.{BESIDE}"),
+    (Place("SAM 3, or its text encoder alone", AUTHORS, open=True), None),
+    (Place("SAM 3 as it was trained", f"model.{AUTHORS}", open=True), None),
     (Place("SAM 3 as transformers saves it", "detector_model.text_encoder."), "detector_model.detr_decoder.presence_token.weight"),
     (Place("the finding half of SAM 3", "text_encoder."), "detr_decoder.presence_token.weight"),
 )
-"""Where it is, and a weight beside it that no other model has."""
+"""Where it is, and where other encoders lie so too, a weight beside it that no other model has."""
 
 
 def text_encoders(found: Found) -> list[PhraseHandle]:
     """SAM 3's text encoder, if the file holds it. Raises BadFile for one that is incomplete."""
     for place, beside in PLACES:
-        parts = parts_at(place, found.file) if beside in found.file else {}
+        parts = parts_at(place, found.file) if beside is None or beside in found.file else {}
         parts = {name: part for name, part in parts.items() if name != "text_projection.weight"}
         if not parts:
             continue
