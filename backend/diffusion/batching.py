@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +24,13 @@ class Work:
     weight: Tensor | None
 
 
+class Batch(NamedTuple):
+    """Entries that are predicted together, and their size of latent."""
+
+    entries: int
+    sizes: tuple[int, ...]
+
+
 def group(work: Sequence[Work], repeats: bool = True) -> list[list[Work]]:
     """Work in as few groups as possible; order is kept inside a group. `repeats`: token lists of different lengths may be together."""
     groups: list[list[Work]] = []
@@ -36,11 +44,27 @@ def group(work: Sequence[Work], repeats: bool = True) -> list[list[Work]]:
     return groups
 
 
+def batches(roles: Mapping[str, Sequence[Entry]], sigmas: Iterable[float], shape: Sequence[int], repeats: bool = True) -> set[Batch]:
+    """What is run together at some of `sigmas`, on latents of `shape` [B, C, ...], when all roles are asked at once."""
+    found: set[Batch] = set()
+    seen: set[tuple[int, ...]] = set()
+    everything = [Work(role, entry, None) for role, entries in enumerate(roles.values()) for entry in entries]
+    for sigma in sigmas:
+        active = [i for i, item in enumerate(everything) if item.entry.active(sigma)]
+        if tuple(active) not in seen:
+            seen.add(tuple(active))
+            found |= {Batch(len(g), tuple(g[0].entry.sizes(shape[2:]))) for g in group([everything[i] for i in active], repeats)}
+    return found
+
+
+def fewer(most: int) -> list[int]:
+    """`most` and its halves, down to 1."""
+    return [most, *fewer(most // 2)] if most > 1 else [1]
+
+
 def _together(a: Entry, b: Entry, repeats: bool) -> bool:
     """Whether two entries can be in one batch: same size of latent, same control and hooks, tensors that can be stacked."""
-    sizes_a = None if a.area is None else a.area[: len(a.area) // 2]
-    sizes_b = None if b.area is None else b.area[: len(b.area) // 2]
-    if sizes_a != sizes_b or a.control is not b.control or a.grounding is not b.grounding:
+    if a.sizes() != b.sizes() or a.control is not b.control or a.grounding is not b.grounding:
         return False
     if a.cond.get("hooks") is not b.cond.get("hooks"):
         return False

@@ -57,6 +57,10 @@ class Entry:
     def active(self, sigma: float) -> bool:
         return self.end <= sigma <= self.start
 
+    def sizes(self, whole: Sequence[int] = ()) -> tuple[int, ...]:
+        """The size of its part of latents of size `whole`."""
+        return tuple(whole) if self.area is None else self.area[: len(self.area) // 2]
+
     def crop(self, x: Tensor) -> Tensor:
         """The part of x [B, C, ...] this entry is about."""
         return x if self.area is None else crop(x, self.area)

@@ -29,17 +29,19 @@ class Denoiser:
     """Predicts for the length of one lease. `roles` names the conditioning each guider asks for ("positive", "negative", ...).
 
     Scalars of the noise model are computed on the host, so that a step never waits for the device. Entries that fit together run in
-    one batch; when the device runs out of memory the batch is halved, for the rest of this sampling too, and `lowered` told.
+    one batch, of at most `most` entries where that is given; when the device runs out of memory the batch is halved, for the rest of this
+    sampling too, and `lowered` told.
     """
 
     def __init__(
         self, model: ModelHandle, net: nn.Module, roles: Mapping[str, list[Entry]], sigmas: Tensor | None = None,
         companions: Companions | None = None, hooked: HookedNets | None = None, lowered: Callable[[str], None] | None = None,
+        most: int | None = None,
     ) -> None:  # fmt: skip
         self.model, self.net, self.roles = model, net, roles
         self._companions = companions or Companions(model.net_taps())
         self._facts: dict[str, Any] = {"sample_sigmas": sigmas}
-        self._most: int | None = None
+        self._most = most
         self._added: Taps = {}
         self._hooked = hooked
         self._running = net

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from backend.base.errors import BadInput
+from backend.diffusion.batching import batches, fewer
 from backend.diffusion.companions import together
 from backend.diffusion.conditioning import Conditioning, Entry, mirror_areas, resolve, spread
 from backend.diffusion.denoiser import Denoiser, cast
@@ -132,18 +133,19 @@ def _sample(
     if torch.any(latent):
         clean = model.family.latent.process_in(clean)
     noise = noise.to(device, torch.float32)
-    working = model.family.working_bytes((len(guider.conds) * latent.shape[0], *latent.shape[1:]), model.sizes)
     told = {"latent_image": clean, "denoise_mask": None if mask is None else fit_noise_mask(mask, clean.shape)[:, :1], "seed": seed}
     others: Mapping[str, ModelHandle] = getattr(guider, "others", {})
     own = {role: cond for role, cond in guider.conds.items() if role not in others} | dict(model.taps.get("conds", ()))
+    asks = {*getattr(guider, "asks", guider.conds), *dict(model.taps.get("conds", ()))}
     with torch.inference_mode(), ExitStack() as stack:
 
         def bound(model: ModelHandle, conds: Mapping[str, Conditioning]) -> Ask:
             roles = prepare_conds(model, conds, latent.shape, device, told)
             companions = stack.enter_context(together(model, roles, pool))
+            most, working = as_many_as_fit(model, {r: roles[r] for r in roles if r in asks}, sigmas, latent.shape, pool)
             net = stack.enter_context(pool.lease(model.leasable(), working))
             hooked = stack.enter_context(HookedNets(model, pool))
-            denoiser = Denoiser(model, net, roles, sigmas, companions, hooked, partial(pool.lowered, model.loadable.key))
+            denoiser = Denoiser(model, net, roles, sigmas, companions, hooked, partial(pool.lowered, model.loadable.key), most)
             stack.enter_context(_told(model, net, sigmas))
             return denoiser.predict
 
@@ -151,6 +153,28 @@ def _sample(
         result = _solve(guider, ask, noise, clean, solver, sigmas, mask, on_step, source or SeededNoise(seed), seed)
         result = model.family.latent.process_out(model.noise.unscaled(result, float(sigmas[-1]))).float().cpu()
     return result.clone()  # outside inference mode, so that others may edit it in place
+
+
+def as_many_as_fit(
+    model: ModelHandle, roles: Mapping[str, Sequence[Entry]], sigmas: Tensor, shape: Sequence[int], pool: Pool
+) -> tuple[int | None, int]:
+    """How many entries may be predicted at once (None: all of them), and the bytes of activations to plan for.
+
+    All together where memory allows: on CPUs that takes 0.8 to 1.0 of the time of one after the other, the least for small pictures.
+    """
+    found = batches(roles, sigmas.tolist(), shape, getattr(model.family, "repeats_text", True))
+
+    def need(most: int) -> int:
+        shapes = ((min(most, entries) * shape[0], shape[1], *sizes) for entries, sizes in found)
+        return max((model.family.working_bytes(one, model.sizes) for one in shapes), default=0)
+
+    ways = fewer(max((batch.entries for batch in found), default=1))
+    needs = [need(most) for most in ways]
+    way = pool.fitting(model.leasable(), needs)
+    if way:
+        spared = f"all {ways[0]} at once would need {(needs[0] - needs[way]) / 1e6:,.0f} MB more than there is room for"
+        pool.lowered(model.loadable.key, f"{ways[way]} of {ways[0]} conditions at a time", spared)
+    return ways[way] if way else None, needs[way]
 
 
 @contextmanager

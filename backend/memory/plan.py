@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -74,6 +74,22 @@ def place(demand: Demand, held: Sequence[Held], budget: int) -> Placement:
     if sum(demand.layers) <= free:
         return Placement(tuple(evict), (True,) * len(demand.layers))
     return Placement(tuple(evict), _spread(demand.layers, free - WINDOW * max(demand.layers, default=0)))
+
+
+def fastest(needs: Sequence[int], forms: Iterable[Sequence[int]], room: int) -> int:
+    """Which of several ways to use a net, the fastest first, by the bytes of activations each `needs`. `forms` are the bytes of each weight
+    in the forms they can be kept in, the best first.
+
+    The first way with which every weight stays, be it in the worst form: bringing weights at each use costs more than a slower way. Where
+    none lets them all stay, the first that leaves the window they come through, since a slower way brings them more often; else the last.
+    """
+    window = 0
+    for sizes in forms:
+        for i, need in enumerate(needs):
+            if sum(sizes) + need <= room:
+                return i
+        window = WINDOW * max(sizes, default=0)
+    return next((i for i, need in enumerate(needs) if window + need <= room), len(needs) - 1)
 
 
 WINDOW = 2

@@ -27,7 +27,7 @@ from backend.memory.heap import trim
 from backend.memory.later import Later
 from backend.memory.measured import Measured, watermark
 from backend.memory.multiplied import eights, thin
-from backend.memory.plan import WINDOW, Demand, Held, next_to_read, place
+from backend.memory.plan import WINDOW, Demand, Held, fastest, next_to_read, place
 from backend.memory.stream import Stream, Traffic
 from backend.nn import eight
 from backend.nn.layers import Layer
@@ -190,7 +190,7 @@ class Pool:
         `working` is an estimate of the bytes its activations need, corrected by what earlier runs took. A net that is leased already
         with other patches gets a second set of slots for the time of this lease, sharing the weights whose patches are equal.
         """
-        about = f"{title(loadable.key)}|{loadable.dtype}"
+        about = _about(loadable)
         with self._lock:
             alone = not any(live.leases for live in self._live.values())
             live, key = self._claim(loadable)
@@ -222,6 +222,16 @@ class Pool:
                         self._forget(key)
                     elif self._unwanted(key):
                         self._drop(key, "models are not kept after their use")
+
+    def fitting(self, loadable: Loadable, needs: Sequence[int]) -> int:
+        """Which of several ways to use a net a lease can be given for, the fastest first, by the bytes of activations each needs."""
+        if len(needs) == 1:
+            return 0
+        with self._lock:
+            live, key = self._claim(loadable)
+            room = (self.limit() if self.budget != 0 else self._left()) - self._busy(key)  # a budget of nothing is for weights alone
+            forms = (self._sizes(live, loadable, dense)[0] for dense in (True, False))
+            return fastest([self.measured.expect(_about(loadable), need) for need in needs], forms, room)
 
     def _rest(self, live: _Live, key: str) -> None:
         """Nobody uses this net at present: nothing is brought ahead any more, and what was brought is told."""
@@ -287,13 +297,17 @@ class Pool:
             self._note(Move(intake.last, key, "read and made ready", intake.cost(), intake.nbytes))
         return [(title(key), intake) for key, intake in found.items()]
 
-    def lowered(self, key: str, how: str) -> None:
-        """Tell that a net is used in a way that needs less memory, `how`, because memory ran out."""
-        self._note(Move(time.time(), key, how, "as memory ran out"))
+    def lowered(self, key: str, how: str, why: str = "as memory ran out") -> None:
+        """Tell that a net is used in a way that needs less memory."""
+        self._note(Move(time.time(), key, how, why))
 
     def limit(self) -> int:
         """Bytes that nets and activations may fill now."""
-        limits = [1 << 62 if self.budget is None else self.budget]
+        return self._left() if self.budget is None else min(self.budget, self._left())
+
+    def _left(self) -> int:
+        """The same but for the budget: what others leave of the device."""
+        limits = [1 << 62]
         spare = self.spare()
         if spare is not None:
             here = sum(slot.nbytes for live in self._live.values() for slot in live.residents() if slot.is_here)
@@ -380,14 +394,9 @@ class Pool:
         live.last_used = self._clock
         names = list(live.places)
         budget = self.limit()
-        if live.eights and live.thin_of != loadable.fingerprint:
-            live.thin, live.thin_of = thin(live.eights, loadable.deltas), loadable.fingerprint
-        sizes = [live.eights[n].nbytes if n in live.thin else live.counts[n] * loadable.dtype.itemsize for n in names]
-        busy = sum(v.nbytes() for k, v in self._live.items() if v.leases and k != key)
-        compact: dict[str, Packed] = {}
-        if sum(sizes) + working + busy > budget:  # numbers are faster to compute with, so the bits of the file stay only where they must
-            compact = _packed(loadable, [name for name in names if name not in live.thin])
-            sizes = [compact[name].nbytes if name in compact else size for name, size in zip(names, sizes, strict=True)]
+        sizes, compact = self._sizes(live, loadable, dense=True)
+        if sum(sizes) + working + self._busy(key) > budget:  # numbers are faster to compute with, so only where it must be
+            sizes, compact = self._sizes(live, loadable, dense=False)
         total = live.total = sum(sizes)
         uses = [one for one in self.upcoming() if one.key != loadable.key]
         order = {key: i for i, key in enumerate(dict.fromkeys(one.key for one in uses))}
@@ -433,6 +442,19 @@ class Pool:
             trim()
         if not stale and self.later and all(slot.is_here for slot in live.residents()):
             self._read_later()
+
+    def _sizes(self, live: _Live, loadable: Loadable, dense: bool) -> tuple[list[int], dict[str, Packed]]:
+        """Bytes of each weight where it is kept, and those that are then kept in the few bits of their file; with `dense` as numbers."""
+        if live.eights and live.thin_of != loadable.fingerprint:
+            live.thin, live.thin_of = thin(live.eights, loadable.deltas), loadable.fingerprint
+        compact = {} if dense else _packed(loadable, [name for name in live.places if name not in live.thin])
+        held = {**live.eights, **compact}
+        few = live.thin.keys() | compact.keys()
+        return [held[n].nbytes if n in few else live.counts[n] * loadable.dtype.itemsize for n in live.places], compact
+
+    def _busy(self, key: str) -> int:
+        """Bytes of the nets in use, but for the one under `key`."""
+        return sum(live.nbytes() for k, live in self._live.items() if live.leases and k != key)
 
     def _explain(self, live: _Live, key: str, sizes: list[int], resident: tuple[bool, ...], working: int, budget: int) -> None:
         """Say where the net's weights are, when that has changed."""
@@ -558,6 +580,11 @@ class _Bench:
     def packed(self, weight: Tensor, pack: Callable[[Tensor], Tensor]) -> Tensor:
         """The packed weight, in memory of its own."""
         return apart(pack(weight), self.room)
+
+
+def _about(loadable: Loadable) -> str:
+    """What measured activations are filed under."""
+    return f"{title(loadable.key)}|{loadable.dtype}"
 
 
 def _kind(stays: bool, is_compact: bool) -> type:

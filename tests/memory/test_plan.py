@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.memory.plan import Demand, Held, next_to_read, place
+from backend.memory.plan import WINDOW, Demand, Held, fastest, next_to_read, place
 
 HELD = st.lists(
     st.builds(Held, st.sampled_from("abcde"), st.integers(0, 100), st.integers(0, 50), st.booleans(), st.none() | st.integers(0, 4)),
@@ -84,3 +84,26 @@ def test_reading_ahead_takes_only_what_is_free(held: list[Held], upcoming: list[
         assert absent[0][0] == key and sum(h.nbytes for h in held) + working + absent[0][1] <= budget
     else:
         assert not absent or sum(h.nbytes for h in held) + working + absent[0][1] > budget
+
+
+WAYS = st.lists(st.integers(0, 100), min_size=1, max_size=4).map(lambda needs: sorted(needs, reverse=True))
+
+
+@given(WAYS, st.lists(st.lists(st.integers(0, 60), max_size=6), min_size=1, max_size=2), st.integers(0, 300))
+def test_the_fastest_way_that_keeps_most_is_taken(needs: list[int], forms: list[list[int]], room: int) -> None:
+    way = fastest(needs, forms, room)
+
+    def stays(need: int) -> bool:
+        return any(sum(sizes) + need <= room for sizes in forms)
+
+    def runs(need: int) -> bool:
+        return WINDOW * max(forms[-1], default=0) + need <= room
+
+    if any(stays(need) for need in needs):
+        assert stays(needs[way])
+        if sum(forms[0]) + needs[0] <= room:
+            assert way == 0
+    elif any(runs(need) for need in needs):
+        assert runs(needs[way]) and not any(runs(need) for need in needs[:way])
+    else:
+        assert way == len(needs) - 1

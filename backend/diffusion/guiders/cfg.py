@@ -26,12 +26,17 @@ class CfgGuider:
     def conds(self) -> Mapping[str, Conditioning]:
         return {"positive": self.positive, "negative": self.negative}
 
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """The roles that are run at each step."""
+        needed = not math.isclose(self.cfg, 1.0) or bool(self.model.taps.get("needs_uncond"))
+        return ("positive", "negative") if needed else ("positive",)
+
     def predict(self, ask: Ask, x: Tensor, sigma: Tensor, both: bool = False) -> Guess:
-        needed = both or not math.isclose(self.cfg, 1.0) or bool(self.model.taps.get("needs_uncond"))
-        roles = ("positive", "negative") if needed else ("positive",)
+        roles = ("positive", "negative") if both else self.asks
         ask = tapped(self.model, self.conds, ask)
         outs = ask(x, sigma, roles)
-        guidance = Guidance(x, sigma, outs[0], outs[1] if needed else None, self.cfg, self.model, self.conds, ask=ask)
+        guidance = Guidance(x, sigma, outs[0], outs[1] if len(outs) > 1 else None, self.cfg, self.model, self.conds, ask=ask)
         outs = before(guidance, outs)
         guidance = replace(guidance, cond=outs[0], uncond=outs[1] if len(outs) > 1 else None)
         denoised = combine(guidance)

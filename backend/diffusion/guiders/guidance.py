@@ -54,6 +54,7 @@ class Guess:
 class Guider(Protocol):
     """Knows which conditioning it needs and how to combine the predictions.
 
+    One that does not run all of `conds` at every step has `asks: tuple[str, ...]`: the roles it does.
     One that asks several models has `others: Mapping[str, ModelHandle]`: the roles that not `model` but another one answers.
     """
 
