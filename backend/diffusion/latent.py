@@ -96,6 +96,7 @@ PLAYGROUND = ChannelwiseLatent(
 SD3 = LatentFormat(channels=16, scale=1.5305, shift=0.0609, tiny="taesd3_decoder")
 FLUX = LatentFormat(channels=16, scale=0.3611, shift=0.1159, tiny="taef1_decoder")
 FLUX2 = LatentFormat(channels=128, factor=16)
+SEEDVR2 = LatentFormat(channels=16, scale=0.9152, dims=3)
 WAN = ChannelwiseLatent(
     channels=16, dims=3, rgb_bias=(-0.1835, -0.0868, -0.3360),
     rgb=(

@@ -61,6 +61,8 @@ class Family:
     one attention with the picture. Prompts of different lengths can then be run together."""
     keeps_clean: bool = False
     """Whether what a mask keeps is shown to the net clean, not noised as the rest is: so where nets are told the time of each frame."""
+    wide: bool = False
+    """Whether its numbers may exceed the range of fp16 though its files are in it: computed in bfloat16 where the device can."""
     text: Joiner | None = None
     """Which text encoders its models read, and how."""
 

@@ -25,6 +25,7 @@ TEXTS = {768: "SD 1.x", 1024: "SD 2.x", 1280: "the SDXL refiner", 2048: "SDXL"}
 SIGNS = (
     (("double_stream_blocks",), "HiDream"),
     (("txtfusion", "text_fusion"), "Krea 2"),
+    (("attn.proj_qkv", "attn_proj_qkv"), "SeedVR2"),
     (("perceiver.", "cross_attn_gate"), "Fibo 2"),
     (("adaln_modulation_self_attn", "self_attn.output_proj", "self_attn_output_proj", "llm_adapter"), "Anima or Cosmos Predict 2"),
     (("adaln_modulation",), "Ideogram 4"),

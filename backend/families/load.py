@@ -23,6 +23,7 @@ from backend.codecs.flux2 import spec as flux2
 from backend.codecs.kl import spec as kl
 from backend.codecs.kl.spec import VaeHandle
 from backend.codecs.residual import spec as residual
+from backend.codecs.seedvr2 import spec as seedvr2
 from backend.codecs.tiny import spec as tiny
 from backend.codecs.wan import spec as wan
 from backend.diffusion.handle import ModelHandle
@@ -128,8 +129,8 @@ def load_vae(path: Path | str, services: Services) -> VaeHandle:
 
 def vae_in(file: WeightFile, dtype: torch.dtype) -> VaeHandle | None:
     """The autoencoder in a file, of whatever make; those with marks of their own are asked first."""
-    makes = (asymmetric.from_file, consistency.from_file, tiny.from_file, residual.from_file, wan.from_file, flux2.from_file, kl.from_file)
-    return next((vae for make in makes if (vae := make(file, dtype)) is not None), None)
+    makes = (asymmetric, consistency, tiny, residual, seedvr2, wan, flux2, kl)
+    return next((vae for make in makes if (vae := make.from_file(file, dtype)) is not None), None)
 
 
 def load_tiny_vae(name: str, services: Services) -> VaeHandle:
@@ -338,7 +339,8 @@ def _model(file: WeightFile, services: Services, facts: dict[str, str]) -> Model
         _check(family, sizes, named)
     except MALFORMED as error:
         raise _incomplete(file, family, error) from error
-    dtype = services.device.compute_dtype("unet", services.settings, stored_in(named))
+    stored = torch.bfloat16 if family.wide else stored_in(named)
+    dtype = services.device.compute_dtype("unet", services.settings, stored)
     loadable = Loadable(f"{identity(file)}#unet", functools.partial(family.build, sizes), Views(named), dtype=dtype)
     noise = family.noise({**family.probe(loadable.source), **_said(file), **facts})
     fitted = family if family.latent_of is None else family.with_latent(family.latent_of(sizes))

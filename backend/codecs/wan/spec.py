@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,11 +99,10 @@ class WanHandle(VaeHandle):
     def _film_bytes(self, height: int, width: int) -> int:
         return _FRAMES_ALIVE * self.working_bytes(height, width, self.loadable.dtype)
 
-    def _film(self, run: Callable[[WanAutoencoder, Tensor], Tensor], x: Tensor, pool: Pool, size: tuple[int, ...] | torch.Size) -> Tensor:
+    def _film(self, run: Callable[[Any, Tensor], Tensor], x: Tensor, pool: Pool, size: tuple[int, ...] | torch.Size) -> Tensor:
         """`run` over a film [B, C, T, H, W] with `size` pixels a frame, float32 on the CPU."""
         pool = pool.of("vae")
         with torch.inference_mode(), pool.lease(self.loadable, self._film_bytes(size[0], size[1])) as net:
-            assert isinstance(net, WanAutoencoder)
             out = run(net, x.to(pool.device, self.loadable.dtype)).float().cpu()
         return out.clone()  # a plain tensor, free of inference mode
 

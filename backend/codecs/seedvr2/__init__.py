@@ -1,0 +1,1 @@
+"""The causal autoencoder of films and pictures that SeedVR2 came with."""
