@@ -22,6 +22,7 @@ from nodes.conditioning_values import appended
 from nodes.types import MAX_SIDE, ClipVisionOutput, Conditioning, Image, IntOut, Latent, Mask, Model, Vae
 
 wan = partial(node, module="comfy_extras.nodes_wan", category="conditioning/video_models", form="v3")
+USUAL_VAE = "Load the VAE of Wan 2.1 (wan_2.1_vae)."
 CELL, SPAN = 8, 4
 GREY = 0.5
 
@@ -61,8 +62,9 @@ def frames_of(length: int) -> int:
 
 
 def sized(images: Tensor, width: int, height: int, method: str = "bilinear") -> Tensor:
-    """Pictures [B, H, W, 3] of this size, their middles."""
-    return resize(images[..., :3].movedim(-1, 1), width, height, method, "center").movedim(1, -1)
+    """Pictures [B, H, W, C] as [B, height, width, 3], their middles; grey ones in three equal colours."""
+    colours = images[..., :3] if images.shape[3] > 2 else images[..., :1].expand(-1, -1, -1, 3)
+    return resize(colours.movedim(-1, 1), width, height, method, "center").movedim(1, -1)
 
 
 def films(ctx: Context, vae: Any) -> None:
@@ -121,6 +123,7 @@ def wan_image_to_video(
     films(ctx, vae)
     frames = frames_of(length)
     if start_image is not None:
+        WAN.check_vae(vae.channels, "Wan 2.1", USUAL_VAE)
         first = sized(start_image[:length], width, height)
         film = torch.cat([first, torch.full((length - len(first), height, width, 3), GREY)])
         mask = torch.ones(1, 1, frames, height // CELL, width // CELL)
@@ -159,10 +162,17 @@ def wan_first_last_frame_to_video(
         last = sized(end_image[-length:], width, height)
         film[-len(last) :], mask[:, :, -len(last) :] = last, 0.0
     known = vae.encode(film, ctx.services.pool, check=ctx.check)
-    seen = clip_vision_start_image or clip_vision_end_image
+    seen: Any = clip_vision_start_image or clip_vision_end_image
     if clip_vision_start_image is not None and clip_vision_end_image is not None:
-        both = [seen.penultimate_hidden_states for seen in (clip_vision_start_image, clip_vision_end_image)]
-        seen = SimpleNamespace(penultimate_hidden_states=torch.cat(both, dim=-2))  # type: ignore[assignment]
+        first_seen, last_seen = clip_vision_start_image.penultimate_hidden_states, clip_vision_end_image.penultimate_hidden_states
+        if first_seen.shape[-1] != last_seen.shape[-1]:
+            raise BadInput(
+                f"The first picture is encoded {first_seen.shape[-1]} wide, and the last {last_seen.shape[-1]}.",
+                hint="Encode both with CLIP-ViT-H (clip_vision_h).",
+                node=ctx.node,
+                input="clip_vision_end_image",
+            )
+        seen = SimpleNamespace(penultimate_hidden_states=torch.cat([first_seen[:1], last_seen[:1]], dim=-2))
     positive, negative = told(positive, negative, concat_latent_image=known, concat_mask=by_fours(mask), clip_vision_output=seen)
     return Begun(positive, negative, {"samples": latent})
 
@@ -367,7 +377,7 @@ def wan_vace_to_video(
         film[: len(given)] = given
     mask = torch.ones(length, height, width, 1)
     if control_masks is not None:
-        planes = control_masks if control_masks.ndim == 4 else control_masks.unsqueeze(1)
+        planes = control_masks.reshape(-1, 1, *control_masks.shape[-2:])
         drawn = resize(planes[:length], width, height, "bilinear", "center").movedim(1, -1)
         mask[: len(drawn)] = drawn
     parts = [(film - GREY) * kept + GREY for kept in (1 - mask, mask)]
@@ -417,6 +427,7 @@ def wan_track_to_video(
             clip_vision_output=clip_vision_output, start_image=start_image,
         )  # fmt: skip
         return made
+    WAN.check_vae(vae.channels, "Wan ATI", USUAL_VAE)
     latent = empty(vae, batch_size, length, width, height)
     first = sized(start_image[:batch_size], width, height)
     known: list[Tensor] = []

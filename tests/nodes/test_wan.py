@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,8 +24,10 @@ from nodes.wan import (
     wan22_fun_control_to_video,
     wan22_image_to_video_latent,
     wan_camera_image_to_video,
+    wan_first_last_frame_to_video,
     wan_fun_control_to_video,
     wan_fun_inpaint_to_video,
+    wan_image_to_video,
     wan_phantom_subject_to_video,
     wan_track_to_video,
     wan_vace_to_video,
@@ -175,7 +178,16 @@ def test_points_that_move() -> None:
 def test_tracks_are_read() -> None:
     point = {"x": 1, "y": 2.5}
     assert read("[]") == [] and read("[{'x': 1, 'y': 2.5}]") == [[[point]]]
-    for text in ("{", "[1]", '[[{"x": 1}]]', '[[{"x": NaN, "y": 0}]]', '{"x": 1, "y": 2}', "[[[[[]]]]]", '[[{"x": 1e99, "y": 0}]]'):
+    for text in (
+        "{",
+        "[1]",
+        '[[{"x": 1}]]',
+        '[[{"x": NaN, "y": 0}]]',
+        '{"x": 1, "y": 2}',
+        "[[[[[]]]]]",
+        f'[{{"x": 1{"0" * 5000}, "y": 0}}]',
+        '[[{"x": 1e99, "y": 0}]]',
+    ):
         with pytest.raises(BadInput, match="tracks are no"):
             read(text)
     begun = wan_track_to_video(
@@ -242,3 +254,33 @@ def test_sounds_of_humo() -> None:
     assert torch.allclose(silent.positive[0][1]["reference_latents"][0], torch.tensor(0.4))
     with pytest.raises(BadInput, match="25 layers; HuMo hears 33"):
         wan_humo_image_to_video(CTX, **PROMPTS, **SIZE, vae=Vae(), audio_encoder_output={"encoded_audio_all_layers": states[:25]})
+
+
+def test_the_shortest_films_and_sounds() -> None:
+    ways = '[{"x": 4, "y": 4}, {"x": 9, "y": 4}]'
+    still = wan_track_to_video(
+        CTX, **PROMPTS, **{**SIZE, "length": 1}, vae=Vae(), tracks=ways, temperature=220.0, topk=2, start_image=grey(0.3)
+    )
+    assert torch.allclose(still.positive[0][1]["concat_latent_image"], torch.tensor(0.3)) and not still.positive[0][1]["concat_mask"].any()
+    states = [torch.ones(1, 100, 1)] * 33
+    assert torch.equal(for_humo(states, 10, 5), for_humo(states, 640, 5))  # less than a frame's sound counts as one's
+
+
+def test_pictures_and_masks_of_other_shapes() -> None:
+    made = wan_image_to_video(CTX, **PROMPTS, **SIZE, vae=Vae(), start_image=grey(0.3)[..., :1])
+    assert torch.allclose(made.positive[0][1]["concat_latent_image"][:, :, 0], torch.tensor(0.3))
+    flat, mask = ({"control_video": grey(0.9, 9), "control_masks": mask} for mask in (torch.ones(16, 32), torch.ones(1, 16, 32)))
+    one, other = (wan_vace_to_video(CTX, **PROMPTS, **SIZE, vae=Vae(), strength=1.0, **told) for told in (flat, mask))
+    assert torch.equal(one.positive[0][1]["vace_mask"][0], other.positive[0][1]["vace_mask"][0])
+
+
+@pytest.mark.parametrize("node", [wan_image_to_video, partial(wan_track_to_video, tracks='[{"x": 1, "y": 1}]', temperature=1.0, topk=1)])
+def test_an_autoencoder_of_another_model(node: Any) -> None:
+    with pytest.raises(BadInput, match="latents of 48 channels"):
+        node(CTX, **PROMPTS, **SIZE, vae=Vae(48, 16), start_image=grey(0.3))
+
+
+def test_two_image_encoders() -> None:
+    start, end = (SimpleNamespace(penultimate_hidden_states=torch.ones(1, 5, width)) for width in (8, 9))
+    with pytest.raises(BadInput, match="first picture is encoded 8 wide, and the last 9"):
+        wan_first_last_frame_to_video(CTX, **PROMPTS, **SIZE, vae=Vae(), clip_vision_start_image=start, clip_vision_end_image=end)

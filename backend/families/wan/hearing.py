@@ -43,7 +43,7 @@ def for_film(states: Sequence[Tensor], moments: int) -> Tensor:
 def for_humo(states: Sequence[Tensor], samples: int, length: int) -> Tensor:
     """A sound of HuMo: Whisper's 33 states [1, T, width] as means of eight layers and the last one, of the moments around every latent
     frame, [1, frames, 8, 5, width]."""
-    every = torch.stack([state.float() for state in states], dim=2)[:, : samples // SAMPLES * 2]
+    every = torch.stack([state.float() for state in states], dim=2)[:, : max(1, samples // SAMPLES) * 2]
     parts = [every[:, :, i : i + 8].mean(dim=2) for i in range(0, 32, 8)]
     heard = torch.stack([at_rate(part, HEARD_HUMO) for part in [*parts, every[:, :, 32]]], dim=2)[0]
     return torch.stack([_around(heard, i) for i in range((length - 1) // _SPAN + 1)]).unsqueeze(0)

@@ -27,7 +27,7 @@ def read(text: str) -> list[list[Way]]:
     """
     try:
         found = json.loads(text.replace("'", '"') or "[]")
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"The tracks are no JSON: {error}.", hint=_HINT, input="tracks") from error
     depth, inner = 0, found
     while isinstance(inner, list) and inner:
@@ -79,9 +79,10 @@ def moved(film: Tensor, where: Tensor, temperature: float, most: int) -> tuple[T
     short = min(height, width)
     start = (where[:1, :, :2] / torch.tensor([width / short, height / short])).clamp(-1, 1)
     features = F.grid_sample(film[None, :, 0], start[None], mode="bilinear", padding_mode="zeros", align_corners=False)[0, :, 0].T
-    seen = where[1:, :, 2].clamp(0, 1).reshape(frames - 1, _SPAN, -1)
+    moments = where[1:].reshape(frames - 1, _SPAN, *where.shape[1:])
+    seen = moments[..., 2].clamp(0, 1)
     count = seen.sum(1)
-    later = (where[1:, :, :2].reshape(frames - 1, _SPAN, -1, 2) * seen[..., None]).sum(1) / (count[..., None] + 1e-5)
+    later = (moments[..., :2] * seen[..., None]).sum(1) / (count[..., None] + 1e-5)
     rows, columns = (torch.linspace(-side / short, side / short, side) for side in (height, width))
     down, right = torch.meshgrid(rows, columns, indexing="ij")
     mixed, known = [film[:, :1]], [torch.ones(1, height, width)]
