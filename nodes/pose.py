@@ -102,7 +102,7 @@ def _checked(ctx: Context, name: str, rows: Sequence[Sequence[Any]]) -> list[Box
     for i, row in enumerate(rows, 1):
         try:
             left, top, width, height = (float(n) for n in row)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise BadInput(f"Box {i} of `{name}` is not four numbers.", hint=hint, node=ctx.node, input=name) from error
         if not (all(map(math.isfinite, (left, top))) and 0 < width < 1e6 and 0 < height < 1e6 and max(abs(left), abs(top)) < 1e6):
             raise BadInput(f"Box {i} of `{name}` has no area.", hint=hint, node=ctx.node, input=name)

@@ -61,7 +61,7 @@ def sam3_detect(
         text = f"{model.family.name} cannot find things in pictures; this node takes {NAME}."
         raise BadInput(text, hint="Load sam3.1_multiplex_fp16.safetensors with Load Checkpoint.", node=ctx.node, input="model")
     phrases = _phrases(ctx, conditioning, model.sizes.text)
-    boxes = _boxes(ctx, bboxes, len(image))
+    boxes = _boxes(ctx, bboxes, image)
     on, apart = (_points(ctx, name, text) for name, text in (("positive_coords", positive_coords), ("negative_coords", negative_coords)))
     if not phrases and not on and not apart and not any(boxes):
         text = "There is nothing to look for: no text, no boxes and no points."
@@ -122,8 +122,9 @@ def _phrases(ctx: Context, conditioning: list[Any] | None, width: int) -> list[P
     return found
 
 
-def _boxes(ctx: Context, given: Any, pictures: int) -> list[list[Box]]:
-    """The boxes of each picture."""
+def _boxes(ctx: Context, given: Any, image: Tensor) -> list[list[Box]]:
+    """The boxes of each picture, as far as they lie in it."""
+    pictures, height, width = image.shape[:3]
     if given is None:
         return [[] for _ in range(pictures)]
     listed = list(given) if isinstance(given, list | tuple) else [given]
@@ -131,22 +132,27 @@ def _boxes(ctx: Context, given: Any, pictures: int) -> list[list[Box]]:
     if len(nested) not in (1, pictures):
         text = f"There are boxes for {len(nested)} pictures, and {pictures} pictures."
         raise BadInput(text, hint="Give one list for all, or one for each.", node=ctx.node, input="bboxes")
-    boxes = [[_box(ctx, each) for each in own] for own in nested]
+    boxes = [[_box(ctx, each, width, height) for each in own] for own in nested]
     if any(len(own) > MANY for own in boxes):
         text = f"There are {max(map(len, boxes))} boxes in one picture."
         raise BadInput(text, hint=f"At most {MANY} are taken.", node=ctx.node, input="bboxes")
     return boxes if len(boxes) == pictures else boxes * pictures
 
 
-def _box(ctx: Context, given: Any) -> Box:
+def _box(ctx: Context, given: Any, wide: int, tall: int) -> Box:
+    """A box cut at the sides of a picture: what is seen of the rest is nothing, and a box without end would take memory without end."""
     try:
         x, y, width, height = (float(given[key]) for key in ("x", "y", "width", "height"))
-    except (TypeError, KeyError, IndexError, ValueError) as error:
+    except (TypeError, KeyError, IndexError, ValueError, OverflowError) as error:
         text = f"`bboxes` holds something that is no box: {given!r:.60}."
         raise BadInput(text, hint="A box has x, y, width and height.", node=ctx.node, input="bboxes") from error
     if not all(abs(n) < FAR for n in (x, y, width, height)) or width <= 0 or height <= 0:
         raise BadInput(f"The box {given!r:.80} has no area.", hint="Its sides are in pixels, above zero.", node=ctx.node, input="bboxes")
-    return x, y, x + width, y + height
+    left, top, right, bottom = max(0.0, x), max(0.0, y), min(float(wide), x + width), min(float(tall), y + height)
+    if left >= right or top >= bottom:
+        text = f"The box {given!r:.80} lies outside of the picture, which has {wide} x {tall} pixels."
+        raise BadInput(text, hint="Give boxes in pixels of this picture.", node=ctx.node, input="bboxes")
+    return left, top, right, bottom
 
 
 def _points(ctx: Context, name: str, text: str) -> list[tuple[float, float]]:
@@ -157,7 +163,7 @@ def _points(ctx: Context, name: str, text: str) -> list[tuple[float, float]]:
         listed = json.loads(text)
         pairs = [(each["x"], each["y"]) if isinstance(each, dict) else each for each in (listed if isinstance(listed, list) else [listed])]
         points = [(float(x), float(y)) for x, y in pairs]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
         raise BadInput(f"`{name}` is no list of points: {text!r:.60}.", hint=hint, node=ctx.node, input=name) from error
     if len(points) > MANY or not all(math.isfinite(n) and abs(n) < FAR for point in points for n in point):
         text = f"`{name}` has {len(points)} points, or some that are in no picture."

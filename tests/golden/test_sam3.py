@@ -142,8 +142,9 @@ def test_phrases_are_read_as_by_transformers(kind: str, files: dict[str, Path], 
 
 
 def test_phrases() -> None:
-    assert phrases("eye:2, hat , :3,a:b, 10:30 clock:0, x:99999") == [
+    assert phrases("eye:2, hat , :3,a:b, 10:30 clock:0, x:99999, y:" + "9" * 400) == [
         ("eye", 2), ("hat", 1), (":3", 1), ("a:b", 1), ("10:30 clock", 1), ("x", 1000),
+        ("y", 1000),
     ]  # fmt: skip
     assert phrases(" , ,") == []
 
@@ -233,6 +234,17 @@ def test_points_and_boxes(ready: Ready) -> None:
     assert ready.detect("cat", bboxes=box).bboxes != ready.detect("cat").bboxes
 
 
+def test_boxes_end_with_the_picture(ready: Ready) -> None:
+    """And so does what they cost."""
+    over, whole = ({"x": -x, "y": -x, "width": 50 + 2 * x, "height": 40 + 2 * x} for x in (400_000, 0))
+    assert ready.detect("cat", bboxes=over).bboxes == ready.detect("cat", bboxes=whole).bboxes
+
+
+def test_grey_pictures(ready: Ready) -> None:
+    grey = torch.rand(1, 20, 20, 1)
+    assert ready.detect("cat", image=grey).bboxes == ready.detect("cat", image=grey.expand(-1, -1, -1, 3)).bboxes
+
+
 def test_a_mask_is_refined_where_it_is(ready: Ready, files: dict[str, Path]) -> None:
     """A rough mask is cut at the edges of what is looked at closely."""
     with torch.no_grad(), ready.bench.services.pool.lease(ready.model.loadable) as net:
@@ -253,11 +265,14 @@ def test_a_mask_is_refined_where_it_is(ready: Ready, files: dict[str, Path]) -> 
         ({"text": "cat", "bboxes": "cat"}, "no box"),
         ({"text": "cat", "bboxes": [{"x": 1, "y": 1, "width": 0, "height": 5}]}, "no area"),
         ({"text": "cat", "bboxes": [{"x": float("nan"), "y": 1, "width": 2, "height": 5}]}, "no area"),
+        ({"text": "cat", "bboxes": [{"x": 10**400, "y": 1, "width": 2, "height": 5}]}, "no box"),
+        ({"bboxes": [{"x": 50, "y": 1, "width": 2, "height": 5}]}, "outside of the picture, which has 50 x 40"),
         ({"text": "cat", "bboxes": [[], [], []]}, "boxes for 3 pictures, and 2 pictures"),
         ({"positive_coords": "cat"}, "no list of points"),
         ({"positive_coords": '[{"x": 1}]'}, "no list of points"),
         ({"negative_coords": "[[1, 2, 3]]"}, "no list of points"),
         ({"positive_coords": "[[1e9, 3]]"}, "in no picture"),
+        ({"positive_coords": f"[[1{'0' * 400}, 3]]"}, "no list of points"),
         ({"positive_coords": "[" * 100_000}, "no list of points"),
     ],
 )

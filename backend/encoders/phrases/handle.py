@@ -39,7 +39,7 @@ def phrases(text: str) -> list[tuple[str, int]]:
     for part in (part.strip() for part in re.sub(r"[()]", "", text).split(",")):
         counted = COUNTED.fullmatch(part)
         if counted:
-            found.append((counted[1], int(min(MANY, max(1, round(float(counted[2])))))))
+            found.append((counted[1], max(1, round(min(MANY, float(counted[2]))))))
         elif part:
             found.append((part, 1))
     return found

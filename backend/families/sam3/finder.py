@@ -47,11 +47,11 @@ class Thing:
 
 
 class View:
-    """One picture [H, W, C] in 0..1 as a leased net sees it. What was seen is kept while this lives, for any number of prompts."""
+    """One picture [H, W, C] in 0..1, in colour or grey, as a leased net sees it. What was seen is kept for any number of prompts."""
 
     def __init__(self, net: Sam3, image: Tensor, device: torch.device, dtype: torch.dtype) -> None:
         self.net, self.device, self.dtype = net, device, dtype
-        self.image = image[..., :3]
+        self.image = image[..., :3] if image.shape[2] > 2 else image[..., :1].expand(-1, -1, 3)
         self.rows, self.columns = image.shape[:2]
 
     @functools.cached_property
