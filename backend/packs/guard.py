@@ -28,10 +28,7 @@ class Guard:
 
     def mend(self) -> list[str]:
         """Undo what was replaced or deleted since; its names. What was added stays: it is in nobody's way."""
-        replaced = []
-        for name, kept in self._before.items():
-            if kept.changed:
-                replaced += [f"{name}.{key}" for key in kept.mend()]
+        replaced = [f"{name}.{key}" for name, kept in self._changed() for key in kept.mend()]
         for name, module in self._modules.items():
             if sys.modules.get(name) is not module:
                 sys.modules[name] = module
@@ -39,6 +36,16 @@ class Guard:
         replaced += self._mend_process()
         self._look()
         return replaced
+
+    def _changed(self) -> Iterator[tuple[str, _Kept]]:
+        """Nearly nothing. What is there still is passed over by identity, so comparing costs next to nothing."""
+        for name, kept in self._before.items():
+            try:
+                if kept.now == kept.held:
+                    continue
+            except Exception:  # noqa: BLE001, S110 - a value of a pack's own that cannot be compared: it was not there before
+                pass
+            yield name, kept
 
     def _mend_process(self) -> Iterator[str]:
         """The working directory, by which files on the command line are found, and what torch makes of numbers that do not say."""
@@ -72,33 +79,20 @@ class Guard:
 
 
 class _Kept:
-    """What a module or a class held. `now`: what it holds at any time."""
+    """What a module or a class `held`. `now`: what it holds at any time."""
 
-    __slots__ = ("_held", "_now", "_of")
+    __slots__ = ("_of", "held", "now")
 
     def __init__(self, now: Mapping[str, Any], of: Any) -> None:
-        self._now, self._of = now, of
-        self._keep()
-
-    def _keep(self) -> None:
-        self._held = dict(self._now)
-
-    @property
-    def changed(self) -> bool:
-        """Nearly never. What is there still is passed over by identity, so comparing costs next to nothing."""
-        try:
-            return bool(self._now != self._held)
-        except Exception:  # noqa: BLE001 - a value of a pack's own that cannot be compared: it was not there before
-            return True
+        self.now, self.held, self._of = now, dict(now), of
 
     def mend(self) -> list[str]:
-        now = self._now
         replaced = []
-        for key, value in self._held.items():
-            if now.get(key, _QUIET) is not value and key not in _QUIET:
+        for key, value in self.held.items():
+            if self.now.get(key, _QUIET) is not value and key not in _QUIET:
                 setattr(self._of, key, value)
                 replaced.append(key)
-        self._keep()
+        self.held = dict(self.now)
         return replaced
 
 

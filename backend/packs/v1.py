@@ -104,6 +104,8 @@ def _input(name: Any, spec: Any, required: bool) -> Input:
     parts = tuple(spec) if isinstance(spec, (tuple, list)) else (spec,)
     kind = parts[0] if parts else "*"
     options = plain(parts[1]) if len(parts) > 1 and isinstance(parts[1], Mapping) else None
+    if kind.__class__ is str and not options:
+        return Input(name, kind, options, required)
     flags = options or {}
     choices = tuple(plain(list(kind))) if isinstance(kind, (list, tuple)) else _text(kind)
     return Input(name, choices, options, required, bool(flags.get("lazy")), is_wildcard(kind), None, bool(flags.get("rawLink")))
