@@ -22,7 +22,6 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r".*AceStep.*|VAE(Encode|Decode)Audio.*", FAMILY.format("ACE Step and Stable Audio")),
     (r"TextGenerate|TextEncode.*", "needs a language model of a family that is not there"),
     (r"MoGePointMapToMesh", "makes meshes with textures, which are not there"),
-    (r"SeedVR2.*", FAMILY.format("SeedVR 2")),
     (r"SDPose.*", FAMILY.format("SDPose")),
     (r"RTDETR_.*", FAMILY.format("RT-DETR")),
     (r"Trellis2.*|Vae.*Trellis.*|EmptyTrellis2.*|BakeTextureFromVoxel", FAMILY.format("Trellis 2")),

@@ -22,7 +22,7 @@ NODE = "Connect the outputs of SeedVR2Conditioning to the sampler."
 KNOWN = 1
 """Channels that say where the latent to restore is known: everywhere."""
 LACKING = "lacking"
-"""Beside a text that nobody has: why not, for those who sample with it."""
+"""Beside a text that nobody has. Only who samples with it is told: at cfg 1, as the model was trained to, it is never read."""
 _QKV = "blocks.0.attn.proj_qkv.vid.weight"
 _RATES = "blocks.0.attn.rope.rope.freqs"
 
@@ -54,8 +54,6 @@ def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dic
     """
     assert isinstance(sizes, SeedVR2Sizes)
     (cond, *_) = conds
-    if LACKING in cond:
-        raise BadInput(str(cond[LACKING]), hint="Sample with cfg 1, as the model was trained to, or place neg_emb.pt into text_encoders.")
     text, latent = tokens(conds, sizes.context, NAME, NODE), cond.get("concat_latent_image")
     if latent is None:
         raise BadInput("SeedVR2 restores a picture, and its conditioning holds none.", hint=NODE)
@@ -68,7 +66,8 @@ def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dic
             hint="Connect the same latent to SeedVR2Conditioning and to the sampler.",
         )
     known = SEEDVR2.process_in(latent.float())
-    return {"text": text, "concat": torch.cat([known, torch.ones_like(known[:, :KNOWN])], dim=1)}
+    made = {"text": text, "concat": torch.cat([known, torch.ones_like(known[:, :KNOWN])], dim=1)}
+    return made | ({LACKING: torch.ones(1, 1)} if LACKING in cond else {})
 
 
 def _size(shape: Sequence[int]) -> str:
@@ -77,7 +76,13 @@ def _size(shape: Sequence[int]) -> str:
 
 
 def forward(net: nn.Module, x: Tensor, t: Tensor, kwargs: dict[str, Any]) -> Tensor:
+    """Run the net. Raises BadInput where the text is one that nobody has."""
     rest = dict(kwargs)
+    if LACKING in rest:
+        raise BadInput(
+            "The text of what SeedVR2 is not to make is neither in the model's file nor among the files.",
+            hint="Sample with cfg 1, as the model was trained to, or place neg_emb.pt into models/text_encoders.",
+        )
     out: Tensor = net(torch.cat([x, rest.pop("concat").to(x.dtype)], dim=1), t, **rest)
     return out
 
