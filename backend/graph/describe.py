@@ -75,7 +75,7 @@ def _options_to_wire(options: Mapping[str, Any] | None) -> Any:
     return {k: {"__files__": _kind_to_wire(v)} if isinstance(v, Files) else v for k, v in options.items()}
 
 
-def _options_from_wire(options: Any) -> Mapping[str, Any] | None:
+def _options_from_wire(options: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     if options is None or not any(v.__class__ is dict for v in options.values()):
         return options
     return {k: _kind_from_wire(v["__files__"]) if isinstance(v, dict) and "__files__" in v else v for k, v in options.items()}
