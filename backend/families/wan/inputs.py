@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from backend.base.errors import BadInput
 from backend.diffusion.batching import repeated
+from backend.diffusion.inpaint import fit_noise_mask
 from backend.diffusion.latent import WAN, WAN22, LatentFormat
 from backend.families.prompt import tokens
 from backend.families.wan.animate import AnimateSizes
@@ -98,7 +99,7 @@ def known(cond: dict[str, Any], sizes: WanSizes, shape: Sequence[int]) -> Tensor
     mask: Tensor | None = cond.get("concat_mask", cond.get("denoise_mask"))
     given = torch.zeros(1, HOLES, *size)
     if mask is not None:
-        given = 1 - mask.float()
+        given = 1 - (mask.float() if mask.ndim == 5 else fit_noise_mask(mask, (1, 1, *size)))
         given = fitted(given if mask.shape[1] == HOLES else given.mean(1, keepdim=True), size).expand(-1, HOLES, *size)
     at = int(cond.get("concat_mask_index") or 0)
     count = max(len(film), len(given))
@@ -154,6 +155,11 @@ def vace(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> Made:
     spare = torch.ones(1, sizes.hints - 2 * sizes.channels, *size)
     masks = cond.get("vace_mask") or [spare] * len(films)
     strengths = cond.get("vace_strength") or [1.0] * len(films)
+    if not len(films) == len(masks) == len(strengths):
+        raise BadInput(
+            f"There are {len(films)} films to follow, {len(masks)} masks for them and {len(strengths)} strengths.",
+            hint="Let WanVaceToVideo add all three.",
+        )
     hints = []
     for film, mask in zip(films, masks, strict=True):
         if film.ndim != 5 or film.shape[1] + mask.shape[1] != sizes.hints:
