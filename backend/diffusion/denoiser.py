@@ -62,7 +62,8 @@ class Denoiser:
                 self._added = before
         active = [[e for e in self.roles.get(role, ()) if e.active(float(sigma[0]))] for role in roles]
         if window is not None:
-            active = [[seen for e in entries if (seen := window.entry(e)) is not None] for entries in active]
+            along = getattr(self.model.family, "along", None)
+            active = [[seen for e in entries if (seen := window.entry(e, along)) is not None] for entries in active]
         work = with_defaults(active, x.shape, x.device)
         predictions: dict[int, Tensor] = {}
         for members in group(work, getattr(self.model.family, "repeats_text", True)):

@@ -10,6 +10,24 @@ from torch import Tensor
 
 from backend.diffusion.conditioning import Entry
 
+FRAMES = 2
+"""The dimension of latents with time."""
+
+
+@dataclass(frozen=True)
+class Along:
+    """An input that goes along with the frames of latents, in another shape: `each` values of its dimension `dim` for a frame. To a net the
+    `first` frames of what it is shown have none."""
+
+    dim: int
+    each: int = 1
+    first: int = 0
+
+    def take(self, x: Tensor, frames: Sequence[int]) -> Tensor:
+        """Those of these frames, as far as x has them."""
+        values = [max(0, at - self.first) * self.each + i for at in frames[self.first :] for i in range(self.each)]
+        return x.index_select(self.dim, torch.tensor([at for at in values if at < x.shape[self.dim]], dtype=torch.long, device=x.device))
+
 
 @dataclass(frozen=True, eq=False)
 class Window:
@@ -42,8 +60,9 @@ class Window:
     def _part(self, total: Tensor) -> tuple[int, ...]:
         return tuple(len(self.rows[d]) if d in self.rows else size for d, size in enumerate(total.shape))
 
-    def entry(self, entry: Entry) -> Entry | None:
-        """The entry inside the window, or None where it does not apply. An area becomes a weight: the entry sees the whole window."""
+    def entry(self, entry: Entry, along: Mapping[str, Along] | None = None) -> Entry | None:
+        """The entry inside the window, or None where it does not apply. An area becomes a weight: the entry sees the whole window. `along`
+        names inputs that go along with the frames."""
         weight = entry.weight
         if entry.area is not None:
             n = len(entry.area) // 2
@@ -57,6 +76,8 @@ class Window:
             if not bool(weight.any()):
                 return None
         inputs = {key: self._fit(value) for key, value in entry.inputs.items()}
+        if FRAMES in self.rows:
+            inputs |= {key: how.take(inputs[key], self.rows[FRAMES]) for key, how in (along or {}).items() if key in inputs}
         return replace(entry, area=None, weight=weight, inputs=inputs)
 
     def _fit(self, x: Tensor) -> Tensor:

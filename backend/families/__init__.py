@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from backend.diffusion.latent import LatentFormat
 from backend.diffusion.noise import NoiseModel
+from backend.diffusion.window import Along
 from backend.families.joining import Joiner
 from backend.weights.detect import Signature
 from backend.weights.file import Header, Origin
@@ -61,6 +62,8 @@ class Family:
     one attention with the picture. Prompts of different lengths can then be run together."""
     keeps_clean: bool = False
     """Whether what a mask keeps is shown to the net clean, not noised as the rest is: so where nets are told the time of each frame."""
+    along: Mapping[str, Along] = field(default_factory=dict)
+    """Inputs that go along with the frames in a shape of their own, by name: cut where a net is shown some of the frames at a time."""
     wide: bool = False
     """Whether its numbers may exceed the range of fp16 though its files are in it: computed in bfloat16 where the device can."""
     text: Joiner | None = None

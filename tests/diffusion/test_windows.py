@@ -14,7 +14,7 @@ from backend.diffusion.guiders import CfgGuider
 from backend.diffusion.patches import windows
 from backend.diffusion.sample import sample
 from backend.diffusion.samplers import solver
-from backend.diffusion.window import Window
+from backend.diffusion.window import Along, Window
 from backend.memory.pool import Pool
 from tests.diffusion.toy import ToyFamily, cond, toy_model
 
@@ -91,3 +91,14 @@ def test_an_entry_outside_of_a_window_is_left_out() -> None:
     seen = window.entry(Entry({}, area=(2, 2, 0, 1), inputs={"concat": torch.zeros(1, 2, 4, 8), "context": torch.zeros(1, 7, 6)}))
     assert seen is not None and seen.weight is not None and seen.weight[0, 0, 0].tolist() == [0, 1, 1]
     assert seen.inputs["concat"].shape == (1, 2, 4, 3) and seen.inputs["context"].shape == (1, 7, 6)
+
+
+def test_what_goes_along_with_frames_is_cut_with_them() -> None:
+    window = Window((1, 4, 5, 2, 2), {2: [3, 4]})
+    sound, faces = torch.arange(9).reshape(1, 1, 9), torch.arange(16).reshape(1, 16)
+    along = {"sound": Along(2, 2), "faces": Along(1, 4, 1), "absent": Along(1)}
+    seen = window.entry(Entry({}, inputs={"sound": sound, "faces": faces}), along)
+    assert seen is not None
+    assert seen.inputs["sound"].flatten().tolist() == [6, 7, 8] and seen.inputs["faces"].tolist() == [[12, 13, 14, 15]]
+    rows = Window((1, 4, 5, 2, 2), {3: [0]}).entry(Entry({}, inputs={"sound": sound}), along)
+    assert rows is not None and rows.inputs["sound"] is sound

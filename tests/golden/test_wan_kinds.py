@@ -16,7 +16,7 @@ from backend.families.load import load_diffusion_model
 from backend.families.wan.animate import AnimateSizes
 from backend.families.wan.vace import VaceSizes
 from tests.families import nets, tiny
-from tests.golden.wans import SMALL, TEXT, apart, lively, loaded, of, plain, prompt, run, single
+from tests.golden.wans import SMALL, TEXT, apart, lively, loaded, of, plain, prompt, run, shown_some, single
 
 NEAR = 1e-5
 
@@ -77,6 +77,9 @@ def test_animate(tmp_path: Path) -> None:
     }  # fmt: skip
     for net in (model, published):
         assert apart(run(net, x, t, **told), expected) < NEAR
+    cut = {"concat_latent_image": known[:, :, 1:], "concat_mask": mask[:, :, 1:], "pose_video_latent": pose[:, :, 1:]}
+    later = run(model, x[:, :, 1:], t, **{**told, **cut, "face_video_pixels": faces[:, :, 4:]})
+    assert apart(shown_some(model, x, t, [1, 2], **told), later) < NEAR
     short = {**told, "face_video_pixels": faces[:, :, :4]}
     assert run(model, x, t, **short).shape == x.shape
 

@@ -21,7 +21,7 @@ from backend.families.wan.humo import HumoSizes
 from backend.families.wan.inputs import GREY
 from backend.families.wan.sound import SoundSizes
 from tests.families import nets
-from tests.golden.wans import TEXT, apart, lively, loaded, plain, prompt, run, single
+from tests.golden.wans import TEXT, apart, lively, loaded, plain, prompt, run, shown_some, single
 
 NEAR, WIDTH = 1e-5, 64
 After = Callable[[int, Tensor], Tensor]
@@ -157,6 +157,10 @@ def test_s2v(tmp_path: Path) -> None:
     assert apart(run(model, x, t, cross_attn=text, **told), expected) < NEAR
     silent = film(tower(theirs, cells(theirs.patch_embedding, x) + kinds[0], at[:64], t.expand(1, 64), text), 2, 4, 8)
     assert apart(run(model, x, t, cross_attn=text), silent) < NEAR
+    later = run(model, x[:, :, 1:], t, cross_attn=text, audio_embed=states[..., 4:])
+    assert apart(shown_some(model, x, t, [1], cross_attn=text, audio_embed=states), later) < NEAR
+    silence = run(model, x[:, :, 1:], t, cross_attn=text, audio_embed=states[..., :4] * 0)
+    assert apart(shown_some(model, x, t, [1], cross_attn=text, audio_embed=states[..., :4]), silence) < NEAR
     with pytest.raises(BadInput, match="hears 3 layers that are 10 wide"):
         run(model, x, t, cross_attn=text, audio_embed=torch.zeros(1, 3, 9, 8))
 
@@ -205,6 +209,9 @@ def test_humo(large: bool, tmp_path: Path) -> None:
     expected = film(tower(theirs, line, places(torch.arange(5), 2, 3), t.expand(1, 30), text)[:, :24], 4, 2, 3)
     told = {"audio_embed": sound, "reference_latents": [person]}
     assert apart(run(model, x, t, cross_attn=text, **told), expected) < NEAR
+    if not large:
+        later = run(model, x[:, :, 2:], t, cross_attn=text, **{**told, "audio_embed": sound[:, 2:]})
+        assert apart(shown_some(model, x, t, [2, 3], cross_attn=text, **told), later) < NEAR
     with pytest.raises(BadInput, match="Whisper large v3"):
         run(model, x, t, cross_attn=text, audio_embed=torch.zeros(1, 4, 8, 5, 7))
 

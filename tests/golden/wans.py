@@ -10,7 +10,9 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
+from backend.diffusion.conditioning import Entry
 from backend.diffusion.handle import ModelHandle
+from backend.diffusion.window import Window
 from backend.families.load import load_diffusion_model
 from backend.families.wan.names import from_diffusers, to_diffusers
 from backend.memory.pool import Pool
@@ -69,6 +71,16 @@ def run(model: ModelHandle, x: Tensor, t: Tensor, taps: Any = None, **cond: Any)
         more: dict[str, Any] = {"taps": taps, "facts": {}} if taps else {}
         with unasked(x, t, made):
             return model.family.forward(leased, x, t, made | more)
+
+
+@torch.no_grad()
+def shown_some(model: ModelHandle, x: Tensor, t: Tensor, frames: list[int], **cond: Any) -> Tensor:
+    """What the net makes where it is shown only these frames of a film that an entry of the conditioning is for."""
+    made = model.family.inputs([cond], model.sizes, x.shape)
+    seen = Window(tuple(x.shape), {2: frames}).entry(Entry({}, inputs=made), model.family.along)  # type: ignore[attr-defined]
+    assert seen is not None
+    with torch.inference_mode(), POOL.lease(model.leasable()) as leased:
+        return model.family.forward(leased, x[:, :, frames], t, dict(seen.inputs))
 
 
 def prompt(text: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from backend.diffusion.latent import WAN, WAN22
 from backend.diffusion.noise import NoiseModel, flow_noise
+from backend.diffusion.window import Along
 from backend.encoders.t5.handle import T5Handle
 from backend.encoders.text import SingleEncoder, TextEncoder
 from backend.families import Family
@@ -22,7 +23,7 @@ from backend.families.wan.humo import HumoNet, HumoSizes
 from backend.families.wan.inputs import HOLES, LENGTH, latent_of
 from backend.families.wan.names import from_diffusers, to_diffusers
 from backend.families.wan.net import PATCH, WanNet, WanSizes
-from backend.families.wan.sound import LISTENS, SoundNet, SoundSizes
+from backend.families.wan.sound import LISTENS, PER_FRAME, SoundNet, SoundSizes
 from backend.families.wan.vace import VaceNet, VaceSizes
 from backend.weights.detect import Signature, count
 from backend.weights.file import Header
@@ -173,10 +174,10 @@ def _kind(name: str, channels: int, *more: int, **changes: Any) -> Family:
     return replace(FROM_TEXT, name=name, signature=replace(FROM_TEXT.signature, where=takes(channels, *more)), **changes)
 
 
-def _marked(name: str, mark: str, build: Any, sizes: Any, inputs: Any) -> Family:
+def _marked(name: str, mark: str, build: Any, sizes: Any, inputs: Any, **along: Along) -> Family:
     """The same for nets with a mark of their own."""
     lacks = tuple(key for key in _OTHERS if key != mark)
-    return replace(FROM_TEXT, name=name, signature=Signature((*_MARKS, mark), lacks), build=build, sizes=sizes, inputs=inputs)
+    return replace(FROM_TEXT, name=name, signature=Signature((*_MARKS, mark), lacks), build=build, sizes=sizes, inputs=inputs, along=along)
 
 
 FROM_PICTURE = _kind("Wan image to video", FILM, HOLES + FILM)
@@ -184,8 +185,8 @@ CONTROLLED = _kind("Wan Fun control", FILM, 2 * FILM, HOLES + 2 * FILM)
 WAN_22_5B = _kind("Wan 2.2 5B", FILM22, 0, HOLES + FILM22, HOLES + 2 * FILM22, keeps_clean=True)
 LOOKING = _marked("Wan VACE", VACE, VaceNet, vace_sizes, given.vace)
 MOVED = _marked("Wan Fun camera", CAMERA, CameraNet, camera_sizes, given.camera)
-ANIMATED = _marked("Wan Animate", ANIMATE, AnimateNet, animate_sizes, given.animate)
-SPOKEN = _marked("Wan S2V", SOUND, SoundNet, sound_sizes, given.sound)
-HUMAN = _marked("HuMo", HUMO, HumoNet, humo_sizes, given.humo)
+ANIMATED = _marked("Wan Animate", ANIMATE, AnimateNet, animate_sizes, given.animate, faces=Along(dim=2, each=PER_FRAME, first=1))
+SPOKEN = _marked("Wan S2V", SOUND, SoundNet, sound_sizes, given.sound, states=Along(dim=3, each=PER_FRAME))
+HUMAN = _marked("HuMo", HUMO, HumoNet, humo_sizes, given.humo, sound=Along(dim=1))
 
 FAMILIES = (FROM_TEXT, FROM_PICTURE, CONTROLLED, WAN_22_5B, LOOKING, MOVED, ANIMATED, SPOKEN, HUMAN)

@@ -291,9 +291,9 @@ class AnimateNet(WanNet):
         return h
 
     def _face(self, shown: Shown) -> Tensor | None:
-        if "faces" not in shown:
+        faces = shown.get("faces")
+        if faces is None or not faces.shape[2]:
             return None
-        faces = shown["faces"]
         moves = self.motion_encoder(faces.transpose(1, 2).flatten(0, 1))
         out: Tensor = self.face_encoder(torch.unflatten(moves, 0, (len(faces), -1)))
         return out
