@@ -172,7 +172,8 @@ class Worker:
 
         for sentence in tune(self.settings):
             logging.warning(sentence)
-        READING.maps = Ways(self.folders.user / ".reading.json").maps
+        ways = Ways(self.folders.user / ".reading.json")
+        READING.maps, READING.around = ways.maps, ways.around
         self.device = probe(self.settings)
         self.kernels = Kernels(self.settings, self.device.device, self.folders.user / ".kernels.json")
         self.kernels.start()

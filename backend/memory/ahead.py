@@ -18,6 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from backend.memory.direct import Direct
+from backend.memory.threads import begun
+
 
 class Ahead:
     """Brings the weights `names` of one net. `settle(name)` makes one unless it is there. `prefetch(name)` asks the system to read one that
@@ -25,6 +28,8 @@ class Ahead:
 
     def __init__(self, names: Sequence[str], settle: Callable[[str], object], prefetch: Callable[[str], int], helpers: int) -> None:
         self._names, self._settle, self._prefetch, self._helpers = names, settle, prefetch, helpers
+        self.direct: Direct | None = None
+        """Reads around the page cache, where that is better."""
         self._place = {name: i for i, name in enumerate(names)}
         self._lock = threading.Lock()
         self._moved = threading.Condition(self._lock)
@@ -57,6 +62,8 @@ class Ahead:
             self._moved.notify_all()
         for thread in threads:
             thread.join()
+        if self.direct is not None:
+            self.direct.rest()
         self._mine = threading.local()  # what this thread worked in goes too
 
     def close(self) -> None:
@@ -119,16 +126,6 @@ class Ahead:
             waiting.append((at, asked))
             nbytes += asked
             at += 1
-
-
-def begun(thread: threading.Thread) -> bool:
-    """Start a thread that only helps, and ends with the process. Where there is no memory for one, whoever waits for its work does it."""
-    thread.daemon = True
-    try:
-        thread.start()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _nothing(name: str) -> None:

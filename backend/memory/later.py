@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from backend.memory.ahead import begun
+from backend.memory.threads import begun
 
 _PIECE = 4 << 20  # bytes asked for at once: the question whether it is still wanted comes between
 _LEFT = 512 << 20  # bytes of memory that are free now and stay so

@@ -21,14 +21,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backend.memory.ahead import Ahead, Intake, apart, begun, helpers
+from backend.memory.ahead import Ahead, Intake, apart, helpers
 from backend.memory.device import memory_available
+from backend.memory.direct import Direct
 from backend.memory.heap import trim
 from backend.memory.later import Later
 from backend.memory.measured import Measured, watermark
 from backend.memory.multiplied import eights, thin
 from backend.memory.plan import WINDOW, Demand, Held, fastest, next_to_read, place
 from backend.memory.stream import Stream, Traffic
+from backend.memory.threads import begun
+from backend.memory.ways import keeps
 from backend.nn import eight
 from backend.nn.layers import Layer
 from backend.weights.file import Views
@@ -438,6 +441,9 @@ class Pool:
                 self._hang_eight(live, loadable, name, stay, values.pop(name, None))
             else:
                 self._hang(live, loadable, name, stay, compact.get(name), bench)
+        if stale:
+            assert live.ahead is not None
+            live.ahead.direct = self._direct(loadable)
         if stale and (before.deltas or loadable.deltas):
             trim()
         if not stale and self.later and all(slot.is_here for slot in live.residents()):
@@ -455,6 +461,19 @@ class Pool:
     def _busy(self, key: str) -> int:
         """Bytes of the nets in use, but for the one under `key`."""
         return sum(live.nbytes() for k, live in self._live.items() if live.leases and k != key)
+
+    def _direct(self, loadable: Loadable) -> Direct | None:
+        """What reads the weights around the page cache, where their files are better read so and the page cache would not keep them beside
+        what is planned to be here. Weights with patches are not read so: at another strength they are read again."""
+        if not isinstance(source := loadable.source, Views):
+            return None
+        places = {place for name in source for place in source.file.places(name) if place.file.around}
+        if not places:
+            return None
+        left = memory_available()
+        if self.device.type == "cpu":
+            left = self.limit() - sum(slot.nbytes for live in self._live.values() for slot in live.residents())
+        return None if keeps(sum(place.nbytes for place in places), left) else Direct.of(places)
 
     def _explain(self, live: _Live, key: str, sizes: list[int], resident: tuple[bool, ...], working: int, budget: int) -> None:
         """Say where the net's weights are, when that has changed."""
@@ -543,7 +562,7 @@ class Pool:
         """One weight of `count` values as its layer wants it, and those after it begun."""
         ahead.asked(name)
         room = ahead.room(count, loadable.dtype) if self.device.type == "cpu" and count > _SMALL else None
-        weight = apart(pack(self._bring(loadable, name, count, room)), room)
+        weight = apart(pack(self._bring(loadable, name, count, room, ahead.direct)), room)
         intake, now = self._brought.get(loadable.key), time.time()
         if intake is not None and now - max(self._told, intake.first) > _TELL_S:
             self._told = now
@@ -551,12 +570,17 @@ class Pool:
             self.on_reading(f"Reading {title(loadable.key)}: {intake.outlook(live.nbytes() if live is not None else intake.nbytes)}")
         return weight
 
-    def _bring(self, loadable: Loadable, name: str, count: int, room: Tensor | None) -> Tensor:
+    def _bring(self, loadable: Loadable, name: str, count: int, room: Tensor | None, direct: Direct | None = None) -> Tensor:
         """One weight of `count` values on the device, patched (in `room`, if that is given), and its pages of the file given back."""
         self.check()
         began, source = time.time(), loadable.source
+        places = source.file.places(name) if direct is not None and isinstance(source, Views) else ()
+        if direct is not None:
+            direct.take(places)
         view = source.on(name, self.device) if isinstance(source, Views) else source[name]
         weight = materialise(view, loadable.deltas.get(name, ()), self.device, loadable.dtype, room)
+        if direct is not None:
+            direct.done(places)
         self._took(loadable, name, began, count * loadable.dtype.itemsize)
         return weight
 
@@ -617,7 +641,10 @@ def _read_one(live: _Live, name: str) -> int:
     slot, source = layer.slots.get(own), live.loadable.source
     if not isinstance(slot, Resident) or slot.is_here or not isinstance(source, Views):
         return 0
-    source.file.prefetch(name)
+    if live.ahead is not None and live.ahead.direct is not None and name not in live.thin:
+        live.ahead.direct.ask(source.file.places(name))
+    else:
+        source.file.prefetch(name)
     return source.file[name].nbytes
 
 

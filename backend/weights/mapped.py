@@ -6,6 +6,7 @@ import contextlib
 import errno
 import math
 import mmap
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -28,6 +29,8 @@ class Reading:
     """As views on the mapping. Else they are read into memory when asked for, which some network drives are faster and safer with."""
     maps: Callable[[Path, int], bool] = lambda path, size: True
     """Whether this file of so many bytes is better mapped, where mapping is not ruled out."""
+    around: Callable[[Path], bool] = lambda path: False
+    """Whether what is read once of this file is better read around the system's page cache."""
 
 
 READING = Reading()
@@ -50,24 +53,37 @@ def _map(descriptor: int) -> mmap.mmap:
         return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
 
 
+def identity(descriptor: int) -> tuple[int, ...]:
+    """What tells an opened file from another under its name, and from itself after a change. Raises OSError."""
+    stat = os.fstat(descriptor)
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
 class MappedFile:
     """A private mapping of a whole file: reading it reads the file, writing would never reach the file. Raises OSError."""
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as f:
             self.map = _map(f.fileno())
+            self.identity = identity(f.fileno())
         self.path, self.size = path, len(self.map)
         self._maps = READING.maps(path, self.size)
+        self.around = READING.mapped and READING.around(path)
+        self.lent: dict[int, Tensor] = {}
+        """Bytes (uint8) that somebody has read already, by where they begin."""
 
     def view(self, start: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """The tensor whose bytes begin at `start`; a view, except where its bytes are not aligned for its dtype or files are not mapped.
         Raises OSError."""
         count = math.prod(shape)
+        nbytes = count * dtype.itemsize
         if count == 0:
             return torch.empty(shape, dtype=dtype)
-        if not (READING.mapped and self._maps):
-            return self._read(start, count * dtype.itemsize).view(dtype).reshape(shape)
-        raw = torch.frombuffer(self.map, dtype=torch.uint8, count=count * dtype.itemsize, offset=start)
+        raw = self.lent.get(start)
+        if raw is None or raw.numel() != nbytes:
+            if not (READING.mapped and self._maps):
+                return self._read(start, nbytes).view(dtype).reshape(shape)
+            raw = torch.frombuffer(self.map, dtype=torch.uint8, count=nbytes, offset=start)
         if start % dtype.itemsize:
             raw = raw.clone()
         return raw.view(dtype).reshape(shape)

@@ -18,7 +18,6 @@ from backend.weights.mapped import READING, MappedFile
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Little files count as large ones."""
     monkeypatch.setattr(ways, "_LARGE", 1 << 20)
-    monkeypatch.setattr(ways, "_SAMPLE", 64 << 10)
     monkeypatch.setattr(ways, "_PIECE", 32 << 10)
 
 
@@ -29,7 +28,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("speeds", "maps"), [(Speeds(100, 110), True), (Speeds(100, 130), False), (Speeds(100, 10), True)])
+@pytest.mark.parametrize(("speeds", "maps"), [(Speeds(100, 110, 0), True), (Speeds(100, 130, 0), False), (Speeds(100, 10, 99), True)])
 def test_large_reads_have_to_be_clearly_faster(
     small: None, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speeds: Speeds, maps: bool
 ) -> None:
@@ -59,19 +58,40 @@ def test_what_is_in_memory_tells_nothing(small: None, file: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="files cannot be dropped from memory here")
-def test_a_cold_file_is_tried_both_ways(small: None, file: Path) -> None:
+def test_a_cold_file_is_tried_all_ways(small: None, file: Path) -> None:
     with file.open("rb") as opened:
         os.fsync(opened.fileno())
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     speeds = ways._measure(file, 1 << 20)
     if speeds is None:
         pytest.skip("this file system keeps files in memory")
-    assert speeds.mapped > 0 and speeds.read > 0
+    assert speeds.mapped > 0 and speeds.read > 0 and speeds.around >= 0
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', '{"a": ["x", 2]}'])
+@pytest.mark.parametrize(("around", "passes"), [(0, False), (74, False), (76, True), (200, True)])
+def test_the_page_cache_is_passed_by_where_that_is_as_fast(
+    small: None, file: Path, monkeypatch: pytest.MonkeyPatch, around: int, passes: bool
+) -> None:
+    monkeypatch.setattr(ways, "_measure", lambda path, size: Speeds(90, 100, around))
+    tried = Ways()
+    assert not tried.around(file), "not before it was measured"
+    assert tried.maps(file, 1 << 20)
+    assert tried.around(file) is passes
+
+
+def test_a_file_system_may_not_be_passed_by(small: None, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> int:
+        raise OSError("Invalid argument")
+
+    monkeypatch.setattr(ways, "open_around", refuse)
+    monkeypatch.setattr(ways.Asking, "in_memory", lambda asking, start, nbytes: 0.0)
+    speeds = ways._measure(file, 1 << 20)
+    assert speeds is not None and speeds.around == 0 < speeds.mapped and not speeds.passes_by
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', '{"NAME": ["x", 2, 3]}', '{"NAME": [1, 2]}'])
 def test_a_damaged_record_is_forgotten(text: str, file: Path, tmp_path: Path) -> None:
-    (tmp_path / "r.json").write_text(text)
+    (tmp_path / "r.json").write_text(text.replace("NAME", file_system(file)))
     assert Ways(tmp_path / "r.json").known(file) is None
 
 
@@ -87,7 +107,7 @@ def test_file_systems_have_names(tmp_path: Path) -> None:
 
 
 def test_files_are_read_where_that_is_faster(small: None, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ways, "_measure", lambda path, size: Speeds(1, 2))
+    monkeypatch.setattr(ways, "_measure", lambda path, size: Speeds(1, 2, 0))
     monkeypatch.setattr(READING, "maps", Ways().maps)
     opened = MappedFile(file)
     monkeypatch.setattr(mapped.torch, "frombuffer", None)  # what makes a view
