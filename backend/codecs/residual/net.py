@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from backend.codecs.wan.levels import copies, means
 from backend.codecs.wan.net import Attention, ChannelNorm
 from backend.nn.layers import Conv2d
 
@@ -97,25 +98,6 @@ class Grow(nn.Module):
         return self.resample[1](F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-def means(x: Tensor, channels: int, side: int, frames: int) -> Tensor:
-    """[B, C, H, W] -> [B, channels, H / side, W / side]: squares of `side` cells and `frames` frames, of which all but the last are
-    nothing, averaged over as many channels as it takes."""
-    cells = F.pixel_unshuffle(x, side) if side > 1 else x
-    b, _, height, width = cells.shape
-    apart = cells.reshape(b, x.shape[1], 1, side * side, height, width)
-    if frames > 1:
-        apart = torch.cat([torch.zeros_like(apart)] * (frames - 1) + [apart], dim=2)
-    return apart.reshape(b, channels, -1, height, width).mean(dim=2)
-
-
-def copies(x: Tensor, channels: int, side: int, frames: int) -> Tensor:
-    """[B, C, H, W] -> [B, channels, H * side, W * side]: each channel spread over squares of cells and `frames` frames; the last frame."""
-    b, cin, height, width = x.shape
-    spread = x.repeat_interleave(channels * side * side * frames // cin, dim=1)
-    last = spread.reshape(b, channels, frames, side * side, height, width)[:, :, -1]
-    return F.pixel_shuffle(last.reshape(b, channels * side * side, height, width), side)
-
-
 class DownLevel(nn.Module):
     """One resolution on the way down."""
 
@@ -129,7 +111,7 @@ class DownLevel(nn.Module):
         h = x
         for layer in self.downsamples:
             h = layer(h)
-        return h + means(x, self.cout, self.side, self.frames)
+        return h + means(x.unsqueeze(2), self.cout, self.side, self.frames)[:, :, 0]
 
 
 class UpLevel(nn.Module):
@@ -145,7 +127,7 @@ class UpLevel(nn.Module):
         h = x
         for layer in self.upsamples:
             h = layer(h)
-        return h + copies(x, self.cout, 2, self.frames) if self.grows else h
+        return h + copies(x.unsqueeze(2), self.cout, 2, self.frames)[:, :, -1] if self.grows else h
 
 
 class Encoder(nn.Module):
