@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -64,3 +64,18 @@ def openclip_vision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     layers = openclip({key: value for key, value in inner.items() if key.startswith("encoder.")})
     del layers["logit_scale"]
     return ours | layers | ({"proj": inner["visual_projection.weight"].T} if "visual_projection.weight" in inner else {})
+
+
+def respelled(state: Mapping[str, Tensor], spellings: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
+    """Parts of names replaced, in order, and queries, keys and values of a layer as one."""
+    made: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if ".to_k." in key or ".to_v." in key:
+            continue
+        name = key
+        for theirs, single in spellings:
+            name = name.replace(theirs, single)
+        if ".to_q." in key:
+            value = torch.cat([state[key.replace("to_q", f"to_{part}")] for part in "qkv"])
+        made[name.replace(".to_q.", ".qkv.")] = value
+    return made

@@ -23,6 +23,7 @@ from backend.weights.file import Entry
 from backend.weights.save import save_safetensors
 from nodes.lumina2 import clip_text_encode_lumina2
 from tests.families import tiny
+from tests.families.published import respelled
 from tests.families.waits import unasked
 from tests.golden.whole import CFG, CLOSE, SEED, SIDE, STEPS, ours, quiet
 
@@ -52,17 +53,7 @@ SPELLINGS = (
 
 def published(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """diffusers' weights as the single files have them, which keep a norm nobody uses."""
-    ours: dict[str, Tensor] = {"norm_final.weight": torch.ones(48)}
-    for key, value in state.items():
-        name = key
-        for theirs, single in SPELLINGS:
-            name = name.replace(theirs, single)
-        if ".to_q." in name:
-            value = torch.cat([state[key.replace("to_q", f"to_{part}")] for part in "qkv"])
-            name = name.replace("to_q", "qkv")
-        if ".to_k." not in name and ".to_v." not in name:
-            ours[name] = value
-    return ours
+    return {"norm_final.weight": torch.ones(48), **respelled(state, SPELLINGS)}
 
 
 @pytest.mark.parametrize("spelling", ["single", "diffusers"])

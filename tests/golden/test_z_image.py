@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
-from torch import Tensor
 
 from backend.diffusion.guiders import CfgGuider
 from backend.diffusion.sample import prepare_noise
@@ -16,29 +15,21 @@ from backend.families.load import load_checkpoint
 from backend.families.z_image.net import ZImageSizes
 from backend.memory.pool import Pool
 from tests.families import nets, spoken, tiny
+from tests.families.published import respelled
 
 CONFIG: dict[str, Any] = {
     "dim": 32, "n_layers": 2, "n_refiner_layers": 1, "n_heads": 2, "n_kv_heads": 2, "cap_feat_dim": 24, "axes_dims": [4, 6, 6],
     "axes_lens": [256, 64, 64],
 }  # fmt: skip
+SPELLINGS = (
+    ("all_x_embedder.2-1.", "x_embedder."), ("all_final_layer.2-1.", "final_layer."), (".to_out.0.", ".out."), (".norm_q.", ".q_norm."),
+    (".norm_k.", ".k_norm."),
+)  # fmt: skip
+"""What the single files call otherwise."""
 
 
 def twin(std: float = 0.2) -> ZImageTransformer2DModel:
     return nets.randomised(ZImageTransformer2DModel(**CONFIG), std=std)
-
-
-def published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """diffusers' weights as the single files have them."""
-    ours: dict[str, Tensor] = {}
-    for key, value in state.items():
-        name = key.replace("all_x_embedder.2-1.", "x_embedder.").replace("all_final_layer.2-1.", "final_layer.")
-        name = name.replace(".to_out.0.", ".out.").replace(".norm_q.", ".q_norm.").replace(".norm_k.", ".k_norm.")
-        if ".to_q." in name:
-            value = torch.cat([state[key.replace("to_q", f"to_{part}")] for part in "qkv"])
-            name = name.replace("to_q", "qkv")
-        if ".to_k." not in name and ".to_v." not in name:
-            ours[name] = value
-    return ours
 
 
 @pytest.mark.parametrize("spelling", ["single", "diffusers"])
@@ -47,7 +38,7 @@ def test_one_call(spelling: str, tmp_path: Path) -> None:
     reference = twin()
     state = dict(reference.state_dict())
     if spelling == "single":
-        state = published(state)
+        state = respelled(state, SPELLINGS)
         assert nets.knowing(state) == ["Z-Image"]
     model = nets.load(state, tmp_path)
     assert model.sizes == ZImageSizes(16, 32, 2, 85, 2, 1, 24, 32, 1024)
