@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from diffusers import AutoencoderKLQwenImage, AutoencoderKLWan
 from diffusers.loaders.single_file_utils import convert_wan_vae_to_diffusers
 
-from backend.base.errors import BadFile, BadInput
+from backend.base.errors import BadFile, BadInput, Interrupted
 from backend.codecs.wan.names import from_diffusers, levels_from_diffusers
 from backend.codecs.wan.net import WanAutoencoder, WanSizes
 from backend.codecs.wan.spec import WanHandle
@@ -123,6 +124,24 @@ def test_in_tiles(tmp_path: Path) -> None:
         made, whole = vae.decode_tiled(latent, pool, 64, 32), vae.decode(latent, pool)
         assert made.shape == whole.shape and (made - whole).abs().mean() < 0.1
     assert vae.encode_each(frames, pool).shape == (5, 4, 1, 16, 16)
+
+
+def test_films_can_be_cancelled_between_their_pieces(tmp_path: Path) -> None:
+    """And where memory is short between their tiles."""
+    vae = loaded(qwen(), tmp_path)
+    frames, latent = torch.rand(13, 32, 32, 3), torch.randn(1, 4, 4, 4, 4)
+    for pool, asked in ((Pool(), 4), (Pool("cpu", 0), 1)):
+        for run in (partial(vae.encode, frames, pool), partial(vae.decode, latent, pool)):
+            calls: list[int] = []
+            run(check=lambda calls=calls: calls.append(1))
+            assert len(calls) == asked
+
+            def cancelled() -> None:
+                raise Interrupted
+
+            with pytest.raises(Interrupted):
+                run(check=cancelled)
+            run()  # nothing is left that asks
 
 
 def test_original_names_are_those_of_the_published_files() -> None:

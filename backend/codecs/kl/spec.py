@@ -21,6 +21,9 @@ from backend.weights.keymap import MappedNames, Part
 
 PREFIXES = ("first_stage_model.", "vae.", "")
 OnTile = Callable[[int, int], None]
+"""Told of each tile: how many are done, of how many."""
+Check = Callable[[], None]
+"""Raises what is to end the run."""
 S = TypeVar("S")
 H = TypeVar("H")
 
@@ -69,17 +72,17 @@ class VaeHandle:
 
         Sides are cropped evenly to multiples of the factor; channels beyond those the net takes (three; more where it knows depth) are
         dropped. The mean of the latent, or with
-        `noise` a sample. `check` is called between images and may raise. Falls back to tiles where memory does not suffice.
+        `noise` a sample. `check` is called between images, or tiles, and may raise. Falls back to tiles where memory does not suffice.
         """
         pool, x = pool.of("vae"), self._pixels(pixels)
         if self.working_bytes(x.shape[2], x.shape[3], self.loadable.dtype) > pool.room():
-            return self.encode_tiled(pixels, pool)
+            return self.encode_tiled(pixels, pool, on_tile=between(check))
         try:
             return self._each(x, noise, pool, check, _encode)
         except _OUT_OF_MEMORY as error:
             _reraise_other(error)
         pool.lowered(self.loadable.key, "encodes in tiles")
-        return self.encode_tiled(pixels, pool)
+        return self.encode_tiled(pixels, pool, on_tile=between(check))
 
     def beside(self, latent: Tensor) -> Tensor | None:
         """What the net needs besides this latent where nothing is given."""
@@ -94,13 +97,13 @@ class VaeHandle:
         pool, beside = pool.of("vae"), self.beside(latent) if beside is None else beside
         height, width = latent.shape[2] * self.factor, latent.shape[3] * self.factor
         if self.working_bytes(height, width, self.loadable.dtype) > pool.room():
-            return self.decode_tiled(latent, pool, beside=beside)
+            return self.decode_tiled(latent, pool, on_tile=between(check), beside=beside)
         try:
             return _to_pixels(self._each(latent, beside, pool, check, _decode))
         except _OUT_OF_MEMORY as error:
             _reraise_other(error)
         pool.lowered(self.loadable.key, "decodes in tiles")
-        return self.decode_tiled(latent, pool, beside=beside)
+        return self.decode_tiled(latent, pool, on_tile=between(check), beside=beside)
 
     def encode_tiled(self, pixels: Tensor, pool: Pool, tile: int = _TILE, overlap: int = _OVERLAP, on_tile: OnTile | None = None) -> Tensor:
         """As `encode`, in tiles of `tile` pixels that overlap by `overlap` pixels and are blended."""
@@ -245,6 +248,11 @@ def from_file(file: WeightFile, dtype: torch.dtype = torch.float32) -> VaeHandle
     if not parts:
         return None
     return opened(file, MappedNames(file, parts), sizes_of, AutoencoderKL, VaeHandle, dtype)
+
+
+def between(check: Check | None) -> OnTile | None:
+    """`check` as what is told of tiles."""
+    return None if check is None else lambda done, total: check()
 
 
 def opened(

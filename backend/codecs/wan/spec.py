@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from backend.base.errors import BadInput
-from backend.codecs.kl.spec import PREFIXES, OnTile, VaeHandle, opened
+from backend.codecs.kl.spec import PREFIXES, Check, OnTile, VaeHandle, between, opened
 from backend.codecs.tiling import tiled
 from backend.codecs.wan.levels import LevelAutoencoder
 from backend.codecs.wan.names import from_diffusers, levels_from_diffusers
@@ -48,8 +49,8 @@ class WanHandle(VaeHandle):
             return super().encode(pixels, pool, None if noise is None else noise[:, :, 0], check).unsqueeze(2)
         frames = self._film_of(pixels)
         if self._film_bytes(frames.shape[3], frames.shape[4]) > pool.of("vae").room():
-            return self.encode_tiled(pixels, pool)
-        return self._film(lambda net, x: net.encode(x), frames, pool, frames.shape[3:])
+            return self.encode_tiled(pixels, pool, on_tile=between(check))
+        return self._film(lambda net, x: net.encode(x), frames, pool, frames.shape[3:], check)
 
     def encode_each(self, pixels: Tensor, pool: Pool) -> Tensor:
         """Pictures [N, H, W, C] that are no film -> [N, channels, 1, h, w]."""
@@ -62,12 +63,8 @@ class WanHandle(VaeHandle):
             return super().decode(latent, pool, check, beside)
         height, width = latent.shape[3] * self.factor, latent.shape[4] * self.factor
         if self._film_bytes(height, width) > pool.of("vae").room():
-            return self.decode_tiled(latent, pool)
-        films = []
-        for one in torch.split(latent, 1):
-            if check is not None:
-                check()
-            films.append(self._film(lambda net, x: net.decode(x), one, pool, (height, width)))
+            return self.decode_tiled(latent, pool, on_tile=between(check))
+        films = [self._film(lambda net, x: net.decode(x), one, pool, (height, width), check) for one in torch.split(latent, 1)]
         return _films(torch.cat(films))
 
     def encode_tiled(self, pixels: Tensor, pool: Pool, tile: int = 512, overlap: int = 64, on_tile: OnTile | None = None) -> Tensor:
@@ -99,10 +96,12 @@ class WanHandle(VaeHandle):
     def _film_bytes(self, height: int, width: int) -> int:
         return _FRAMES_ALIVE * self.working_bytes(height, width, self.loadable.dtype)
 
-    def _film(self, run: Callable[[Any, Tensor], Tensor], x: Tensor, pool: Pool, size: tuple[int, ...] | torch.Size) -> Tensor:
-        """`run` over a film [B, C, T, H, W] with `size` pixels a frame, float32 on the CPU."""
+    def _film(
+        self, run: Callable[[Any, Tensor], Tensor], x: Tensor, pool: Pool, size: tuple[int, ...] | torch.Size, check: Check | None = None
+    ) -> Tensor:
+        """`run` over a film [B, C, T, H, W] with `size` pixels a frame, float32 on the CPU. `check` is called before each of its pieces."""
         pool = pool.of("vae")
-        with torch.inference_mode(), pool.lease(self.loadable, self._film_bytes(size[0], size[1])) as net:
+        with torch.inference_mode(), pool.lease(self.loadable, self._film_bytes(size[0], size[1])) as net, _asking(net, check):
             out = run(net, x.to(pool.device, self.loadable.dtype)).float().cpu()
         return out.clone()  # a plain tensor, free of inference mode
 
@@ -121,6 +120,19 @@ class WanHandle(VaeHandle):
                 hint="Latent and VAE must belong to the same kind of model.",
             )
         return latent[:, :, 0] if latent.ndim == 5 and latent.shape[2] == 1 else latent
+
+
+@contextmanager
+def _asking(net: Any, check: Check | None) -> Iterator[None]:
+    """Within it `check` is called whenever one of the halves begins with a piece of a film."""
+    if check is None:
+        yield
+        return
+    ask = check
+    with ExitStack() as stack:
+        for half in (net.encoder, net.decoder):
+            stack.enter_context(half.register_forward_pre_hook(lambda half, given: ask()))
+        yield
 
 
 def opaque(pixels: Tensor) -> Tensor:
