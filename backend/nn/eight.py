@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.functional import ScalingType
 
 from backend.weights.quant.packed import FLOAT8, Packed
+from backend.weights.quant.turned import turned
 
 
 @dataclass(slots=True)
@@ -40,11 +41,12 @@ _FEWEST = 32  # rows of activations that integer kernels take
 
 class Eight:
     """A weight [out, in] as eight-bit values times a scale, and beside it what adapters add. Slots hold and answer with it as with a packed
-    tensor; `dtype` is what its products are given in."""
+    tensor; `dtype` is what its products are given in. Of each row, channels are turned in groups of `group`, unless that is 1."""
 
     is_mkldnn = True
 
-    def __init__(self, values: Tensor, scale: Tensor | None, dtype: torch.dtype, thin: Sequence[Thin] = ()) -> None:
+    def __init__(self, values: Tensor, scale: Tensor | None, dtype: torch.dtype, thin: Sequence[Thin] = (), group: int = 1) -> None:
+        self.group = group
         self.values, self.dtype, self.device, self.shape = values, dtype, values.device, values.shape
         self.scale = values.new_ones(1, dtype=torch.float32) if scale is None else scale.float().reshape(-1)
         self.thin = tuple((up.to(values.device, dtype), down.to(values.device, dtype)) for up, down in thin)
@@ -53,6 +55,7 @@ class Eight:
     def to_dense(self) -> Tensor:
         """The weight as everyone reads it."""
         dense = self.values.float() * self.scale[:, None]
+        dense = dense if self.group == 1 else turned(dense, self.group)
         for up, down in self.thin:
             dense.addmm_(up.float(), down.float())
         return dense.to(self.dtype)
@@ -64,12 +67,13 @@ class Eight:
 
     def beside(self, thin: Sequence[Thin]) -> Tensor:
         """The same values with other adapters."""
-        return cast(Tensor, Eight(self.values, self.scale, self.dtype, thin))
+        return cast(Tensor, Eight(self.values, self.scale, self.dtype, thin, self.group))
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x Wᵀ + b for x [..., in] -> [..., out], in the dtype of the weight."""
         rows = x.reshape(-1, x.shape[-1])
-        out = (_integers if self.values.dtype == torch.int8 else _floats)(rows, self, bias)
+        alike = rows if self.group == 1 else turned(rows, self.group)
+        out = (_integers if self.values.dtype == torch.int8 else _floats)(alike, self, bias)
         for up, down in self.thin:
             out = torch.addmm(out, rows @ down.t(), up.t())
         return out.view(*x.shape[:-1], out.shape[-1])
@@ -97,7 +101,7 @@ def eight(packed: Packed, dtype: torch.dtype, thin: Sequence[Thin] = ()) -> Tens
     """The weight as layers take it, where its parts are."""
     assert packed.narrow is not None
     values, scale = packed.narrow.read(packed.parts)
-    return cast(Tensor, Eight(values, scale, dtype, thin))
+    return cast(Tensor, Eight(values, scale, dtype, thin, packed.narrow.group))
 
 
 @functools.cache

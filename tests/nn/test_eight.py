@@ -18,10 +18,11 @@ from backend.weights.file import Piece, Renamed, Views
 from backend.weights.lora import read_adapters
 from backend.weights.quant.cast import Cast, Multiplied
 from backend.weights.quant.packed import float8
+from backend.weights.quant.turned import turned
 from backend.weights.slot import Resident
 from tests.weights.test_quant_stored import opened
 
-KINDS = ["plain", "e5m2", "scaled", "by rows", "int8"]
+KINDS = ["plain", "e5m2", "scaled", "by rows", "int8", "rotated"]
 WIDE, TALL = 64, 48
 
 
@@ -51,7 +52,10 @@ def tensors(kind: str) -> dict[str, Tensor]:
     for layer, rows in (("x", TALL), ("g", 2 * TALL)):
         dense = torch.randn(rows, WIDE, generator=g) / 8
         parts[f"{layer}.bias"] = torch.randn(rows, generator=g)
-        if kind == "int8":
+        if kind in ("int8", "rotated"):
+            if kind == "rotated":
+                dense, said = turned(dense, 16), b'{"convrot": true, "convrot_groupsize": 16}'
+                parts[f"{layer}.comfy_quant"] = torch.tensor(list(said), dtype=torch.uint8)
             scale = dense.abs().amax(1, keepdim=True) / 127
             parts[f"{layer}.weight"] = (dense / scale).round().to(torch.int8)
             parts[f"{layer}.weight_scale"] = scale
@@ -103,7 +107,7 @@ def test_the_product_itself_is_of_the_rounded_values() -> None:
     assert torch.equal(weight.product(torch.zeros(3, 64), torch.ones(32)), torch.ones(3, 32)), "no activation, no division by zero"
 
 
-@pytest.mark.parametrize("kind", ["plain", "by rows", "int8"])
+@pytest.mark.parametrize("kind", ["plain", "by rows", "int8", "rotated"])
 def test_adapters_stand_beside_the_weight(tmp_path: Path, kind: str) -> None:
     source = views(tmp_path, kind)
     g = torch.Generator().manual_seed(7)

@@ -173,7 +173,8 @@ def test_rotated_weights_are_turned_back(tmp_path: Path, group: int | None, widt
     assert torch.allclose(file.tensor("x.weight"), exact, atol=1e-5)
     assert (file.tensor("x.weight") - whole).norm() < 0.02 * whole.norm()
     packed = file.packed("x.weight")
-    assert packed is not None and packed.kind == "int8 rotated" and packed.narrow is None and packed.nbytes == 6 * width + 24
+    assert packed is not None and packed.kind == "int8 rotated" and packed.nbytes == 6 * width + 24
+    assert packed.narrow is not None and packed.narrow.group == len(matrix)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ class Narrow:
     """What has a factor of its own."""
     read: Callable[[Mapping[str, Tensor]], tuple[Tensor, Tensor | None]]
     """parts -> the values in the shape of the weight, and the factors (None: 1)."""
+    group: int = 1
+    """Channels that were turned together before they were rounded, as those of what is multiplied have to be (see turned.py); 1: none."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def stacked(pieces: Sequence[Packed]) -> Packed:
 def _narrow(pieces: Sequence[Narrow | None], apart: Callable[[Mapping[str, Tensor]], list[dict[str, Tensor]]]) -> Narrow | None:
     """Of pieces in one type: their values one above the other, with a factor for each row unless none has any."""
     known = [piece for piece in pieces if piece is not None]
-    if len(known) < len(pieces) or len({piece.dtype for piece in known}) > 1:
+    if len(known) < len(pieces) or len({(piece.dtype, piece.group) for piece in known}) > 1:
         return None
 
     def read(parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
@@ -100,4 +102,4 @@ def _narrow(pieces: Sequence[Narrow | None], apart: Callable[[Mapping[str, Tenso
         ones = torch.ones(1, device=values.device)
         return values, torch.cat([(ones if scale is None else scale).expand(len(value)) for value, scale in found])
 
-    return Narrow(known[0].dtype, "rows" if any(piece.scaled for piece in known) else "", read)
+    return Narrow(known[0].dtype, "rows" if any(piece.scaled for piece in known) else "", read, known[0].group)

@@ -133,12 +133,13 @@ def _scaled(file: WeightFile, kind: str, key: str, entry: Entry, scale: str, fac
 
 
 def _turned(kept: _Kept, group: int) -> _Kept:
-    """A weight whose numbers are to be turned back; they are no factors of what is multiplied, so it is not `narrow`."""
+    """A weight whose numbers are to be turned back."""
 
     def unpack(parts: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
         return turned.turned(kept.unpack(parts, shape), group)
 
-    return replace(kept, kind="int8 rotated", unpack=unpack, narrow=None)
+    narrow = None if kept.narrow is None else replace(kept.narrow, group=group)
+    return replace(kept, kind="int8 rotated", unpack=unpack, narrow=narrow)
 
 
 def _four_bits(file: WeightFile, key: str, entry: Entry, state: str) -> _Kept:

@@ -30,15 +30,15 @@ def turned(weight: Tensor, group: int) -> Tensor:
     The matrix is the Kronecker product of two small ones, so they are applied one after the other.
     """
     inner = 4 ** (_power(group) - _power(group) // 2)
-    cells = (weight.reshape(-1, inner) @ hadamard(inner, weight.device)).view(-1, group // inner, inner)
+    cells = (weight.reshape(-1, inner) @ hadamard(inner, weight)).view(-1, group // inner, inner)
     if group > inner:
-        cells = hadamard(group // inner, weight.device) @ cells
+        cells = hadamard(group // inner, weight) @ cells
     return cells.reshape(weight.shape)
 
 
-def hadamard(size: int, device: torch.device) -> Tensor:
-    """[size, size] in float32; `size` is a power of 4, or 1."""
-    matrix, four = torch.ones(1, 1, device=device), (1 - 2 * torch.eye(4, device=device).flip(0)) / 2
+def hadamard(size: int, like: Tensor) -> Tensor:
+    """[size, size] on the device and in the type of `like`, exactly; `size` is a power of 4, or 1."""
+    matrix, four = like.new_ones(1, 1), (1 - 2 * torch.eye(4, device=like.device, dtype=like.dtype).flip(0)) / 2
     for _ in range(_power(size)):
         matrix = torch.kron(matrix, four)
     return matrix
