@@ -39,6 +39,8 @@ export class RunCentre extends EventTarget {
   /** @type {Job | null} */
   running = null;
   #api;
+  /** How often a socket was opened. */
+  #sockets = 0;
 
   /** @param {Api} api */
   constructor(api) {
@@ -53,7 +55,11 @@ export class RunCentre extends EventTarget {
     this.send = (body) => api.post("prompt", body);
     /** @type {(type: string, act: (data: any) => void) => void} */
     const listen = (type, act) => api.addEventListener(type, (event) => act(/** @type {CustomEvent} */ (event).detail ?? {}));
-    listen("connection", (state) => state === "open" && this.#resume().catch(() => {}));
+    listen("connection", (state) => {
+      if (state !== "open") return;
+      this.#sockets++;
+      this.#resume().catch(() => {});
+    });
     listen("execution_start", (data) => this.#started(data.prompt_id));
     listen("execution_cached", (data) => this.#with(data, (job) => this.#end(job, data.nodes, "cached")));
     listen("executing", (data) => (data.node === null ? data.prompt_id && this.#over(data.prompt_id) : this.#with(data, (job) => this.#executing(job, data))));
@@ -143,6 +149,7 @@ export class RunCentre extends EventTarget {
       this.jobs.set(id, job);
       if (!this.running) session.runs.start(Object.keys(prompt));
       this.#tell();
+      const sockets = this.#sockets;
       try {
         const answer = await this.send({
           prompt,
@@ -155,6 +162,7 @@ export class RunCentre extends EventTarget {
         });
         job.accepted = true;
         accepted = true;
+        if (this.#sockets !== sockets) this.#resume().catch(() => {}); // it may have ended before there was a socket to say so
         this.#say(open, [...unsaid, ...ofNodeErrors(answer.node_errors, prompt)]);
         advance(session.document, session.definitions);
         sent?.();
