@@ -37,7 +37,10 @@ export class Journal {
 
   /** @param {Entry} entry */
   async put(entry) {
-    await done(this.#store("readwrite").put(entry));
+    const store = this.#store("readwrite");
+    const putting = done(store.put(entry));
+    store.transaction.commit?.(); // at once: the page may be going
+    await putting;
   }
 
   /** @param {string} key */
