@@ -372,8 +372,8 @@ export class Stage {
     const keep = new Set(wanted.map(({ id }) => id));
     for (const id of [...this.views.keys()]) {
       if (keep.has(id) || this.#stays(id)) continue;
-      if (performance.now() > until) return true;
       this.#unmount(id);
+      if (performance.now() > until) return true; // after one at least: on a slow machine it would never come to any
     }
     if (this.focused !== null && !this.views.has(this.focused)) {
       const item = this.scene.items.get(this.focused);
@@ -387,8 +387,8 @@ export class Stage {
     missing.sort((a, b) => distance(a) - distance(b));
     for (const item of missing) {
       if (this.#weight > MOST_ELEMENTS) return false;
-      if (performance.now() > until) return true;
       this.#mount(item);
+      if (performance.now() > until) return true;
     }
     return false;
   }
