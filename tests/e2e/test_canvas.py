@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import PATIENCE_MS, Running
-from tests.e2e.test_editor import open_file, ready, violations
+from tests.e2e.hands import counted, drawn, ready, settled
+from tests.e2e.test_editor import open_file, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PROMPT = "a small green ring on a white background"
@@ -20,19 +21,16 @@ def node(page: Any, title: str) -> Any:
     return page.locator(f".node[aria-label^='{title}']")
 
 
-def counted(page: Any, selector: str, wanted: int) -> None:
-    """Wait until there are so many: the page draws a moment after a key."""
-    page.wait_for_function("([s, n]) => document.querySelectorAll(s).length === n", arg=[selector, wanted])
-
-
 def titles(page: Any) -> list[str]:
     """Of the nodes there are, by their names for those who do not see."""
+    settled(page)
     names = page.eval_on_selector_all(".node", "all => all.map(n => n.getAttribute('aria-label'))")
     return sorted(re.split(",", name)[0] for name in names)
 
 
 def dot(page: Any, title: str, side: str, name: str) -> tuple[float, float]:
     """Where a socket is on the screen."""
+    drawn(page)
     box = node(page, title).last.locator(f".socket.{side}", has_text=re.compile(f"^{name}$")).bounding_box()
     scale = box["height"] / 20
     return (box["x"] + 5 * scale if side == "inputs" else box["x"] + box["width"] - 5 * scale, box["y"] + box["height"] / 2)
@@ -70,11 +68,8 @@ def sent(page: Any) -> dict[str, Any]:
         route.fulfill(json={"prompt_id": bodies[-1].get("prompt_id", "x"), "number": 1, "node_errors": {}})
 
     page.route("**/prompt", answer)
-    page.keyboard.press("Control+Enter")
-    for _ in range(100):
-        if bodies:
-            break
-        page.wait_for_timeout(50)
+    with page.expect_response("**/prompt"):
+        page.keyboard.press("Control+Enter")
     page.unroute("**/prompt")
     prompt: dict[str, Any] = bodies[0]["prompt"]
     return prompt
@@ -89,7 +84,7 @@ def by_type(prompt: dict[str, Any], kind: str) -> dict[str, Any]:
 def editor(page: Any, server: Running) -> Any:
     ready(page, server.url)
     page.wait_for_function("() => document.querySelectorAll('.node').length === 7")
-    page.wait_for_timeout(300)
+    settled(page)
     return page
 
 
@@ -109,7 +104,7 @@ def test_a_graph_is_built_with_the_mouse_runs_and_is_taken_back(editor: Any) -> 
     fields.first.fill(PROMPT)
     page.keyboard.press("Escape")
     page.keyboard.press("Home")
-    page.wait_for_timeout(300)
+    settled(page)
     page.mouse.move(640, 700)
     first = node(page, "CLIP Text Encode").first.locator(".socket.outputs").bounding_box()
     drag(page, (first["x"] + first["width"] - 3, first["y"] + first["height"] / 2), dot(page, "KSampler", "inputs", "negative"))
@@ -119,12 +114,12 @@ def test_a_graph_is_built_with_the_mouse_runs_and_is_taken_back(editor: Any) -> 
     drag(page, dot(page, "KSampler", "outputs", "LATENT"), (1150, 660))
     choose(page, "vae decode")
     page.keyboard.press("Home")
-    page.wait_for_timeout(300)
+    settled(page)
     drag(page, dot(page, "Load Checkpoint", "outputs", "VAE"), dot(page, "VAE Decode", "inputs", "vae"))
     drag(page, dot(page, "VAE Decode", "outputs", "IMAGE"), (700, 720))
     choose(page, "save image")
     page.keyboard.press("Home")
-    page.wait_for_timeout(300)
+    settled(page)
     node(page, "KSampler").locator("[data-widget=steps] input").fill("2*2")
     page.keyboard.press("Enter")
     for name in ("width", "height"):
@@ -213,6 +208,7 @@ def test_nodes_are_moved_chosen_copied_and_changed(editor: Any) -> None:
     page.keyboard.down("Shift")
     drag(page, (first["x"] - 12, first["y"] - 12), (last["x"] + last["width"] - 20, last["y"] + last["height"] - 10))
     page.keyboard.up("Shift")
+    counted(page, ".node.selected", 2)
     node(page, "Prompt").locator("textarea").fill("both")
     assert node(page, "Negative prompt").locator("textarea").input_value() == "both"
     page.keyboard.press("Escape")
@@ -381,7 +377,7 @@ def test_boxes_are_drawn_choices_bring_inputs_and_rows_grow(editor: Any) -> None
     open_file(page, "boxes.json", json.dumps(prompt).encode())
     page.wait_for_function("() => document.querySelector('.tab-box.active .tab').textContent === 'boxes'")
     page.wait_for_selector(".node[aria-label^='Conditioning (Set Area)']")
-    page.wait_for_timeout(300)
+    settled(page)
     node(page, "Conditioning (Set Area)").locator(".title").click(button="right")
     page.get_by_role("menuitem", name="Draw the box").click()
     sheet = page.wait_for_selector(".box-sheet").bounding_box()
@@ -426,18 +422,19 @@ def test_the_canvas_is_worked_by_fingers_on_a_phone(browser: Any, server: Runnin
             "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]}
         )
 
-    page.wait_for_timeout(500)
+    settled(page)
     fingers("touchStart", (150, 400), (240, 400))
     for spread in range(10, 130, 10):
         fingers("touchMove", (150 - spread, 400), (240 + spread, 400))
     fingers("touchEnd")
     page.wait_for_selector(".node")  # near enough to be read now
+    settled(page)
     before = page.locator(".node").first.bounding_box()
     fingers("touchStart", (200, 640))
     for y in range(630, 500, -20):
         fingers("touchMove", (200, y))
     fingers("touchEnd")
-    page.wait_for_timeout(400)
+    settled(page)
     after = page.locator(".node").first.bounding_box()
     assert after["y"] < before["y"] - 60
     context.close()

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT, Running
-from tests.e2e.test_editor import active, open_file, ready
+from tests.e2e.hands import ready, type_into
+from tests.e2e.test_editor import active, open_file
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 WORKFLOWS = ROOT.parent / "shared" / "workflows"
@@ -31,7 +32,7 @@ def close_dialogs(page: Any) -> None:
 
 def opened(page: Any, name: str) -> None:
     """The file is in a tab of its own, something is drawn, and a node can be reached by keys."""
-    page.wait_for_function("n => document.querySelector('.tab-box.active .tab')?.textContent.trim() === n", arg=name, timeout=20_000)
+    page.wait_for_function("n => document.querySelector('.tab-box.active .tab')?.textContent.trim() === n", arg=name)
     page.wait_for_function(DRAWN)
     for _ in range(40):
         close_dialogs(page)  # what is missing is told in one, a moment later
@@ -77,12 +78,10 @@ def test_values_no_widget_can_show_are_kept_and_marked(page: Any, server: Runnin
     open_file(page, "odd.json", json.dumps(graph).encode())
     opened(page, "odd")
     page.keyboard.press("1")
-    field = page.locator(".node[aria-label^='KSampler'] [data-widget=steps] input")
-    page.wait_for_selector(".node[aria-label^='KSampler'] [data-widget=steps] input.bad", state="attached")
-    assert field.input_value() == "-5", "shown as it is, marked as wrong"
-    field.fill("12")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".node[aria-label^='KSampler'] [data-widget=steps] input:not(.bad)", state="attached")
+    steps = ".node[aria-label^='KSampler'] [data-widget=steps] input"
+    page.wait_for_selector(f"{steps}.bad", state="attached")
+    assert page.locator(steps).input_value() == "-5", "shown as it is, marked as wrong"
+    type_into(page, steps, "12")
 
 
 @pytest.mark.parametrize("kind", ["workflow", "noise"])
@@ -105,7 +104,7 @@ def test_a_file_of_50_mb_does_not_stop_the_page(page: Any, server: Running, kind
     if kind == "workflow":
         opened(page, "large")
         page.keyboard.press("1")
-        page.wait_for_selector(".node textarea", timeout=20_000)
+        page.wait_for_selector(".node textarea")
     else:
-        page.wait_for_selector(".toast.bad", timeout=20_000)
+        page.wait_for_selector(".toast.bad")
         assert active(page) == before

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Running
-from tests.e2e.test_editor import DONE, ready, violations
+from tests.e2e.hands import ready
+from tests.e2e.test_editor import DONE, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

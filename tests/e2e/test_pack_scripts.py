@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Running, start_server
-from tests.e2e.test_editor import DONE, command, ready, violations
+from tests.e2e.hands import ready
+from tests.e2e.test_editor import DONE, command, violations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PACK = Path(__file__).with_name("scripted")
@@ -69,7 +70,7 @@ def test_scripts_add_widgets_and_hear_what_happens(page: Any, scripted: Running)
     said = "two/5/first/hidden/#112233//CALM"
     assert seen(page, "executed") == [[1, [said]]]
     assert node.locator("[data-widget=shown] textarea").input_value() == said
-    assert ["executing", None] in seen(page, "events")
+    page.wait_for_function("() => window.scripted.events.some(([name, node]) => name === 'executing' && node === null)")
     page.click(".graph", position={"x": 30, "y": 600})
     page.keyboard.press("Control+z")
     page.keyboard.press("Control+z")
