@@ -64,7 +64,7 @@ class Jobs:
         self.workers: list[Worker] = []
         self._runs: dict[str, _Run] = {}
         self._files: dict[Worker, frozenset[str]] = {}
-        self._told_next: tuple[str | None, frozenset[str]] = (None, frozenset())  # the job in line, and its files, as told
+        self._told_next: tuple[str | None, frozenset[str]] = (None, frozenset())  # the graph in line, and its files, as told
         self._starved: set[str] = set()  # jobs whose process was ended for want of memory, to be tried with less
         self._flush_due: asyncio.TimerHandle | None = None
         self._begun = 0  # jobs that were given to a worker so far
@@ -73,6 +73,7 @@ class Jobs:
         self._idle.set()
         self._paused = False
         self.held = False
+        queue.on_change = self._line_changed
 
     @property
     def worker(self) -> Worker | None:
@@ -117,16 +118,21 @@ class Jobs:
             self.hub.status(job.client)
         self._tell_next()
 
+    def _line_changed(self) -> None:
+        """Waiting jobs were dropped, moved or edited."""
+        self._starved &= self.queue.pending.keys() | self.queue.running.keys()
+        self._tell_next()
+
     def _tell_next(self) -> None:
         """Say to a worker that is the only one which model files the next job names, so that it can plan beyond the present one."""
         if len(self.workers) != 1 or not self._runs:
             return
         job = self.queue.first()
-        id, told = self._told_next
-        if (job.id if job is not None else None) == id:
+        prompt, (before, told) = job.prompt if job is not None else None, self._told_next
+        if prompt is before:
             return
-        files = frozenset(_MODEL_FILE.findall(job.prompt)) if job is not None else frozenset()
-        self._told_next = (job.id if job is not None else None, files)
+        files = frozenset(_MODEL_FILE.findall(prompt or ""))
+        self._told_next = (prompt, files)
         if files != told:
             with contextlib.suppress(Problem):  # it has just died; the next one plans without
                 self.workers[0].comes(sorted(files))

@@ -61,6 +61,8 @@ class Queue:
         self.pending: dict[str, QueuedJob] = {}
         self.running: dict[str, QueuedJob] = {}
         self._closing: set[str] = set()
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when waiting jobs were dropped, moved or edited."""
 
     def __len__(self) -> int:
         return len(self.pending) + len(self.running) + len(self._closing)
@@ -140,6 +142,7 @@ class Queue:
         self._heap = [entry for entry in self._heap if entry[1] in self.pending]
         heapq.heapify(self._heap)
         self._database.write(lambda c: c.executemany("DELETE FROM jobs WHERE id=? AND state='pending'", [(id,) for id in gone]))
+        self.on_change()
         return True
 
     def clear(self) -> bool:
@@ -180,6 +183,7 @@ class Queue:
     def _renumbered(self, jobs: list[QueuedJob]) -> Future[None]:
         self._heap = [job.order for job in self.pending.values()]
         heapq.heapify(self._heap)
+        self.on_change()
         rows = [(job.number, job.id) for job in jobs]
 
         def work(connection: sqlite3.Connection) -> None:
@@ -193,6 +197,7 @@ class Queue:
         if job is None:
             return None
         job.prompt, job.extra, job.targets = prompt, extra, targets
+        self.on_change()
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("UPDATE jobs SET prompt=?, extra=?, targets=? WHERE id=? AND finished IS NULL", (prompt, extra, targets, id))

@@ -141,6 +141,21 @@ async def test_a_worker_hears_what_the_job_after_the_present_one_needs(jobs: Job
     assert len(only.told) == 2
 
 
+async def test_a_worker_hears_when_the_line_changes(jobs: Jobs) -> None:
+    (only,) = jobs.workers = [Fake()]
+    for id, model in (("a", "x.safetensors"), ("b", "y.safetensors"), ("c", "z.safetensors")):
+        await jobs.submit(job(id, model))
+    placed = jobs.queue.place(["c"])
+    assert placed is not None and only.told == [["y.safetensors"], ["z.safetensors"]]
+    edited = jobs.queue.edit("c", job("c", "w.safetensors").prompt, "{}", '["1"]')
+    assert edited is not None and only.told[2:] == [["w.safetensors"]]
+    jobs.queue.delete(["c"])
+    assert only.told[3:] == [["y.safetensors"]]
+    jobs.queue.clear()
+    assert only.told[4:] == [[]]
+    await finish(jobs, "a")
+
+
 async def test_a_job_that_was_starved_is_tried_with_less(jobs: Jobs) -> None:
     first, second = fakes(jobs)
     await jobs.submit(job("a"))
