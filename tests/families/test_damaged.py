@@ -20,6 +20,7 @@ from backend.families.wan.humo import HumoNet, HumoSizes
 from backend.weights.save import save_safetensors
 from tests.families import kinds, priors, tiny, vaes
 from tests.golden import test_anima, test_lllite
+from tests.tools import seedvr2_twins
 
 
 class Stated:
@@ -42,6 +43,8 @@ MAKERS: dict[str, tuple[Callable[[], Any], Callable[..., Any]]] = {
     "kl": (kinds.vae, load_vae),
     "asymmetric": (vaes.asymmetric, load_vae),
     "consistency": (vaes.consistency, load_vae),
+    "seedvr2": (lambda: seedvr2_twins.SeedVR2Net(seedvr2_twins.SMALL), load_diffusion_model),
+    "seedvr2 vae": (lambda: seedvr2_twins.SeedVR2Autoencoder(seedvr2_twins.VAE), load_vae),
     "wan vae": (lambda: net_of(VaeSizes(8, (1, 1, 1, 1), 1, 4, patch=2, up_channels=8)), load_vae),
     "wan humo": (lambda: HumoNet(HumoSizes(width=64, heads=2, layers=1, hidden=48, context=20, sound=6, heard=12)), load_diffusion_model),
 }

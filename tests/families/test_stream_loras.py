@@ -15,13 +15,16 @@ from backend.memory.pool import Pool
 from backend.weights import lora
 from backend.weights.held import Held
 from tests.families import nets
+from tests.families.published import respelled
 from tests.golden import test_anima, test_hidream, test_ideogram4, test_krea2, test_z_image
+from tests.tools import seedvr2_twins
 
 NETS: dict[str, tuple[Any, Any]] = {
     "Anima": (test_anima.folder, test_anima.from_folder),
-    "Z-Image": (test_z_image.twin, test_z_image.published),
+    "Z-Image": (test_z_image.twin, lambda state: respelled(state, test_z_image.SPELLINGS)),
     "Ideogram 4": (lambda: Ideogram4Transformer2DModel(**test_ideogram4.CONFIG), test_ideogram4.published),
     "Krea 2": (lambda: Krea2Transformer2DModel(**test_krea2.CONFIG), dict),
+    "SeedVR2": (lambda: seedvr2_twins.SeedVR2Net(seedvr2_twins.SMALL), dict),
     "HiDream": (lambda: HiDreamImageTransformer2DModel(**test_hidream.CONFIG, num_routed_experts=0), dict),
 }
 SPELLED = (
@@ -40,6 +43,8 @@ SPELLED = (
     ("Krea 2", "transformer.transformer_blocks.0.attn.to_q", "blocks.0.attn.wq.weight", None),
     ("Krea 2", "base_model.model.blocks.1.mlp.down", "blocks.1.mlp.down.weight", None),
     ("Krea 2", "transformer.text_fusion.refiner_blocks.0.attn.to_out.0", "txtfusion.refiner_blocks.0.attn.wo.weight", None),
+    ("SeedVR2", "diffusion_model.blocks.0.attn.proj_qkv.vid", "blocks.0.attn.proj_qkv.vid.weight", None),
+    ("SeedVR2", "lora_unet_blocks_2_mlp_all_proj_in_gate", "blocks.2.mlp.all.proj_in_gate.weight", None),
     ("HiDream", "transformer.double_stream_blocks.0.block.attn1.to_q_t", "double_stream_blocks.0.block.attn1.to_q_t.weight", None),
     ("HiDream", "lora_unet_single_stream_blocks_1_block_ff_i_w2", "single_stream_blocks.1.block.ff_i.w2.weight", None),
 )  # fmt: skip

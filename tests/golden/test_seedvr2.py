@@ -54,6 +54,15 @@ def net(sizes: SeedVR2Sizes) -> SeedVR2Net:
     return made
 
 
+def test_published_sizes() -> None:
+    """Weights of the published nets take as much as their files are said to: 6.78 and 16.48 GB, and 478.1 MiB for the autoencoder."""
+    large = replace(LARGE, channels=16, shown=33, width=3072, heads=24, head=128, layers=36, apart=36, hidden=12288, context=5120, rates=10)
+    with torch.device("meta"):
+        nets = [SeedVR2Net(SeedVR2Sizes(rates=21)), SeedVR2Net(large), SeedVR2Autoencoder(SeedVR2VaeSizes())]
+    taken = [2 * sum(weight.numel() for weight in net.parameters()) for net in nets]
+    assert [round(taken[0] / 1e9, 2), round(taken[1] / 1e9, 2), round(taken[2] / 2**20, 1)] == [6.78, 16.48, 478.1]
+
+
 def autoencoder() -> tuple[SeedVR2Autoencoder, torch.Generator]:
     made = SeedVR2Autoencoder(VAE)
     made.load_state_dict(filled(made))
