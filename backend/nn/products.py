@@ -16,7 +16,8 @@ _FEWEST_KEYS, _FEWEST_QUERIES, _FEWEST_SCORES = 64, 256, 1 << 16  # with fewer t
 _PIECE = 1 << 20  # scores computed at once: 2 MB, which stay in the caches
 _LOG2_E = math.log2(math.e)  # powers of two take a sixth less time than powers of e
 _SAMPLE = 16  # one key in so many is looked at to guess a query's largest score
-_ALIGN = 16  # values; rows of other lengths slow the product down by a third,
+_PAIR = 2  # values that are multiplied at once: rows of q and k that are a multiple of it cost what they hold
+_ALIGN = 16  # columns of v; other numbers of them slow the product down by a third,
 _FILLED, _REST = 32, 4  # but where d fills whole blocks, a remainder of four costs less than sixteen more
 
 Measured = Mapping[tuple[torch.dtype, str, str], bool]
@@ -60,13 +61,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
     largest = torch.cat([torch.bmm(q[i : i + group], sampled[i : i + group]).amax(-1, keepdim=True) for i in range(0, n, group)])
     if s == t:  # perhaps attention of a sequence to itself: then a token's own key is among its best
         largest = torch.maximum(largest, (q * k).sum(-1, keepdim=True))
-    align = _ALIGN if d % _FILLED else _REST
-    width = -(-(d + 1) // align) * align
-    q = torch.cat([q, -largest, q.new_zeros(n, t, width - d - 1)], -1)
-    ones = k.new_zeros(n, s, width - d)
-    ones[..., 0] = 1
-    k, v = torch.cat([k, ones], -1), torch.cat([v, ones], -1)
-    out = torch.empty_like(q)
+    q = torch.cat([q, -largest, q.new_zeros(n, t, _up(d + 1, _PAIR) - d - 1)], -1)
+    k, v = _with_ones(k, _PAIR), _with_ones(v, _ALIGN if d % _FILLED else _REST)
+    out = q.new_empty(n, t, v.shape[2])
     piece = max(_ALIGN, _PIECE // s)
     scores = q.new_empty(min(piece, t), s)
     for head in range(n):
@@ -79,3 +76,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor | None:
     if not total.isfinite().all():
         return None
     return (out[..., :d] / total).view(b, h, t, d)
+
+
+def _with_ones(x: Tensor, align: int) -> Tensor:
+    """x [n, s, d] with one more column, of ones, and as many zeros as make its width a multiple of `align`."""
+    more = x.new_zeros(*x.shape[:2], _up(x.shape[2] + 1, align) - x.shape[2])
+    more[..., 0] = 1
+    return torch.cat([x, more], -1)
+
+
+def _up(count: int, align: int) -> int:
+    return -(-count // align) * align
