@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -25,6 +27,23 @@ def studio(home: Home) -> Home:
     assert pack.error is None and not pack.faults and not pack.wanted, (pack.traceback, pack.faults, pack.wanted)
     assert (pack.web, pack.web_name) == (home.packs_at / "studio" / "js", "studio_web"), "a directory of scripts that it added itself"
     return home
+
+
+@contextmanager
+def failing(home: Home) -> Iterator[None]:
+    """Within it the pack's control fails after it has prepared the one before it."""
+    control = sys.modules[module_name(home.packs_at / "studio")].Residuals
+    before = control.pre_run
+
+    def pre_run(self: Any, *args: Any) -> None:
+        before(self, *args)
+        raise RuntimeError("not today")
+
+    control.pre_run = pre_run
+    try:
+        yield
+    finally:
+        control.pre_run = before
 
 
 def seen(home: Home) -> list[Any]:
@@ -93,3 +112,18 @@ def test_a_control_of_the_pack_runs_one_of_the_application(studio: Home) -> None
     twice, by_pack, once = made(0.6, False), made(0.3, True), made(0.3, False)
     assert len(seen(studio)) == 3 and seen(studio)[0] == ((2, 4, 8, 8), 2, 2, True)
     assert torch.allclose(by_pack, twice, atol=1e-4) and not torch.allclose(once, twice, atol=1e-3)
+
+    def in_a_row(doubled: bool) -> torch.Tensor:
+        """Two of the application, and the pack's."""
+        graph["b"] = node("ControlNetApply", conditioning=["2", 0], control_net=["n", 0], image=["i", 0], strength=0.15 if doubled else 0.3)
+        graph["a"]["inputs"] |= {"conditioning": ["b", 0], "strength": 0.15 if doubled else 0.3}
+        graph["5"]["inputs"]["positive"] = ["r" if doubled else "a", 0]
+        studio.ran(graph)
+        found: torch.Tensor = studio.results("5")[0][0]["samples"]
+        return found
+
+    assert torch.allclose(in_a_row(True), in_a_row(False), atol=1e-4) and torch.allclose(in_a_row(False), twice, atol=1e-3)
+    pool = studio.bench.services.pool
+    with pytest.raises(AssertionError), failing(studio):
+        made(0.3, True)
+    assert not any(row["leased"] for row in pool.table())

@@ -79,8 +79,8 @@ class ControlBase:
         """What the engine calls for the length of one sampling of a model handle."""
         from comfy.model_patcher import dress as dress_model
 
-        self.pre_run(dress_model(model).model, model.noise.percent_to_sigma)
         try:
+            self.pre_run(dress_model(model).model, model.noise.percent_to_sigma)
             yield _Running(self)
         finally:
             self.cleanup()
@@ -135,7 +135,7 @@ class ControlNet(ControlBase, Dressed):
             self.strength = control.strength
             self.cond_hint_original = control.hint
             self.timestep_percent_range = (control.start_percent, control.end_percent)
-            self.previous_controlnet = control.previous
+            self.previous_controlnet = dress_value(control.previous)
 
     def undressed(self) -> Any:
         previous = self.previous_controlnet
@@ -152,11 +152,15 @@ class ControlNet(ControlBase, Dressed):
     def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
         """A pack's control runs this one: it is leased until `cleanup`."""
         super().pre_run(model, percent_to_timestep_function)
+        self._let_go()  # it may be the one before several, each of which prepares it
         self._leased = ExitStack()
         self._running = self._leased.enter_context(replace(self.undressed(), previous=None).bind(model.handle, HOST.services.pool))
 
     def cleanup(self) -> None:
         super().cleanup()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._leased is not None:
             self._leased.close()
         self._leased = self._running = None

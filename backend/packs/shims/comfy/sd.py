@@ -11,6 +11,7 @@ import torch
 import comfy.model_management
 import comfy.utils
 from backend.base.errors import NotInstalled
+from backend.codecs.kl.spec import between
 from backend.codecs.wan.spec import WanHandle
 from backend.encoders.joint import published
 from backend.families import load as families
@@ -475,13 +476,15 @@ class VAE(Dressed):
     def encode_tiled(
         self, pixel_samples: Any, tile_x: int = 512, tile_y: int = 512, overlap: int = 64, tile_t: Any = None, overlap_t: Any = None
     ) -> Any:
-        return self.handle.encode_tiled(pixel_samples, _pool(), tile_x or 512, 64 if overlap is None else overlap)
+        check = between(HOST.context().check)
+        return self.handle.encode_tiled(pixel_samples, _pool(), tile_x or 512, 64 if overlap is None else overlap, on_tile=check)
 
     def decode_tiled(
         self, samples: Any, tile_x: int = 64, tile_y: int = 64, overlap: int = 16, tile_t: Any = None, overlap_t: Any = None
     ) -> Any:
-        f = self.handle.factor
-        return self.handle.decode_tiled(samples.float().cpu(), _pool(), (tile_x or 64) * f, (16 if overlap is None else overlap) * f)
+        f, check = self.handle.factor, between(HOST.context().check)
+        sides = (tile_x or 64) * f, (16 if overlap is None else overlap) * f
+        return self.handle.decode_tiled(samples.float().cpu(), _pool(), *sides, on_tile=check)
 
     def get_sd(self) -> dict[str, Any]:
         return dict(self.handle.loadable.source)
