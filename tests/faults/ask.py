@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.e2e.wiretap import PATIENCE_S, Json, Server, node
 
@@ -34,6 +37,16 @@ def ended(server: Server, id: str) -> Json:
 def state(server: Server, id: str) -> str:
     found: str = server.ask(f"/jobs/{id}").json().get("state", "")
     return found
+
+
+def worked(server: Server) -> float:
+    """Seconds of processor time that the front and its workers, also those that ended, have used; 0 where the system does not tell."""
+    if sys.platform != "linux":
+        return 0.0
+    front = server.process.process.pid
+    living = Path(f"/proc/{front}/task/{front}/children").read_text().split()
+    ticks = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:15] for pid in (front, *living)]
+    return sum(int(each) for one in ticks for each in one) / os.sysconf("SC_CLK_TCK")
 
 
 def still_works(server: Server) -> None:

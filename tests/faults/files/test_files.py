@@ -6,7 +6,6 @@ import shutil
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.e2e.wiretap import Server, node, running
-from tests.faults.ask import SEEDS, ended, eventually, quick, still_works
+from tests.faults.ask import SEEDS, ended, eventually, quick, still_works, worked
 
 pytestmark = pytest.mark.slow
 
@@ -61,13 +60,13 @@ def load(name: str) -> dict[str, object]:
 def test_pictures_that_unfold_are_bounded(server: Server, name: str, make: object) -> None:
     assert callable(make)
     (server.home / "input" / name).write_bytes(make())
-    began = time.monotonic()
+    before = worked(server)
     assert server.ask(f"/view?filename={name}&type=input&preview=webp").status in (200, 413, 422)
     id = server.submit(load(name))  # type: ignore[arg-type]
     assert server.ask("/queue").status == 200
     ended(server, id)
     assert server.ask("/workflow/convert", (server.home / "input" / name).read_bytes()).status in (200, 400, 413, 422)
-    assert time.monotonic() - began < 60, "bounded, however slow the machine"
+    assert worked(server) - before < 20, "seconds of the processor, whoever else keeps it busy"
     still_works(server)
 
 
