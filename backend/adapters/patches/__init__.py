@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from backend.base.errors import BadFile, BadInput, UnknownModel
 from backend.diffusion.handle import ModelHandle
 from backend.families.foreign import name_of
 from backend.families.load import Services
+from backend.memory.pool import Pool
 from backend.weights.detect import MALFORMED, sample_of
 from backend.weights.file import WeightFile, stored_in
 from backend.weights.open import open_weights
@@ -58,6 +60,22 @@ class Picture:
     start: float = 0.0
     """The part of sampling that is steered, from 0 to 1, for patches that can stop."""
     end: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A patch with its picture, among the taps of a model."""
+
+    patch: Any
+    """With its net as `loadable`."""
+    picture: Picture
+    bound: Callable[[Shown, Any, ModelHandle, Pool], Any]
+    """(this, the patch's net, the model, the pool) -> the tap for the length of one sampling."""
+
+    @contextmanager
+    def bind(self, model: ModelHandle, pool: Pool) -> Iterator[Any]:
+        with pool.lease(self.patch.loadable) as net:
+            yield self.bound(self, net, model, pool)
 
 
 def load_patch(path: Path | str, services: Services) -> ModelPatch:

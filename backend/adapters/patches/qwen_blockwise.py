@@ -6,16 +6,14 @@ Parameter names are those of the published files.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from backend.adapters.patches import Picture
+from backend.adapters.patches import Picture, Shown
 from backend.base.errors import BadInput
 from backend.diffusion.batching import repeated
 from backend.diffusion.handle import ModelHandle
@@ -79,26 +77,13 @@ class QwenBlockwise:
         if picture.image is None:
             raise BadInput(f"{self.title} needs a control picture.", hint="Connect one.", input="image")
         model.family.latent.check_vae(picture.vae.channels)
-        return model.with_tap("double_block", Comparing(self, picture))
-
-
-@dataclass(frozen=True, eq=False)
-class Comparing:
-    """A patch with its picture, among the taps of a model."""
-
-    patch: QwenBlockwise
-    picture: Picture
-
-    @contextmanager
-    def bind(self, model: ModelHandle, pool: Pool) -> Iterator[Bound]:
-        with pool.lease(self.patch.loadable) as net:
-            yield Bound(self, cast(BlockwiseControl, net), model, pool)
+        return model.with_tap("double_block", Shown(self, picture, Bound))
 
 
 class Bound:
     """For the length of one sampling; the picture is encoded once a size."""
 
-    def __init__(self, tap: Comparing, net: BlockwiseControl, model: ModelHandle, pool: Pool) -> None:
+    def __init__(self, tap: Shown, net: BlockwiseControl, model: ModelHandle, pool: Pool) -> None:
         self.tap, self.net, self.model, self.pool = tap, net, model, pool
         self._tokens: dict[tuple[int, ...], Tensor] = {}
 

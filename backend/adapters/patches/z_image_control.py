@@ -6,15 +6,13 @@ Parameter names are those of the published files, but for queries, keys and valu
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from backend.adapters.patches import Picture
+from backend.adapters.patches import Picture, Shown
 from backend.base.errors import BadInput
 from backend.diffusion.batching import repeated
 from backend.diffusion.handle import ModelHandle
@@ -102,26 +100,13 @@ class ZImagePatch:
         if picture.image is None and (picture.mask is None or self.sizes.shown <= sizes.channels):
             raise BadInput(f"{self.title} needs a control picture.", hint="Connect one.", input="image")
         model.family.latent.check_vae(picture.vae.channels)
-        return model.with_tap("stream", Steering(self, picture))
-
-
-@dataclass(frozen=True, eq=False)
-class Steering:
-    """A patch with its picture, among the taps of a model."""
-
-    patch: ZImagePatch
-    picture: Picture
-
-    @contextmanager
-    def bind(self, model: ModelHandle, pool: Pool) -> Iterator[Bound]:
-        with pool.lease(self.patch.loadable) as net:
-            yield Bound(self, cast(ZImageControl, net), model, pool)
+        return model.with_tap("stream", Shown(self, picture, Bound))
 
 
 class Bound:
     """For the length of one sampling; the picture is encoded once a size."""
 
-    def __init__(self, tap: Steering, net: ZImageControl, model: ModelHandle, pool: Pool) -> None:
+    def __init__(self, tap: Shown, net: ZImageControl, model: ModelHandle, pool: Pool) -> None:
         self.patch, self.picture, self.net, self.model, self.pool = tap.patch, tap.picture, net, model, pool
         self._shown: dict[tuple[int, ...], Tensor] = {}
         self._control: Tensor | None = None
