@@ -134,12 +134,15 @@ def _scaled(file: WeightFile, kind: str, key: str, entry: Entry, scale: str, fac
 
 def _turned(kept: _Kept, group: int) -> _Kept:
     """A weight whose numbers are to be turned back."""
+    narrow = kept.narrow
+    assert narrow is not None
 
     def unpack(parts: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
-        return turned.turned(kept.unpack(parts, shape), group)
+        values, scale = narrow.read(parts)
+        assert scale is not None
+        return turned.numbers(values, scale, group)
 
-    narrow = None if kept.narrow is None else replace(kept.narrow, group=group)
-    return replace(kept, kind="int8 rotated", unpack=unpack, narrow=narrow)
+    return replace(kept, kind="int8 rotated", unpack=unpack, narrow=replace(narrow, group=group))
 
 
 def _four_bits(file: WeightFile, key: str, entry: Entry, state: str) -> _Kept:

@@ -20,6 +20,7 @@ from backend.weights.file import WeightFile, bad
 USUAL = 256
 """Channels of a group where nothing is said."""
 _LARGEST = 4096
+_BAND = 64
 _LAYERS = "_quantization_metadata"
 _MARK = "comfy_quant"
 
@@ -29,11 +30,32 @@ def turned(weight: Tensor, group: int) -> Tensor:
 
     The matrix is the Kronecker product of two small ones, so they are applied one after the other.
     """
+    return _times(weight, *_factors(group, weight))
+
+
+def numbers(values: Tensor, scale: Tensor, group: int) -> Tensor:
+    """The weight in float32 of values [rows, n] that were rounded after turning, and their scale: one, or [rows].
+
+    On a CPU in bands of rows that stay in its cache, a third of the time it takes at once.
+    """
+    out = torch.empty(values.shape, device=values.device)
+    factors, scale = _factors(group, out), scale.reshape(-1, *[1] * (values.ndim - 1))
+    rows = _BAND if values.device.type == "cpu" else max(1, len(values))
+    for i in range(0, len(values), rows):
+        part = slice(i, i + rows)
+        torch.mul(_times(values[part].float(), *factors), scale[part] if len(scale) > 1 else scale, out=out[part])
+    return out
+
+
+def _factors(group: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the Hadamard matrix of `group` channels: the outer one, the inner one."""
     inner = 4 ** (_power(group) - _power(group) // 2)
-    cells = (weight.reshape(-1, inner) @ hadamard(inner, weight)).view(-1, group // inner, inner)
-    if group > inner:
-        cells = hadamard(group // inner, weight) @ cells
-    return cells.reshape(weight.shape)
+    return hadamard(group // inner, like), hadamard(inner, like)
+
+
+def _times(weight: Tensor, outer: Tensor, inner: Tensor) -> Tensor:
+    cells = (weight.reshape(-1, len(inner)) @ inner).view(-1, len(outer), len(inner))
+    return (outer @ cells if len(outer) > 1 else cells).reshape(weight.shape)
 
 
 def hadamard(size: int, like: Tensor) -> Tensor:
