@@ -172,7 +172,7 @@ def as_many_as_fit(
     needs = [need(most) for most in ways]
     way = pool.fitting(model.leasable(), needs)
     if way:
-        spared = f"all {ways[0]} at once would need {(needs[0] - needs[way]) / 1e6:,.0f} MB more than there is room for"
+        spared = f"all {ways[0]} at once need {(needs[0] - needs[way]) / 1e6:,.0f} MB more, for which there is no room beside the weights"
         pool.lowered(model.loadable.key, f"{ways[way]} of {ways[0]} conditions at a time", spared)
     return ways[way] if way else None, needs[way]
 

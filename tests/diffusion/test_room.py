@@ -83,7 +83,7 @@ def test_both_are_predicted_at_once_where_there_is_room(budget: int, batches: li
     told = [move.sentence() for move in pool.moves if "at a time" in move.what]
     assert len(told) == (len(batches) - 1)
     for sentence in told:
-        assert sentence.startswith("net: 1 of 2 conditions at a time, all 2 at once would need")
+        assert sentence.startswith("net: 1 of 2 conditions at a time, all 2 at once need")
 
 
 def test_latents_of_a_batch_stay_together() -> None:
