@@ -112,8 +112,12 @@ def default_graph() -> dict[str, Any]:
     return graph
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` need one."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` need one. Those of a browser have a second try when something never happened, which the summary tells."""
+    if config.pluginmanager.hasplugin("rerunfailures"):
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(pytest.mark.flaky(reruns=1, only_rerun=["^TimeoutError: "]))
     if not any(item.get_closest_marker("gpu") for item in items):
         return
     import torch
