@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from backend.base.config import VERSION, Settings, parse
-from backend.base.errors import Interrupted, Problem
+from backend.base.errors import Interrupted, NotInstalled, Problem
 from backend.base.events import Event, NodeFinished, NodeLog, NodePart, NodeStarted, NodeText, Progress, to_json
 from backend.base.numbers import NUMBERS, VARIABLE
 from backend.workers import left_out
@@ -93,10 +93,11 @@ class Pipe:
 
     def _answer(self, message: Mapping[str, Any]) -> None:
         answer: dict[str, Any] = {"op": "reply", "rid": message["rid"], "ok": True, "value": None}
+        method = self.answers.get(message["method"])
         try:
-            answer["value"] = self.answers[message["method"]](message["args"])
-        except KeyError:
-            answer |= {"ok": False, "value": f"The worker is still starting, or knows no method {message['method']!r}."}
+            if method is None:
+                raise NotInstalled(f"The worker is still starting, or knows no method {message['method']!r}.")
+            answer["value"] = method(message["args"])
         except Problem as problem:
             answer |= {"ok": False, "value": str(problem)}
         except BaseException as error:  # noqa: BLE001  foreign code may raise anything; the front gets the sentence, the log the rest

@@ -15,7 +15,7 @@ from backend.graph.choices import FolderChoices
 from backend.graph.custom import Question, answer
 from backend.graph.registry import Registry
 from backend.server.catalogue import Catalogue
-from backend.worker import Worker
+from backend.worker import Pipe, Worker
 from backend.workers.local import WorkerAway
 
 
@@ -85,3 +85,13 @@ def test_a_check_that_interrupts_answers_with_that() -> None:
     registry = cast(Registry, {"A": SimpleNamespace(validate=check, validates_types=False)})
     (said,) = answer(registry, [Question("1", "A", {}, {})])
     assert said["exception_type"] == "KeyboardInterrupt"
+
+
+def test_code_that_lacks_a_key_is_no_method_that_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    said: list[dict[str, Any]] = []
+    pipe: Any = Pipe.__new__(Pipe)
+    pipe.answers, pipe.outbox = {"ask": lambda args: args["model"]}, SimpleNamespace(message=said.append)
+    for method in ("ask", "sing"):
+        pipe._answer({"rid": 1, "method": method, "args": {}})
+    assert [reply["value"] for reply in said] == ["KeyError: 'model'", "The worker is still starting, or knows no method 'sing'."]
+    assert "KeyError" in capsys.readouterr().err and not any(reply["ok"] for reply in said)
