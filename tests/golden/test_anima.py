@@ -65,8 +65,11 @@ def test_one_call(tmp_path: Path) -> None:
         want = net(x, sigma, told.expand(2, -1, -1), padding_mask=test_cosmos.NO_FILLING).sample
         cond = {"cross_attn": states, "t5xxl_ids": words[0], "t5xxl_weights": weights}
         assert nets.off(nets.call(model, x, sigma, cond), want) < nets.NEAR
-    with pytest.raises(BadInput, match="without the words"):
-        nets.call(model, x, sigma, {"cross_attn": states})
+    for none in ({}, {"t5xxl_ids": torch.zeros(0)}):
+        with pytest.raises(BadInput, match="without the words"):
+            nets.call(model, x, sigma, {"cross_attn": states, **none})
+    with pytest.raises(BadInput, match="3 words of T5 and weights for 2"):
+        nets.call(model, x, sigma, {"cross_attn": states, "t5xxl_ids": torch.arange(3), "t5xxl_weights": torch.ones(2)})
     with pytest.raises(BadInput, match="40000 is not among the 32128 words"):
         nets.call(model, x, sigma, {"cross_attn": states, "t5xxl_ids": torch.tensor([40000])})
 

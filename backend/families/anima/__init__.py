@@ -54,12 +54,14 @@ def inputs(conds: list[dict[str, Any]], sizes: Any, shape: Sequence[int]) -> dic
     assert isinstance(sizes, AnimaSizes)
     states = tokens(conds, sizes.adapter.source, NAME, HINT)
     words, weights = conds[0].get(IDS), conds[0].get(WEIGHTS)
-    if words is None:
+    if words is None or not len(words):
         raise BadInput("The prompt comes without the words that Anima's adapter begins with.", hint=HINT)
     words = words.reshape(1, -1).long()
     if int(words.max()) >= sizes.adapter.words:
         raise BadInput(f"Token {int(words.max())} is not among the {sizes.adapter.words} words that this Anima model knows.", hint=HINT)
     weights = torch.ones(words.shape) if weights is None else weights.reshape(1, -1).float()
+    if weights.shape != words.shape:
+        raise BadInput(f"The prompt has {words.shape[1]} words of T5 and weights for {weights.shape[1]}.", hint=HINT)
     missing, lacking = -states.shape[1] % LOT, -words.shape[1] % LOT if words.shape[1] < LENGTH else 0
     return {
         "states": F.pad(states, (0, 0, 0, missing)),
