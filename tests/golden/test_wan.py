@@ -78,7 +78,9 @@ def test_films_from_a_picture(tmp_path: Path) -> None:
     model = loaded(theirs, tmp_path)
     assert model.family.name == "Wan image to video" and model.sizes.image == 24
     known, seen = torch.randn(1, 16, 2, 6, 4), torch.randn(1, 5, 24)
-    vae: Any = SimpleNamespace(channels=16, encode_each=None, encode=lambda film, pool, check: known if film.shape == (5, 48, 32, 3) else None)
+    vae: Any = SimpleNamespace(
+        channels=16, encode_each=None, encode=lambda film, pool, check: known if film.shape == (5, 48, 32, 3) else None
+    )
     vision: Any = SimpleNamespace(penultimate_hidden_states=seen)
     ctx: Any = SimpleNamespace(node="9", services=SimpleNamespace(pool=POOL), check=None)
     text = torch.randn(1, 9, WIDTH)
