@@ -138,6 +138,7 @@ export function listenToPointers(stage) {
     if (target.closest(OWN) && !(event.button === 1)) {
       const id = nodeOf(target);
       const { selection } = stage.session;
+      if (id !== null) stage.focused = id; // it gets the focus now: brought into view, it would slip away under the pointer, and the click be lost
       if (id !== null && event.button === 0 && !selection.selected.nodes.has(id)) event.shiftKey || event.ctrlKey ? selection.toggle(id) : selection.set([id]);
       return;
     }
