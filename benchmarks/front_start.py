@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from backend.cli.child import MAIN
@@ -49,9 +50,9 @@ def compiled() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
-def start(home: str, port: int) -> subprocess.Popen[bytes]:
+def start(home: str, port: int, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(MAIN), "serve", "--port", str(port), "--base-directory", home, "--cpu"]
-    return subprocess.Popen(command, env=compiled(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(command, env=environment or compiled(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 def busy_latencies(port: int) -> list[float]:
