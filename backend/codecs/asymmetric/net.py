@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from backend.codecs.kl.net import Decoder, EncodedSizes, Encoder, KLSizes
+from backend.codecs.kl.net import Decoder, EncodedSizes, Encoder, KLSizes, drawn
 from backend.nn.layers import Conv2d
 
 
@@ -82,8 +81,7 @@ class AsymmetricAutoencoder(nn.Module):
 
     def encode(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """The latent of `x`: its mean, or with standard normal `noise` a sample around it."""
-        mean, log_variance = self.quant_conv(self.encoder(x)).chunk(2, dim=1)
-        return mean if noise is None else mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise
+        return drawn(self.quant_conv(self.encoder(x)), noise)
 
     def decode(self, z: Tensor, beside: Tensor | None = None) -> Tensor:
         """Pixels of the latent `z`. `beside` [B, 4, H, W]: the picture in -1..1, and the mask of what is painted anew."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from backend.codecs.kl.net import EncodedSizes, Encoder
+from backend.codecs.kl.net import EncodedSizes, Encoder, drawn
 from backend.nn.layers import Conv2d, Embedding, GroupNorm, Linear
 
 GROUPS = 32
@@ -167,16 +167,15 @@ class ConsistencyAutoencoder(nn.Module):
 
     def encode(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """The latent of `x`: its mean, or with standard normal `noise` a sample around it."""
-        mean, log_variance = self.quant_conv(self.encoder(x)).chunk(2, dim=1)
-        return mean if noise is None else mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise
+        return drawn(self.quant_conv(self.encoder(x)), noise)
 
     def decode(self, z: Tensor, noise: Tensor) -> Tensor:
         """Pixels of the latent `z`, out of standard normal `noise` [B, 6, H, W]: three channels for each of the two steps."""
         mean, deviation = (torch.tensor(values, dtype=z.dtype, device=z.device).reshape(1, -1, 1, 1) for values in (MEANS, DEVIATIONS))
         shown = F.interpolate((z * SCALE - mean) / deviation, scale_factor=float(self.sizes.factor), mode="nearest")
         x0 = torch.zeros_like(noise[:, :3])
-        for i, (timestep, alpha, drawn) in enumerate(zip(TIMESTEPS, self.alphas, noise.chunk(2, dim=1), strict=True)):
-            x = drawn * (1 - alpha) ** 0.5 + (x0 * alpha**0.5 if i else 0)
+        for i, (timestep, alpha, fresh) in enumerate(zip(TIMESTEPS, self.alphas, noise.chunk(2, dim=1), strict=True)):
+            x = fresh * (1 - alpha) ** 0.5 + (x0 * alpha**0.5 if i else 0)
             x0 = self._clean(x, shown, timestep, alpha)
         return x0
 

@@ -16,6 +16,12 @@ LEAST_PER_GROUP = 4
 EPS = 1e-6
 
 
+def drawn(moments: Tensor, noise: Tensor | None) -> Tensor:
+    """Of the mean and log-variance of a latent, side by side [B, 2 C, ...], the mean, or with normal `noise` [B, C, ...] a sample."""
+    mean, log_variance = moments.chunk(2, dim=1)
+    return mean if noise is None else mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise
+
+
 @dataclass(frozen=True)
 class KLSizes:
     """Everything that differs between autoencoders of this family. Channels of level i are `channels * channel_mult[i]`."""
@@ -234,12 +240,7 @@ class AutoencoderKL(nn.Module):
     def encode(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """The latent of `x`: its mean, or with standard normal `noise` [B, embed_dim, h, w] a sample around it."""
         moments = self.encode_moments(x)
-        if not self.sizes.double_z:
-            return moments
-        mean, log_variance = moments.chunk(2, dim=1)
-        if noise is None:
-            return mean
-        return mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise
+        return drawn(moments, noise) if self.sizes.double_z else moments
 
     def decode(self, z: Tensor) -> Tensor:
         """Pixels of the latent `z`, nominally in [-1, 1] and not clamped."""

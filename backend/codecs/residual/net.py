@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from backend.codecs.kl.net import drawn
 from backend.codecs.wan.levels import copies, means
-from backend.codecs.wan.net import Attention, ChannelNorm
+from backend.codecs.wan.net import Attention, ChannelNorm, SteppedSizes
 from backend.nn.layers import Conv2d
 
 
 @dataclass(frozen=True)
-class ResidualSizes:
+class ResidualSizes(SteppedSizes):
     """Everything that differs. Channels of level i are `channels * channel_mult[i]`, on the way up `up_channels * channel_mult[i]`."""
 
     channels: int = 96
@@ -29,16 +29,6 @@ class ResidualSizes:
     in_channels: int = 4
     temporal: tuple[bool, ...] = (False, True, True, True)
     """For each step down whether it was made to halve frames too."""
-
-    @property
-    def factor(self) -> int:
-        """Pixels per latent cell on a side."""
-        return int(2 ** len(self.temporal))
-
-    @property
-    def embed_dim(self) -> int:
-        """Channels of a latent."""
-        return self.z_channels
 
 
 class Residual(nn.Module):
@@ -188,8 +178,7 @@ class ResidualAutoencoder(nn.Module):
 
     def encode(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """The mean of the latent, or with standard normal `noise` a sample around it."""
-        mean, log_variance = self.conv1(self.encoder(x)).chunk(2, dim=1)
-        return mean if noise is None else mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise
+        return drawn(self.conv1(self.encoder(x)), noise)
 
     def decode(self, z: Tensor) -> Tensor:
         out: Tensor = self.decoder(self.conv2(z))

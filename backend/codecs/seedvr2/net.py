@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from backend.codecs.wan.net import SPAN, Past, by_frame, film
+from backend.codecs.kl.net import drawn
+from backend.codecs.wan.net import Past, SteppedSizes, by_frame, decoded, encoded, film
 from backend.nn.attention import by_head
 from backend.nn.layers import GroupNorm, Layer, Linear
 
@@ -23,7 +24,7 @@ GROUPS = 32
 
 
 @dataclass(frozen=True)
-class SeedVR2VaeSizes:
+class SeedVR2VaeSizes(SteppedSizes):
     """Everything that differs between autoencoders of this kind. Channels of level i are `channels * channel_mult[i]`."""
 
     channels: int = 128
@@ -34,16 +35,6 @@ class SeedVR2VaeSizes:
     in_channels: int = 3
     temporal: tuple[bool, ...] = (False, True, True)
     """For each step down whether it halves the frames too."""
-
-    @property
-    def factor(self) -> int:
-        """Pixels per latent cell on a side."""
-        return int(2 ** len(self.temporal))
-
-    @property
-    def embed_dim(self) -> int:
-        """Channels of a latent."""
-        return self.z_channels
 
 
 class Causal(Layer):
@@ -239,19 +230,8 @@ class SeedVR2Autoencoder(nn.Module):
 
     def encode(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """The mean of the latent, or with standard normal `noise` a sample around it. Of T frames 1 + 4 n are looked at."""
-        if x.ndim == 4:
-            moments = self.encoder(x)
-        else:
-            past: Past = {}
-            pieces = [x[:, :, :1], *torch.split(x[:, :, 1 : 1 + (x.shape[2] - 1) // SPAN * SPAN], SPAN, 2)]
-            moments = torch.cat([self.encoder(piece, past) for piece in pieces if piece.shape[2]], 2)
-        mean, log_variance = moments.chunk(2, dim=1)
-        return mean if noise is None else mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise
+        return drawn(encoded(self.encoder, x), noise)
 
     def decode(self, z: Tensor) -> Tensor:
         """The picture, or the 4 T - 3 frames, of a latent."""
-        if z.ndim == 4:
-            picture: Tensor = self.decoder(z)
-            return picture
-        past: Past = {}
-        return torch.cat([self.decoder(frame, past) for frame in torch.split(z, 1, 2)], 2)
+        return decoded(self.decoder, z)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from backend.codecs.kl.net import drawn
 from backend.nn.attention import by_head
 from backend.nn.layers import Conv2d, Layer
 
@@ -25,8 +26,25 @@ SPAN = 4
 _KEPT = 2
 
 
+class SteppedSizes:
+    """Sizes of an autoencoder with a step down for each of `temporal`."""
+
+    temporal: tuple[bool, ...]
+    z_channels: int
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent cell on a side."""
+        return int(2 ** len(self.temporal))
+
+    @property
+    def embed_dim(self) -> int:
+        """Channels of a latent."""
+        return self.z_channels
+
+
 @dataclass(frozen=True)
-class WanSizes:
+class WanSizes(SteppedSizes):
     """Everything that differs between autoencoders of this kind. Channels of level i are `channels * channel_mult[i]`."""
 
     channels: int = 96
@@ -44,12 +62,7 @@ class WanSizes:
     @property
     def factor(self) -> int:
         """Pixels per latent cell on a side."""
-        return int(self.patch * 2 ** len(self.temporal))
-
-    @property
-    def embed_dim(self) -> int:
-        """Channels of a latent."""
-        return self.z_channels
+        return self.patch * super().factor
 
 
 class CausalConv3d(Layer):
@@ -257,6 +270,25 @@ class Decoder(Half):
         return through(self.upsamples, through(self.middle, x, past), past)
 
 
+def encoded(encoder: nn.Module, x: Tensor) -> Tensor:
+    """What an `encoder` that keeps the past makes of a picture, or piece by piece of a film; of T frames 1 + 4 n are looked at."""
+    if x.ndim == 4:
+        picture: Tensor = encoder(x)
+        return picture
+    past: Past = {}
+    pieces = [x[:, :, :1], *torch.split(x[:, :, 1 : 1 + (x.shape[2] - 1) // SPAN * SPAN], SPAN, 2)]
+    return torch.cat([encoder(piece, past) for piece in pieces if piece.shape[2]], 2)
+
+
+def decoded(decoder: nn.Module, z: Tensor) -> Tensor:
+    """What a `decoder` that keeps the past makes of the latent of a picture, or of a film one frame after the other."""
+    if z.ndim == 4:
+        picture: Tensor = decoder(z)
+        return picture
+    past: Past = {}
+    return torch.cat([decoder(frame, past) for frame in torch.split(z, 1, 2)], 2)
+
+
 class WanAutoencoder(nn.Module):
     """Pixels in [-1, 1] <-> latents, unscaled: pictures [B, C, H, W] or films [B, C, T, H, W]. H and W are multiples of the factor."""
 
@@ -273,20 +305,8 @@ class WanAutoencoder(nn.Module):
 
     def encode(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
         """The mean of the latent, or with standard normal `noise` a sample around it. Of T frames 1 + 4 n are looked at."""
-        if x.ndim == 4:
-            moments = self.encoder(x)
-        else:
-            past: Past = {}
-            pieces = [x[:, :, :1], *torch.split(x[:, :, 1 : 1 + (x.shape[2] - 1) // SPAN * SPAN], SPAN, 2)]
-            moments = torch.cat([self.encoder(piece, past) for piece in pieces if piece.shape[2]], 2)
-        mean, log_variance = self.conv1(moments).chunk(2, dim=1)
-        return mean if noise is None else mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise
+        return drawn(self.conv1(encoded(self.encoder, x)), noise)
 
     def decode(self, z: Tensor) -> Tensor:
         """The picture, or the 4 T - 3 frames, of a latent."""
-        z = self.conv2(z)
-        if z.ndim == 4:
-            picture: Tensor = self.decoder(z)
-            return picture
-        past: Past = {}
-        return torch.cat([self.decoder(frame, past) for frame in torch.split(z, 1, 2)], 2)
+        return decoded(self.decoder, self.conv2(z))
