@@ -11,7 +11,7 @@ import pytest
 from backend.base.config import Settings, parse
 from backend.base.jsonable import dumps
 from backend.base.paths import Folders
-from backend.packs import importer
+from backend.packs import guard, importer
 from backend.packs.complete import note_prestartup
 from backend.packs.host import HOST
 from backend.packs.loader import Loaded, entries, hold_pins, load_packs, module_name, run_prestartup
@@ -204,11 +204,17 @@ def test_no_directory_means_no_packs(tmp_path: Path) -> None:
     assert load_packs(Folders.of(tmp_path / "nowhere"), Settings()).packs == []
 
 
-def test_what_a_pack_replaces_in_the_application_is_put_back(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("versioned", [True, False])
+def test_what_a_pack_replaces_in_the_application_is_put_back(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, versioned: bool
+) -> None:
+    """Also with an interpreter that does not say which dicts were written to."""
     import torch
 
     import backend.engine.executor as executor
 
+    assert guard._VERSIONED or sys.version_info >= (3, 13)
+    monkeypatch.setattr(guard, "_VERSIONED", versioned)
     monkeypatch.chdir(tmp_path)
     run, load = executor.Executor.run, torch.load
     place.write(
@@ -219,6 +225,7 @@ def test_what_a_pack_replaces_in_the_application_is_put_back(place: Place, tmp_p
         e.Executor.run = lambda self, job: 1 / 0
         e.Executor.added = 1
         d.object_info = json.dumps = None
+        del d.to_wire, e.Executor.forget
         torch.set_default_dtype(torch.float16)
         torch.set_grad_enabled(False)
         os.chdir("/")
@@ -228,7 +235,7 @@ def test_what_a_pack_replaces_in_the_application_is_put_back(place: Place, tmp_p
     (pack,) = place.load().packs
     assert set(pack.replaced) == {
         "backend.engine.executor.Executor.run", "backend.graph.describe.object_info", "json.dumps", "the working directory",
-        "torch's default dtype", "torch's gradients",
+        "torch's default dtype", "torch's gradients", "backend.graph.describe.to_wire", "backend.engine.executor.Executor.forget",
     }  # fmt: skip
     assert executor.Executor.run is run and torch.load is load and json.dumps([1]) == "[1]" and Path.cwd() == tmp_path
     assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
