@@ -196,25 +196,27 @@ class Front:
             lane.worker.ready.clear()  # it takes no further job
         elif op == "done":
             await state.jobs.on_done(message["id"])
+        elif op == "types" and not lane.number:  # the others have the same nodes and packs as the first
+            await state.catalogue.hear(message["nodes"])
         elif op == "hello":
-            await self._on_hello(lane, message)
+            self._on_hello(lane, message)
 
-    async def _on_hello(self, lane: Lane, message: dict[str, Any]) -> None:
-        state, nodes = self.state, message.pop("nodes")
+    def _on_hello(self, lane: Lane, message: dict[str, Any]) -> None:
+        state = self.state
         self.forget_routes(lane)  # of the process that was there before
         lane.hello = message
-        if lane.number:  # the others have the same nodes and packs as the first
+        if lane.number:
             state.devices[lane.number] = message.get("device", {})
         else:
-            await self._learn(message, nodes)
+            self._learn(message)
         asyncio.get_running_loop().call_soon(self._ready, lane)
 
-    async def _learn(self, message: dict[str, Any], nodes: list[Any]) -> None:
+    def _learn(self, message: dict[str, Any]) -> None:
         state, kinds = self.state, message.get("kinds")
         for kind, (paths, extensions) in kinds.items() if isinstance(kinds, dict) else ():
             for path in paths:
                 state.folders.add(kind, path, extensions=extensions)
-        await state.catalogue.learn(nodes)
+        state.catalogue.learn()
         state.hello = message
 
     def _ready(self, lane: Lane) -> None:
@@ -236,6 +238,8 @@ class Front:
     async def on_death(self, lane: Lane, death: Death) -> None:
         """A worker has ended unasked."""
         self.forget_routes(lane)
+        if not lane.number:
+            self.state.catalogue.forget()
         if death.doing is not None and not death.doing[0]:
             why = lane.suspects.blame(death.doing[1], death)
             if why is not None:

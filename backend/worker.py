@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from backend.engine.persist import Persistent
     from backend.graph.reader import Reader
     from backend.graph.registry import Registry
+    from backend.graph.schema import NodeType
     from backend.memory.device import DeviceFacts, PartOfModel
     from backend.memory.kernels import Kernels
     from backend.memory.pool import Loadable, Move, Pool
@@ -123,6 +124,7 @@ class Worker:
 
     def __init__(self, settings: Settings, pipe: Pipe) -> None:
         self.settings, self.pipe = settings, pipe
+        self.began = time.monotonic()
         self.folders = settings.folders()
         self.registry: Registry
         self.executor: Executor
@@ -130,6 +132,7 @@ class Worker:
         self.kernels: Kernels
         self.pool: Pool
         self._reader: Reader
+        self._told: dict[str, NodeType] = {}
         self._described: dict[str, Any] = {}
         self._describing = ""
         self._job = ""
@@ -158,7 +161,6 @@ class Worker:
         from backend.engine import cache
         from backend.engine.executor import Executor
         from backend.engine.manifest import Manifest
-        from backend.graph.describe import to_wire
         from backend.graph.reader import Reader
         from backend.memory.device import memory_available, memory_spare, probe
         from backend.memory.finite import Finite
@@ -169,6 +171,7 @@ class Worker:
         from backend.memory.tune import tune
         from backend.memory.ways import Ways
         from backend.packs.complete import complete, note_clashes, note_prestartup
+        from backend.packs.core_nodes import builtin_types
         from backend.weights.mapped import READING
 
         for sentence in tune(self.settings):
@@ -183,7 +186,9 @@ class Worker:
         if self.settings.vae_on_cpu and self.device.device.type != "cpu":
             self.pool.others["vae"] = Pool("cpu", self.settings.ram_budget, memory_spare, self.settings.smart_memory)
         services.pool, services.device, services.manifest = self.pool, self.device, Manifest(self._facts())
-        packs = load_packs(self.folders, self.settings, without, self._loading)
+        self._describe(builtin_types().values())
+        began = time.monotonic()
+        packs = load_packs(self.folders, self.settings, without, self._loading, lambda pack: self._describe(pack.types))
         note_clashes(packs.packs)
         note_prestartup(packs.packs, too_early)
         if self._beacon is not None:
@@ -205,23 +210,34 @@ class Worker:
         for pool in (self.pool, *self.pool.others.values()):
             pool.upcoming, pool.on_move, pool.on_reading, pool.check = self._upcoming, self._moved, self._reading, self._check
             pool.later = Later(self._files_to_come, memory_available)
-        self._described = {id: to_wire(t) for id, t in self.registry.items()}
+        self._describe(self.registry.values())  # what has become of them since: choices that packs have added, names taken twice
         self.pipe.answers.update(validate=self._validate, refresh=self._refresh, memory=self._memory, on_prompt=HOST.on_prompt)
         self.pipe.answers["forward"] = self._forward
         self.pipe.figures = self._figures
         self.pipe.outbox.message(
             {
                 "op": "hello",
-                "nodes": list(self._described.values()),
                 "packs": [p.to_json() for p in packs.packs],
                 "pack_routes": self._serve_routes(),
                 "on_prompt": bool(HOST.prompt_handlers),
                 "kinds": {name: [[str(p) for p in kind.paths], sorted(kind.extensions)] for name, kind in self.folders.kinds.items()},
                 "device": self._device(),
+                "seconds": {"all": time.monotonic() - self.began, "packs": time.monotonic() - began},
                 "sentence": self.device.sentence(self.settings),
                 "versions": {"python": sys.version, "torch": torch.__version__},
             }
         )
+
+    def _describe(self, types: Iterable[NodeType]) -> None:
+        """Tell the front of node types, which reads some while others are still imported; not again of those that it was told of."""
+        from backend.graph.describe import to_wire
+
+        fresh = [t for t in types if self._told.get(t.id) is not t]
+        if fresh:
+            self._told.update((t.id, t) for t in fresh)
+            described = {t.id: to_wire(t) for t in fresh}
+            self._described.update(described)
+            self.pipe.outbox.message({"op": "types", "nodes": list(described.values())})
 
     def _serve_routes(self) -> dict[str, Any] | None:
         """Serve the routes of packs. A web server is imported only if a pack has asked for the module on which it declares them."""
@@ -493,13 +509,12 @@ def main(argv: list[str]) -> None:
     if VARIABLE in os.environ:
         NUMBERS.share(Path(os.environ[VARIABLE]))
     worker = Worker(settings, pipe)
-    began = time.monotonic()
     gc.disable()  # modules, classes and node types stay: looking through them for garbage again and again takes a fifth of the start
     try:
         worker.start()
     except Exception as error:
         hint = error.hint if isinstance(error, Problem) else ""
-        print(f"The worker could not start after {time.monotonic() - began:.1f} s: {error} {hint}", file=sys.stderr, flush=True)
+        print(f"The worker could not start after {time.monotonic() - worker.began:.1f} s: {error} {hint}", file=sys.stderr, flush=True)
         raise
     gc.freeze()
     gc.enable()

@@ -34,6 +34,7 @@ def _float(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+_SIMPLE = frozenset({str, int, bool, type(None)})
 _LOOKED_INTO = frozenset({dict, list, float})
 _PLAIN = json.JSONDecoder(parse_constant=_constant)
 _ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
@@ -129,10 +130,10 @@ def plain(value: Any, depth: int = 20) -> Any:
     Numbers of other libraries (they have `item`) become Python numbers. Nothing raises; deeper than `depth` becomes text.
     """
     kind = value.__class__
-    if kind is str or kind is int or kind is bool or value is None:
+    if kind in _SIMPLE:
         return value
     if kind is dict and depth > 0:  # the common kinds first: descriptions of thousands of nodes go through here as a worker starts
-        return {str(k): plain(v, depth - 1) for k, v in value.items()}
+        return {k if k.__class__ is str else str(k): v if v.__class__ in _SIMPLE else plain(v, depth - 1) for k, v in value.items()}
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, str):
@@ -143,7 +144,7 @@ def plain(value: Any, depth: int = 20) -> Any:
         if isinstance(value, Mapping):
             return {str(k): plain(v, depth - 1) for k, v in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)):
-            return [plain(v, depth - 1) for v in value]
+            return [v if v.__class__ in _SIMPLE else plain(v, depth - 1) for v in value]
     if isinstance(value, PurePath):
         return str(value)
     item = getattr(value, "item", None)

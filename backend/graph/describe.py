@@ -12,7 +12,9 @@ Choices = Callable[[Files], list[str]]
 _GROUPS = ("required", "optional", "hidden")
 # Fields of NodeType that are code or have their own wire form.
 _CODE = frozenset({"run", "lazy_status", "fingerprint", "validate", "instance_of", "refresh", "inputs", "outputs"})
-_PLAIN = tuple(f.name for f in fields(NodeType) if f.name not in _CODE)
+_PLAIN = tuple((f.name, f.default) for f in fields(NodeType) if f.name not in _CODE)
+_PLAIN_INPUT = list(Input("", "")[4:])
+_PLAIN_OUTPUT = list(Output("", "")[2:])
 
 
 def _resolve(value: Any, choices: Choices) -> Any:
@@ -70,7 +72,7 @@ def _kind_from_wire(value: Any) -> Kind:
 
 
 def _options_to_wire(options: Mapping[str, Any] | None) -> Any:
-    if options is None or not any(v.__class__ is Files for v in options.values()):
+    if options is None or Files not in map(type, options.values()):
         return options
     return {k: {"__files__": _kind_to_wire(v)} if isinstance(v, Files) else v for k, v in options.items()}
 
@@ -82,23 +84,36 @@ def _options_from_wire(options: Mapping[str, Any] | None) -> Mapping[str, Any] |
 
 
 def to_wire(t: NodeType) -> dict[str, Any]:
-    """A node type without its code, as plain data."""
-    data = {name: getattr(t, name) for name in _PLAIN}
-    data["validates"] = None if t.validates is None else list(t.validates)
-    data["dynamic"] = t.refresh is not None
-    data["has_fingerprint"] = t.fingerprint is not None
-    data["inputs"] = [
-        [i.name, _kind_to_wire(i.kind), _options_to_wire(i.options), i.required, i.lazy, i.wildcard, i.hidden, i.raw_link, i.is_prefix]
-        for i in t.inputs
-    ]
-    data["outputs"] = [[o.name, _kind_to_wire(o.kind), o.is_list, o.tooltip, o.wildcard] for o in t.outputs]
+    """A node type without its code, as plain data; what is as in most types is left out, for there are thousands."""
+    held = vars(t)
+    data: dict[str, Any] = {name: held[name] for name, default in _PLAIN if held[name] is not default}
+    if t.validates:
+        data["validates"] = list(t.validates)
+    if t.refresh is not None:
+        data["dynamic"] = True
+    data["inputs"] = [_input_to_wire(i) for i in t.inputs]
+    data["outputs"] = [_output_to_wire(o) for o in t.outputs]
     return data
+
+
+def _input_to_wire(i: Input) -> list[Any]:
+    name, kind, options, required, *rest = i
+    shown = [name, kind if kind.__class__ is str else _kind_to_wire(kind), options and _options_to_wire(options), required]
+    return shown if rest == _PLAIN_INPUT else [*shown, *rest]
+
+
+def _output_to_wire(o: Output) -> list[Any]:
+    name, kind, *rest = o
+    shown = [name, _kind_to_wire(kind)]
+    return shown if rest == _PLAIN_OUTPUT else [*shown, *rest]
 
 
 def from_wire(data: Mapping[str, Any]) -> NodeType:
     """The node type of its wire form: it describes and validates like the original, but cannot run."""
-    rest = {k: v for k, v in data.items() if k not in ("inputs", "outputs", "validates", "dynamic", "has_fingerprint")}
-    inputs = tuple(Input(i[0], _kind_from_wire(i[1]), _options_from_wire(i[2]), *i[3:]) for i in data["inputs"])
-    outputs = tuple(Output(o[0], tuple(o[1]) if isinstance(o[1], list) else o[1], *o[2:]) for o in data["outputs"])
-    validates = data["validates"]
-    return NodeType(inputs=inputs, outputs=outputs, run=None, validates=None if validates is None else tuple(validates), **rest)
+    rest = dict(data)
+    rest.pop("dynamic", None)
+    inputs = tuple([Input(i[0], _kind_from_wire(i[1]), _options_from_wire(i[2]), *i[3:]) for i in rest.pop("inputs")])
+    outputs = tuple([Output(o[0], tuple(o[1]) if o[1].__class__ is list else o[1], *o[2:]) for o in rest.pop("outputs")])
+    if rest.get("validates"):
+        rest["validates"] = tuple(rest["validates"])
+    return NodeType(inputs=inputs, outputs=outputs, run=None, **rest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 Fn = Callable[..., Any]
 
@@ -55,8 +55,7 @@ class Widget:
     is_prefix: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """One input. `kind`: a wire type, a tuple of choices, or Files. `options` None means that the published form has no options object.
 
     `hidden`: the name of a run value (PROMPT, DYNPROMPT, EXTRA_PNGINFO, UNIQUE_ID ...) that is passed under this input's name.
@@ -74,8 +73,7 @@ class Input:
     is_prefix: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """One output. `kind`: a wire type or a tuple of choices."""
 
     name: str

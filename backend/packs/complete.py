@@ -65,4 +65,4 @@ def _with_choices(t: NodeType, more: Mapping[tuple[Any, ...], tuple[Any, ...]]) 
 
 
 def _input(i: Input, more: Mapping[tuple[Any, ...], tuple[Any, ...]]) -> Input:
-    return replace(i, kind=more[i.kind]) if isinstance(i.kind, tuple) and i.kind in more else i
+    return i._replace(kind=more[i.kind]) if isinstance(i.kind, tuple) and i.kind in more else i

@@ -97,16 +97,21 @@ def prestart(path: Path) -> Pack | None:
 
 
 def load_packs(
-    folders: Folders, settings: Settings, without: Mapping[str, str] = MappingProxyType({}), tell: Callable[[str], None] = lambda name: None
+    folders: Folders,
+    settings: Settings,
+    without: Mapping[str, str] = MappingProxyType({}),
+    tell: Callable[[str], None] = lambda name: None,
+    done: Callable[[Pack], None] = lambda pack: None,
 ) -> Loaded:
     """Import all packs. Never raises for a pack's fault: it is in the pack's `error`, and logged with a timing list at the end.
 
-    `without`: packs to leave out, and why. `tell` hears the name of each pack before its code runs.
+    `without`: packs to leave out, and why. `tell` hears the name of each pack before its code runs, `done` of each that was tried.
     """
     packs: list[Pack] = []
     found = list(entries(folders, settings))
-    if found:
-        builtin_types()  # imported before packs can change them, and watched
+    if not found:
+        return Loaded(packs)
+    builtin_types()  # imported before packs can change them, and watched
     guard = Guard()
     for path in found:
         name = name_of(path)
@@ -115,10 +120,10 @@ def load_packs(
             continue
         tell(name)
         packs.append(load_pack(path, guard))
-    if packs:
-        rows = sorted(packs, key=lambda p: p.seconds)
-        shown = "\n".join(f"{p.seconds:6.1f} seconds{' (IMPORT FAILED)' if p.error else ''}: {p.path}" for p in rows)
-        log.info("\nImport times for custom nodes:\n%s\n", shown)
+        done(packs[-1])
+    rows = sorted(packs, key=lambda p: p.seconds)
+    shown = "\n".join(f"{p.seconds:6.1f} seconds{' (IMPORT FAILED)' if p.error else ''}: {p.path}" for p in rows)
+    log.info("\nImport times for custom nodes:\n%s\n", shown)
     return Loaded(packs)
 
 

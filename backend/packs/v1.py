@@ -101,14 +101,15 @@ def _inputs(sections: Mapping[str, Any]) -> Iterator[Input]:
 def _input(name: Any, spec: Any, required: bool) -> Input:
     if not isinstance(name, str):
         raise BadFile(f"It names an input {name!r}, which is no text.", hint="This is a fault of the node pack.")
-    parts = tuple(spec) if isinstance(spec, (tuple, list)) else (spec,)
+    parts = spec if isinstance(spec, (tuple, list)) else (spec,)
     kind = parts[0] if parts else "*"
-    options = plain(parts[1]) if len(parts) > 1 and isinstance(parts[1], Mapping) else None
-    if kind.__class__ is str and not options:
-        return Input(name, kind, options, required)
-    flags = options or {}
+    given = parts[1] if len(parts) > 1 else None
+    options = plain(given) if given.__class__ is dict or isinstance(given, Mapping) else None
+    is_lazy, is_raw = (bool(options.get("lazy")), bool(options.get("rawLink"))) if options else (False, False)
+    if kind.__class__ is str:
+        return Input(name, kind, options, required, is_lazy, False, None, is_raw)
     choices = tuple(plain(list(kind))) if isinstance(kind, (list, tuple)) else _text(kind)
-    return Input(name, choices, options, required, bool(flags.get("lazy")), is_wildcard(kind), None, bool(flags.get("rawLink")))
+    return Input(name, choices, options, required, is_lazy, is_wildcard(kind), None, is_raw)
 
 
 def _outputs(cls: type) -> tuple[Output, ...]:

@@ -48,37 +48,52 @@ def _read(nodes: list[Mapping[str, Any]]) -> list[NodeType]:
 
 
 class Catalogue:
-    """Follows the worker: `update` with each hello. File choices are listed here, so they are right while the worker computes."""
+    """Follows the worker: `hear` while it describes, `learn` with its hello. Files are listed here, so they are right while it computes."""
 
     def __init__(self, choices: FolderChoices, say: Callable[[str], None]) -> None:
         self.choices = choices
         self.registry = Registry()
-        self.sizing: frozenset[str] = frozenset()
         self.ready = asyncio.Event()
         self.worker: Worker | None = None
         self._say = say
         self._dynamic = False
-        self._files: tuple[Files, ...] = ()
+        self._heard: dict[str, NodeType] = {}
+        self._heard_dynamic = False
+        self._files: tuple[Files, ...] | None = None
+        self._sizing: frozenset[str] | None = None
         self._built: tuple[tuple[tuple[str, ...], ...], Document] | None = None
         self._refreshed = -REFRESH_EVERY_S
         self._building = asyncio.Lock()
         self._checked: Checked | None = None
 
-    def update(self, nodes: list[Mapping[str, Any]], complete: bool = True) -> None:
-        """Take over descriptions; `complete` says that types missing in them are gone."""
-        self._take([from_wire(data) for data in nodes], nodes, complete)
+    async def hear(self, nodes: list[Mapping[str, Any]]) -> None:
+        """Read descriptions that a worker gives while it starts, a later one of a type in place of an earlier one. Others are answered
+        meanwhile: a thousand take a good while."""
+        types = await asyncio.to_thread(_read, nodes)
+        self._heard.update((t.id, t) for t in types)
+        self._heard_dynamic |= any(data.get("dynamic") for data in nodes)
 
-    async def learn(self, nodes: list[Mapping[str, Any]]) -> None:
-        """Take over all descriptions there are. A thousand take a quarter of a second to read, in which others are answered."""
-        self._take(await asyncio.to_thread(_read, nodes), nodes, True)
+    def forget(self) -> None:
+        """The worker that described them has ended before it was ready."""
+        self._heard, self._heard_dynamic = {}, False
 
-    def _take(self, types: list[NodeType], nodes: list[Mapping[str, Any]], complete: bool) -> None:
-        self.registry = Registry(types) if complete else self.registry.with_types(types)
-        self._dynamic = any(data.get("dynamic") for data in nodes) if complete else self._dynamic
-        self._files = tuple({f: None for t in self.registry.values() for f in _files_of(t)})
-        self._built = None
-        self.sizing = sizing(self.registry.values())
+    def learn(self) -> None:
+        """The worker is ready: what it described are all types there are."""
+        self._dynamic = self._heard_dynamic
+        self._take(Registry(self._heard.values()))
+        self.forget()
+
+    def _take(self, registry: Registry) -> None:
+        self.registry = registry
+        self._built = self._files = self._sizing = None  # found when they are asked for
         self.ready.set()
+
+    @property
+    def sizing(self) -> frozenset[str]:
+        """The types whose constants decide about sizes."""
+        if self._sizing is None:
+            self._sizing = sizing(self.registry.values())
+        return self._sizing
 
     async def wait(self) -> None:
         """Wait for the first description. Raises NotInstalled when the worker does not come up."""
@@ -168,6 +183,8 @@ class Catalogue:
         if choices is not None:
             return await asyncio.to_thread(self._build, choices)
         async with self._building:
+            if self._files is None:
+                self._files = tuple({f: None for t in self.registry.values() for f in _files_of(t)})
             listing = tuple(tuple(self.choices(f)) for f in self._files)
             if self._built is None or self._built[0] != listing:
                 built = await asyncio.to_thread(self._build)
@@ -190,7 +207,7 @@ class Catalogue:
             self._say(f"Node descriptions were not refreshed: {problem}")
             return
         if changed:
-            self.update(changed, complete=False)
+            self._take(self.registry.with_types([from_wire(data) for data in changed]))
 
 
 def _files_of(t: NodeType) -> list[Files]:

@@ -5,7 +5,8 @@ binary: `u32 n | JSON header[n] | payload`.
 
 Front → worker: `run {job}` (binary, its payload is the prompt), `cancel {id}`, `free {unload_models, free_memory}`,
 `call {rid, method, args}`, `stop`.
-Worker → front: `hello {...}`, `events {id, batch}`, preview (binary), `done {id, outcome}`, `reply {rid, ok, value}`, `beat {...}`.
+Worker → front: `types {nodes}` while it starts, then `hello {...}`; `events {id, batch}`, preview (binary), `done {id, outcome}`, `reply
+{rid, ok, value}`, `beat {...}`.
 """
 
 from __future__ import annotations

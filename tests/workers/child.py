@@ -20,7 +20,7 @@ def main() -> None:
     if "--broken" in sys.argv:
         print("cannot import a pack", file=sys.stderr, flush=True)
         os._exit(7)
-    outbox.message({"op": "hello", "nodes": []})
+    outbox.message({"op": "hello"})
     while (frame := read_frame_blocking(incoming)) is not None:
         act(frame.message, outbox)
     os._exit(0)

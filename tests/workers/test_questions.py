@@ -13,7 +13,9 @@ import pytest
 from backend.base.errors import Problem
 from backend.graph.choices import FolderChoices
 from backend.graph.custom import Question, answer
+from backend.graph.describe import to_wire
 from backend.graph.registry import Registry
+from backend.graph.schema import Files, Input, NodeType
 from backend.server.catalogue import Catalogue
 from backend.worker import Pipe, Worker
 from backend.workers.local import WorkerAway
@@ -45,6 +47,27 @@ def test_a_type_that_does_not_say_what_its_inputs_are_is_not_asked_again() -> No
     held.set()
     asking.join()
     assert worker._refresh(None) == [], "what it raises, exits included, leaves the last description"
+
+
+def test_types_are_heard_while_the_worker_starts_and_known_when_it_is_ready() -> None:
+    def described(id: str, title: str, **more: Any) -> dict[str, Any]:
+        return to_wire(NodeType(id, title, "tests", "", (Input("file", Files("loras")), Input("width", "INT")), (), None)) | more
+
+    async def follow() -> None:
+        catalogue = Catalogue(cast(FolderChoices, None), print)
+        await catalogue.hear([described("Gone", "of a pack at which the worker died", dynamic=True)])
+        catalogue.forget()
+        await catalogue.hear([described("A", "first"), described("B", "b")])
+        await catalogue.hear([described("A", "grown")])
+        assert not catalogue.ready.is_set() and not catalogue.registry
+        catalogue.learn()
+        assert catalogue.ready.is_set() and {id: t.title for id, t in catalogue.registry.items()} == {"A": "grown", "B": "b"}
+        assert catalogue.sizing == {"A", "B"}
+        await catalogue.hear([described("B", "of the next worker")])
+        catalogue.learn()
+        assert list(catalogue.registry) == ["B"] and catalogue.sizing == {"B"}
+
+    asyncio.run(follow())
 
 
 def test_checks_that_are_not_answered_name_their_nodes() -> None:
