@@ -69,6 +69,7 @@ def test_figures_and_timeline(server: Server) -> None:
     figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert float(figures['emulsion_jobs_total{state="success"}']) >= 1
     assert figures["emulsion_worker_ready"] == "1"
+    assert 0 <= float(figures['emulsion_worker_start_seconds{part="packs"}']) < float(figures['emulsion_worker_start_seconds{part="all"}'])
     assert any(name.startswith('emulsion_http_requests_total{method="POST"') for name in figures)
     for name in figures:
         assert re.fullmatch(r'emulsion_[a-z_]+(\{\w+="[^"]*"(,\w+="[^"]*")*\})?', name)
