@@ -26,15 +26,22 @@ def turn(places: Tensor, widths: Sequence[int], theta: float) -> Turn:
 def turned(x: Tensor, by: Turn) -> Tensor:
     """x [B, H, T, d], whose neighbouring channels make pairs, turned; computed in float32."""
     cos, sin = by
-    a, b = torch.unflatten(x.float(), -1, (-1, 2)).unbind(-1)
-    return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).to(x.dtype)
+    pairs = torch.unflatten(x.float(), -1, (-1, 2))
+    if torch.compiler.is_compiling():  # compilers write one pass of their own, but none for complex numbers
+        a, b = pairs.unbind(-1)
+        return torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).to(x.dtype)
+    out = torch.view_as_complex(pairs) * torch.complex(cos, sin)
+    return torch.view_as_real(out).flatten(-2).to(x.dtype)
 
 
 def turned_halves(x: Tensor, by: Turn) -> Tensor:
     """As `turned`, where channel i makes a pair with channel i + d / 2."""
     cos, sin = by
-    a, b = x.float().chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
+    seen, half = x.float(), x.shape[-1] // 2
+    out = seen * torch.cat([cos, cos], dim=-1)
+    out[..., :half].addcmul_(seen[..., half:], sin, value=-1)
+    out[..., half:].addcmul_(seen[..., :half], sin)
+    return out.to(x.dtype)
 
 
 def grid(height: int, width: int, first: float = 0.0, device: torch.device | None = None) -> Tensor:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from backend.families.sd3.net import PATCH, Patches, SD3Net, SD3Sizes, Stream, modulated
+from backend.families.sd3.net import PATCH, Patches, SD3Net, SD3Sizes, Stream
 from backend.nn.attention import by_head
 from backend.nn.layers import Linear
+from backend.nn.modulate import modulated
 
 
 @dataclass(frozen=True)

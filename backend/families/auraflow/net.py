@@ -18,12 +18,14 @@ from backend.nn import streams
 from backend.nn.attention import by_head
 from backend.nn.embeddings import timestep_embedding
 from backend.nn.layers import Layer, Linear
+from backend.nn.modulate import modulated
 from backend.nn.patchify import fitted, to_picture, to_tokens
 from backend.nn.taps import Site, Taps
 
 PATCH = 2
 FREQUENCIES = 256
 CLOCK = 1000.0
+EPS = 1e-5
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class AuraSizes:
 
 
 def normed(x: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:])
+    return F.layer_norm(x, x.shape[-1:], eps=EPS)
 
 
 class Modulation(nn.ModuleList):
@@ -97,14 +99,9 @@ class Attention(nn.Module):
         return normed(a), normed(b), c
 
 
-def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return normed(x) * (1 + scale) + shift
-
-
 def _after(x: Tensor, told: Sequence[Tensor], answer: Tensor, mlp: nn.Module) -> Tensor:
     """x and what the perceptron says of it and the attention's answer: the answer itself is not kept."""
-    out: Tensor = x + told[5] * mlp(modulated(x + told[2] * answer, told[3], told[4]))
-    return out
+    return torch.addcmul(x, told[5], mlp(modulated(torch.addcmul(x, told[2], answer), told[3], told[4], EPS)))
 
 
 class DoubleLayer(nn.Module):
@@ -116,7 +113,7 @@ class DoubleLayer(nn.Module):
 
     def forward(self, img: Tensor, txt: Tensor, vec: Tensor) -> tuple[Tensor, Tensor]:
         theirs, mine = self.modC.told(vec), self.modX.told(vec)
-        said, seen = self.attn(modulated(txt, theirs[0], theirs[1]), modulated(img, mine[0], mine[1]))
+        said, seen = self.attn(modulated(txt, theirs[0], theirs[1], EPS), modulated(img, mine[0], mine[1], EPS))
         return _after(img, mine, seen, self.mlpX), _after(txt, theirs, said, self.mlpC)
 
 
@@ -127,7 +124,7 @@ class SingleLayer(nn.Module):
 
     def forward(self, x: Tensor, vec: Tensor) -> Tensor:
         told = self.modCX.told(vec)
-        return _after(x, told, self.attn(modulated(x, told[0], told[1]))[0], self.mlp)
+        return _after(x, told, self.attn(modulated(x, told[0], told[1], EPS))[0], self.mlp)
 
 
 class Clock(nn.Module):

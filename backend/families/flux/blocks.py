@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from backend.nn.attention import by_head
 from backend.nn.layers import Layer, Linear
+from backend.nn.modulate import modulated
 from backend.nn.rope import Turn, turned
 
 EPS = 1e-6
@@ -34,16 +35,6 @@ class BlockSizes:
     """A perceptron with a SiLU gate, which takes twice its hidden width, instead of one with GELU."""
     own: bool = True
     """Whether a block makes its modulation itself; else it is told."""
-
-
-def normed(x: Tensor) -> Tensor:
-    """x with zero mean and unit deviation along its last dimension."""
-    return F.layer_norm(x, (x.shape[-1],), eps=EPS)
-
-
-def moved(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """The normed x, shifted and scaled."""
-    return torch.addcmul(shift, normed(x), 1 + scale)
 
 
 class Scale(Layer):
@@ -122,8 +113,8 @@ class DoubleBlock(nn.Module):
         """`told` has the modulation of the picture and of the prompt. `mask` as attention's, prompt first."""
         for_img, for_txt = told
         parts = (
-            split(self.txt_attn.qkv(moved(txt, for_txt[0], for_txt[1])), self.heads, self.txt_attn.norm),
-            split(self.img_attn.qkv(moved(img, for_img[0], for_img[1])), self.heads, self.img_attn.norm),
+            split(self.txt_attn.qkv(modulated(txt, for_txt[0], for_txt[1])), self.heads, self.txt_attn.norm),
+            split(self.img_attn.qkv(modulated(img, for_img[0], for_img[1])), self.heads, self.img_attn.norm),
         )
         q, k, v = (torch.cat(pair, dim=2) for pair in zip(*parts, strict=True))
         seen = by_head(turned(q, by), turned(k, by), v, mask).transpose(1, 2).flatten(2)
@@ -134,7 +125,7 @@ class DoubleBlock(nn.Module):
 
     def _rest(self, x: Tensor, seen: Tensor, mlp: nn.ModuleList, told: Shift) -> Tensor:
         x = torch.addcmul(x, told[2], seen)
-        return torch.addcmul(x, told[5], mlp[2](active(mlp[0](moved(x, told[3], told[4])), self.gated)))
+        return torch.addcmul(x, told[5], mlp[2](active(mlp[0](modulated(x, told[3], told[4])), self.gated)))
 
 
 class SingleBlock(nn.Module):
@@ -151,7 +142,7 @@ class SingleBlock(nn.Module):
         self.norm = QKNorm(sizes.width // sizes.heads)
 
     def forward(self, x: Tensor, told: Shift, by: Turn, mask: Tensor | None = None) -> Tensor:
-        joint = self.linear1(moved(x, told[0], told[1]))
+        joint = self.linear1(modulated(x, told[0], told[1]))
         q, k, v = split(joint[..., : 3 * self.width], self.heads, self.norm)
         seen = by_head(turned(q, by), turned(k, by), v, mask).transpose(1, 2).flatten(2)
         return torch.addcmul(x, told[2], self.linear2(torch.cat([seen, active(joint[..., 3 * self.width :], self.gated)], dim=-1)))
@@ -179,5 +170,5 @@ class FinalLayer(nn.Module):
             self.adaLN_modulation = nn.ModuleList([nn.SiLU(), Linear(width, 2 * width, bias)])
 
     def forward(self, x: Tensor, told: Shift) -> Tensor:
-        out: Tensor = self.linear(moved(x, told[0], told[1]))
+        out: Tensor = self.linear(modulated(x, told[0], told[1]))
         return out

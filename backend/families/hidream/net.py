@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from backend.nn.attention import by_head
 from backend.nn.embeddings import timestep_embedding
 from backend.nn.layers import Layer, Linear, RMSNorm
+from backend.nn.modulate import modulated
 from backend.nn.patchify import fitted, to_picture, to_tokens
 from backend.nn.rope import Turn, grid, turn, turned
 from backend.nn.sandwich import SwiGLU
@@ -124,8 +125,8 @@ class SingleBlock(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor, by: Turn) -> Tensor:
         shift, scale, gate, shift2, scale2, gate2 = modulation(self.adaLN_modulation[1], time, 6)
-        x = x + gate * self.attn1.to_out(self.attn1.attend(*self.attn1.of_picture(normal(x) * (1 + scale) + shift), by))
-        return x + gate2 * self.ff_i(normal(x) * (1 + scale2) + shift2)
+        x = torch.addcmul(x, gate, self.attn1.to_out(self.attn1.attend(*self.attn1.of_picture(modulated(x, shift, scale)), by)))
+        return torch.addcmul(x, gate2, self.ff_i(modulated(x, shift2, scale2)))
 
 
 class DoubleBlock(nn.Module):
@@ -140,17 +141,15 @@ class DoubleBlock(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor, time: Tensor, by: Turn) -> tuple[Tensor, Tensor]:
         m = modulation(self.adaLN_modulation[1], time, 12)
-        picture = self.attn1.of_picture(normal(x) * (1 + m[1]) + m[0])
-        text = self.attn1.of_text(normal(c) * (1 + m[7]) + m[6])
+        picture = self.attn1.of_picture(modulated(x, m[0], m[1]))
+        text = self.attn1.of_text(modulated(c, m[6], m[7]))
         q, k, v = (torch.cat(pair, dim=1) for pair in zip(picture, text, strict=True))
         both = self.attn1.attend(q, k, v, by)
         of_picture, of_text = both[:, : x.shape[1]], both[:, x.shape[1] :]
-        x, c = x + m[2] * self.attn1.to_out(of_picture), c + m[8] * self.attn1.to_out_t(of_text)
-        return x + m[5] * self.ff_i(normal(x) * (1 + m[4]) + m[3]), c + m[11] * self.ff_t(normal(c) * (1 + m[10]) + m[9])
-
-
-def normal(x: Tensor) -> Tensor:
-    return F.layer_norm(x, (x.shape[-1],), eps=1e-6)
+        x = torch.addcmul(x, m[2], self.attn1.to_out(of_picture))
+        c = torch.addcmul(c, m[8], self.attn1.to_out_t(of_text))
+        x = torch.addcmul(x, m[5], self.ff_i(modulated(x, m[3], m[4])))
+        return x, torch.addcmul(c, m[11], self.ff_t(modulated(c, m[9], m[10])))
 
 
 def modulation(layer: nn.Module, time: Tensor, count: int) -> tuple[Tensor, ...]:
@@ -167,7 +166,7 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         shift, scale = modulation(self.adaLN_modulation[1], time, 2)
-        return self.linear(normal(x) * (1 + scale) + shift)
+        return self.linear(modulated(x, shift, scale))
 
 
 class HiDreamNet(nn.Module):

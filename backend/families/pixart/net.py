@@ -16,6 +16,7 @@ from backend.nn import streams
 from backend.nn.attention import attention, by_head
 from backend.nn.embeddings import timestep_embedding
 from backend.nn.layers import Conv2d, Layer, Linear
+from backend.nn.modulate import modulated
 from backend.nn.patchify import fitted, to_picture
 from backend.nn.taps import Site, Taps
 
@@ -41,10 +42,6 @@ class PixArtSizes:
     """Whether it is told the size of the picture and its aspect."""
     span: int = 32
     """Places along a side, whatever its length."""
-
-
-def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], eps=EPS) * (1 + scale) + shift
 
 
 class Patches(nn.Module):
@@ -115,9 +112,9 @@ class Block(Layer):
     def forward(self, x: Tensor, vec: Tensor, context: Tensor, mask: Tensor | None, site: Site | None = None) -> Tensor:
         """x [B, T, width]; vec [B, 6, width]; context [B, L, width]."""
         told = (self.get("scale_shift_table", x)[None] + vec).chunk(6, dim=1)
-        x = x + told[2] * self.attn(modulated(x, told[0], told[1]), site)
+        x = torch.addcmul(x, told[2], self.attn(modulated(x, told[0], told[1]), site))
         x = x + self.cross_attn(x, context, mask)
-        return x + told[5] * self.mlp(modulated(x, told[3], told[4]))
+        return torch.addcmul(x, told[5], self.mlp(modulated(x, told[3], told[4])))
 
 
 class FinalLayer(Layer):

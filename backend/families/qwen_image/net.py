@@ -17,6 +17,7 @@ from backend.families.references import Place
 from backend.nn.attention import by_head
 from backend.nn.embeddings import timestep_embedding
 from backend.nn.layers import Embedding, Linear, RMSNorm
+from backend.nn.modulate import modulated
 from backend.nn.patchify import fitted, to_picture, to_tokens
 from backend.nn.rope import Turn, turn, turned
 from backend.nn.taps import Site
@@ -63,7 +64,8 @@ class Modulation:
     at: int = 0
 
     def shifted(self, x: Tensor) -> Tensor:
-        return self._each(x, lambda part, by: part * (1 + by[1]) + by[0])
+        """The normalised x, scaled and shifted."""
+        return self._each(x, lambda part, by: modulated(part, by[0], by[1], EPS))
 
     def gated(self, x: Tensor) -> Tensor:
         return self._each(x, lambda part, by: part * by[2])
@@ -153,16 +155,13 @@ class TwoStreamBlock(nn.Module):
         """`time` and `clean` (for tokens of the picture from `at` on) after their SiLU."""
         near, far = modulations(self.img_mod[1](time), None if clean is None else self.img_mod[1](clean), at)
         text_near, text_far = modulations(self.txt_mod[1](time))
-        seen, read = self.attn(near.shifted(self._norm(x)), text_near.shifted(self._norm(text)), by, text_by)
+        seen, read = self.attn(near.shifted(x), text_near.shifted(text), by, text_by)
         x, text = x + near.gated(seen), text + text_near.gated(read)
-        x = x + far.gated(self.img_mlp(far.shifted(self._norm(x))))
-        text = text + text_far.gated(self.txt_mlp(text_far.shifted(self._norm(text))))
+        x = x + far.gated(self.img_mlp(far.shifted(x)))
+        text = text + text_far.gated(self.txt_mlp(text_far.shifted(text)))
         if x.dtype == torch.float16:
             x, text = x.clamp(-_HALF_MOST, _HALF_MOST), text.clamp(-_HALF_MOST, _HALF_MOST)
         return x, text
-
-    def _norm(self, x: Tensor) -> Tensor:
-        return F.layer_norm(x, (self.width,), eps=EPS)
 
 
 class TimePerceptron(nn.Module):
@@ -202,7 +201,7 @@ class Normed(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         scale, shift = self.linear(time).unsqueeze(1).chunk(2, dim=-1)
-        return F.layer_norm(x, (self.width,), eps=EPS) * (1 + scale) + shift
+        return modulated(x, shift, scale, EPS)
 
 
 def grid(frames: int, height: int, width: int, place: Place, device: torch.device) -> Tensor:

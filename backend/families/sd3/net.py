@@ -16,6 +16,7 @@ from backend.nn import streams
 from backend.nn.attention import by_head
 from backend.nn.embeddings import timestep_embedding
 from backend.nn.layers import Conv2d, Layer, Linear, RMSNorm
+from backend.nn.modulate import modulated
 from backend.nn.patchify import fitted, to_picture
 from backend.nn.taps import Site, Taps
 
@@ -42,11 +43,6 @@ class SD3Sizes:
     """Whether queries and keys are normalised (3.5)."""
     dual: tuple[int, ...] = ()
     """Blocks in which the picture attends to itself once more (3.5 medium)."""
-
-
-def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x [B, T, width], normalised, then scaled and shifted by [B, 1, width]."""
-    return F.layer_norm(x, x.shape[-1:], eps=EPS) * (1 + scale) + shift
 
 
 class Embedder(nn.Module):
@@ -115,11 +111,11 @@ class Stream(nn.Module):
     def after(self, x: Tensor, told: Sequence[Tensor], answer: Tensor) -> Tensor:
         """x with the attention's answer [B, T, width], its own look at itself, and the perceptron's."""
         assert self.attn.proj is not None and self.mlp is not None
-        out = x + told[2] * self.attn.proj(answer)
+        out = torch.addcmul(x, told[2], self.attn.proj(answer))
         if self.attn2 is not None and self.attn2.proj is not None:
             alone = by_head(*self.attn2.products(modulated(x, told[6], told[7]))).transpose(1, 2).flatten(2)
-            out = out + told[8] * self.attn2.proj(alone)
-        return out + told[5] * self.mlp(modulated(out, told[3], told[4]))
+            out = torch.addcmul(out, told[8], self.attn2.proj(alone))
+        return torch.addcmul(out, told[5], self.mlp(modulated(out, told[3], told[4])))
 
 
 class Block(nn.Module):

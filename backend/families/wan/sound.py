@@ -12,6 +12,7 @@ from backend.families.qwen_image.net import whole
 from backend.families.wan.animate import Named, TokensOfTime
 from backend.families.wan.net import PATCH, Attention, Line, PatchEmbedding, Places, Shown, Told, WanNet, WanSizes
 from backend.nn.layers import Embedding, Layer, Linear
+from backend.nn.modulate import modulated
 
 LISTENS = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
 """Blocks after which the film hears the sound."""
@@ -112,8 +113,7 @@ class Steered(nn.Module):
 
     def forward(self, x: Tensor, by: Tensor) -> Tensor:
         shift, scale = self.linear(F.silu(by)).unsqueeze(1).chunk(2, dim=-1)
-        out: Tensor = F.layer_norm(x, (self.width,), eps=_EPS) * (1 + scale) + shift
-        return out
+        return modulated(x, shift, scale, _EPS)
 
 
 class Injector(nn.Module):
