@@ -13,8 +13,6 @@ _GROUPS = ("required", "optional", "hidden")
 # Fields of NodeType that are code or have their own wire form.
 _CODE = frozenset({"run", "lazy_status", "fingerprint", "validate", "instance_of", "refresh", "inputs", "outputs"})
 _PLAIN = tuple((f.name, f.default) for f in fields(NodeType) if f.name not in _CODE)
-_PLAIN_INPUT = list(Input("", "")[4:])
-_PLAIN_OUTPUT = list(Output("", "")[2:])
 
 
 def _resolve(value: Any, choices: Choices) -> Any:
@@ -97,15 +95,19 @@ def to_wire(t: NodeType) -> dict[str, Any]:
 
 
 def _input_to_wire(i: Input) -> list[Any]:
-    name, kind, options, required, *rest = i
+    name, kind, options, required, lazy, wildcard, hidden, raw_link, is_prefix = i
     shown = [name, kind if kind.__class__ is str else _kind_to_wire(kind), options and _options_to_wire(options), required]
-    return shown if rest == _PLAIN_INPUT else [*shown, *rest]
+    if lazy or wildcard or hidden or raw_link or is_prefix:
+        shown += [lazy, wildcard, hidden, raw_link, is_prefix]
+    return shown
 
 
 def _output_to_wire(o: Output) -> list[Any]:
-    name, kind, *rest = o
+    name, kind, is_list, tooltip, wildcard = o
     shown = [name, _kind_to_wire(kind)]
-    return shown if rest == _PLAIN_OUTPUT else [*shown, *rest]
+    if is_list or tooltip is not None or wildcard:
+        shown += [is_list, tooltip, wildcard]
+    return shown
 
 
 def from_wire(data: Mapping[str, Any]) -> NodeType:

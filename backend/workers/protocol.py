@@ -23,6 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+import orjson
+
 from backend.base.errors import BadInput
 
 MOST_BYTES = 1 << 30
@@ -44,14 +46,22 @@ def json_frame(text: bytes) -> bytes:
     return _HEAD.pack(len(text) + 1, JSON) + text
 
 
+def _encoded(message: dict[str, Any]) -> bytes:
+    """JSON text. What only Python's own encoder takes (halves of surrogate pairs, integers of more than 64 bits) is left to it."""
+    try:
+        return orjson.dumps(message)
+    except TypeError:
+        return json.dumps(message, separators=(",", ":")).encode()
+
+
 def message_frame(message: dict[str, Any]) -> bytes:
     """Encode and wrap a message."""
-    return json_frame(json.dumps(message, separators=(",", ":")).encode())
+    return json_frame(_encoded(message))
 
 
 def binary_frame(header: dict[str, Any], payload: bytes) -> bytes:
     """Wrap a payload with its header."""
-    head = json.dumps(header, separators=(",", ":")).encode()
+    head = _encoded(header)
     return _HEAD.pack(1 + 4 + len(head) + len(payload), BINARY) + _LENGTH.pack(len(head)) + head + payload
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.base.errors import BadInput
+from backend.graph.schema import Input
 from backend.workers.protocol import Frame, Outbox, binary_frame, message_frame, read_frame, read_frame_blocking
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda c: st.lists(c, max_size=3), max_leaves=5)
@@ -27,6 +28,12 @@ def test_frames_come_back(items: list[tuple[dict[str, Any], bytes | None]]) -> N
     while (frame := read_frame_blocking(stream)) is not None:
         found.append(frame)
     assert found == [Frame(m, p or b"") for m, p in items]
+
+
+@pytest.mark.parametrize("odd", [1 << 70, "half \ud800 of a pair", {1: "a"}, [Input("x", "INT")]])
+def test_what_the_quick_encoder_refuses_travels_too(odd: Any) -> None:
+    frame = read_frame_blocking(io.BytesIO(message_frame({"odd": odd, "next": [0.1, "ä"]})))
+    assert frame is not None and frame.message == json.loads(json.dumps({"odd": odd, "next": [0.1, "ä"]}))
 
 
 @pytest.mark.parametrize("data", [b"\x00\x00\x00\x00\x00", b"\xff\xff\xff\xff\x00", b"\x02\x00\x00\x00\x07x", b"\x02\x00\x00\x00\x00{"])
@@ -95,6 +102,7 @@ def test_outbox_beats_while_it_has_nothing_to_say() -> None:
 def test_prints_do_not_disturb_the_frames() -> None:
     code = """
 import os, subprocess, sys
+from backend.graph.schema import Input
 from backend.workers.protocol import message_frame, take_stdio
 incoming, outgoing = take_stdio()
 print("from python"); os.write(1, b"from C\\n"); subprocess.run(["echo", "from a child"])
