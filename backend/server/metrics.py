@@ -44,7 +44,7 @@ def _lines(state: State) -> Iterator[str]:
     restarts = sum(getattr(worker, "restarts", 0) for worker in workers)
     yield from _family("worker_restarts_total", "counter", "Times a worker was started again.", [("", restarts)])
     took = ((f'part="{part}"', seconds) for part, seconds in state.hello.get("seconds", {}).items())
-    yield from _family("worker_start_seconds", "gauge", "How long the worker took to start, and its node packs of that.", took)
+    yield from _family("worker_start_seconds", "gauge", "How long the worker took to load everything, and its node packs of that.", took)
     yield from _gauge("sockets", "Open websockets.", len(state.hub))
     yield from _family("events_total", "counter", "The number of the last event.", [("", state.jobs.log.last)])
     answers = ((f'method="{m}",status="{s}"', n) for (m, s), n in sorted(state.requests.answered.items()))

@@ -136,6 +136,8 @@ def test_the_page_obeys_its_own_content_policy(browser: Any, server: Running) ->
 
 
 def test_work_is_saved_kept_over_a_reload_and_undone_to_the_beginning(page: Any, server: Running) -> None:
+    file = server.home / "user" / "default" / "workflows" / "tests" / "kept work.json"
+    file.unlink(missing_ok=True)  # of a first try
     ready(page, server.url)
     page.keyboard.press("Alt+n")
     counted(page, ".node", 0)
@@ -151,8 +153,7 @@ def test_work_is_saved_kept_over_a_reload_and_undone_to_the_beginning(page: Any,
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.querySelector('.tab-box.active .tab').textContent === 'kept work'")
     page.wait_for_selector(".tab-box.active .mark", state="detached")  # saved
-    saved = json.loads((server.home / "user" / "default" / "workflows" / "tests" / "kept work.json").read_text())
-    assert len(saved["nodes"]) == 2
+    assert len(json.loads(file.read_text())["nodes"]) == 2
     page.reload()  # at once: what is kept a moment after a change is kept when the page goes, too
     page.wait_for_selector("html[data-scripts]")
     assert active(page) == "kept work"
