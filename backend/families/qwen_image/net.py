@@ -143,7 +143,6 @@ class TwoStreamBlock(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.width = width
         self.img_mod = nn.ModuleList([nn.SiLU(), Linear(width, 6 * width)])
         self.txt_mod = nn.ModuleList([nn.SiLU(), Linear(width, 6 * width)])
         self.attn = TwoStreamAttention(width, heads)
@@ -196,7 +195,6 @@ class Normed(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
         self.linear = Linear(width, 2 * width)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from backend.nn import streams
 from backend.nn.attention import attention
 from backend.nn.embeddings import timestep_embedding
 from backend.nn.layers import Conv2d, Layer, LayerNorm, Linear, RMSNorm
+from backend.nn.modulate import modulated
 from backend.nn.patchify import to_picture
 from backend.nn.rope import Turn, turn, turned
 from backend.nn.taps import Site
@@ -138,7 +139,6 @@ class Modulated(Layer):
 
     def __init__(self, rows: int, width: int) -> None:
         super().__init__()
-        self.width = width
         self.modulation = nn.Parameter(torch.empty(1, rows, width))
 
     def told(self, time: Tensor) -> tuple[Tensor, ...]:
@@ -148,8 +148,7 @@ class Modulated(Layer):
 
     def shifted(self, x: Tensor, counts: tuple[int, ...], shift: Tensor, scale: Tensor) -> Tensor:
         """x [B, L, width], normalised, scaled and shifted."""
-        normed = F.layer_norm(x.float(), (self.width,), eps=EPS)
-        return by_unit(normed, counts, lambda part, a, b: part * (1 + b) + a, shift, scale).to(x.dtype)
+        return by_unit(x.float(), counts, lambda part, a, b: modulated(part, a, b, EPS), shift, scale).to(x.dtype)
 
 
 class Attention(nn.Module):

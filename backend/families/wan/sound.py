@@ -108,7 +108,6 @@ class Steered(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width = width
         self.linear = Linear(width, 2 * width)
 
     def forward(self, x: Tensor, by: Tensor) -> Tensor:
