@@ -18,7 +18,7 @@ _OWN = ("backend.", "nodes.")
 _BASIS = ("builtins", "json", "os", "time", "struct", "pathlib", "importlib")
 _QUIET = ("__dict__", "__doc__", "__builtins__", "__cached__", "__warningregistry__")
 _VERSION_AT = 24  # bytes into a dict: after its reference count, its type and its length
-_versions = attrgetter("version.value")
+_version_of = attrgetter("version.value")
 
 
 class Guard:
@@ -47,7 +47,7 @@ class Guard:
         """What was written to: nearly nothing of more than a thousand modules and classes, which are looked at once for each pack."""
         if not _VERSIONED:
             return self._before
-        now = list(map(_versions, self._before))
+        now = list(map(_version_of, self._before))
         return [] if now == self._versions else [kept for kept, a, b in zip(self._before, self._versions, now, strict=True) if a != b]
 
     def _mend_process(self) -> Iterator[str]:
@@ -80,7 +80,7 @@ class Guard:
             if name.startswith(_OWN):
                 classes = [v for v in vars(module).values() if isinstance(v, type) and v.__module__ == name]
                 self._before += [_Kept(f"{name}.{own.__qualname__}", own) for own in classes]
-        self._versions = list(map(_versions, self._before))
+        self._versions = list(map(_version_of, self._before)) if _VERSIONED else []
 
 
 class _Kept:

@@ -102,7 +102,6 @@ def test_outbox_beats_while_it_has_nothing_to_say() -> None:
 def test_prints_do_not_disturb_the_frames() -> None:
     code = """
 import os, subprocess, sys
-from backend.graph.schema import Input
 from backend.workers.protocol import message_frame, take_stdio
 incoming, outgoing = take_stdio()
 print("from python"); os.write(1, b"from C\\n"); subprocess.run(["echo", "from a child"])
