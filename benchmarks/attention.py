@@ -9,16 +9,15 @@ difference to float32, with normally distributed queries, keys and values.
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
-from backend.memory.device import cpu_computes_bf16
 from backend.nn import products
 from benchmarks.table import Row, report
+from benchmarks.turns import dtype_here, seconds
 
 SHAPES = {  # batch, heads, queries, keys, width of a head
     "SD 1.5 at 512 px, to itself": (2, 8, 4096, 4096, 40),
@@ -32,19 +31,12 @@ SHAPES = {  # batch, heads, queries, keys, width of a head
 }
 
 
-def seconds(run: Callable[[], Any]) -> float:
-    """CPU seconds of one call."""
-    begun = time.process_time()
-    run()
-    return time.process_time() - begun
-
-
 @torch.inference_mode()
 def compare(shape: tuple[int, int, int, int, int], repeats: int) -> Row:
     """One shape's row, without its name."""
     b, h, t, s, d = shape
     random = torch.Generator().manual_seed(0)
-    dtype = torch.bfloat16 if cpu_computes_bf16() else torch.float32
+    dtype = dtype_here()
     q, k, v = (torch.randn(b, h, n, d, generator=random).to(dtype) for n in (t, s, s))
     runs: dict[str, Callable[[], Any]] = {
         "fused": lambda: F.scaled_dot_product_attention(q, k, v),

@@ -8,7 +8,6 @@ of text, one sample.
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -16,11 +15,10 @@ from torch import Tensor
 
 from backend.families.flux.names import from_diffusers
 from backend.families.flux.net import FluxNet, FluxSizes
-from backend.memory.pool import Loadable, Pool
 from backend.nn.patchify import to_picture, to_tokens
 from backend.weights.file import Renamed, Views
 from backend.weights.held import Held
-from benchmarks.turns import Run, Step, dtype_here, main
+from benchmarks.turns import Run, Step, dtype_here, in_two_types, leased, main
 
 SIZES = FluxSizes(doubles=1, singles=2)
 TEXT = 512
@@ -45,17 +43,16 @@ def inputs(side: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def work(side: int) -> float:
-    """Operations of one call: products with weights, and the two of attention."""
+    """Operations of one call: products with weights, 12 width^2 in a block of either kind, and the two of attention."""
     tokens, width = (side // 16) ** 2 + TEXT, SIZES.width
-    of_double, of_single = 2 * 12 * width**2 * tokens, 2 * 12 * width**2 * tokens
-    return SIZES.doubles * of_double + SIZES.singles * of_single + (SIZES.doubles + SIZES.singles) * 4 * tokens**2 * width
+    return (SIZES.doubles + SIZES.singles) * (2 * 12 * width**2 * tokens + 4 * tokens**2 * width)
 
 
 def ours() -> dict[str, Run]:
-    """Our net on the reference's weights; the lease lasts as long as the process."""
+    """Our net on the reference's weights."""
     state, dtype = reference().state_dict(), dtype_here()
     source = Views(Renamed(Held(state), from_diffusers(state)))
-    net = Pool().lease(Loadable("bench", lambda: FluxNet(SIZES), source, dtype=dtype)).__enter__()
+    net = leased(lambda: FluxNet(SIZES), source)
 
     def run(side: int) -> Tensor:
         x, context, pooled = (part.to(dtype) for part in inputs(side))
@@ -67,8 +64,6 @@ def ours() -> dict[str, Run]:
 
 def theirs() -> dict[str, Run]:
     """diffusers in two types."""
-    plain = reference()
-    nets = {"float32": plain, "bfloat16": deepcopy(plain).to(torch.bfloat16)}
 
     def run(net: Any, side: int) -> Tensor:
         x, context, pooled = (part.to(net.dtype) for part in inputs(side))
@@ -79,7 +74,7 @@ def theirs() -> dict[str, Run]:
         out = net(tokens, context, pooled, time, places, torch.zeros(TEXT, 3), guidance).sample
         return to_picture(out, side // 8, side // 8, 2, channels_last=False)
 
-    return {name: lambda side, net=net: run(net, side) for name, net in nets.items()}  # type: ignore[misc]
+    return in_two_types(reference(), run)
 
 
 STEP = Step(

@@ -14,17 +14,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backend.base.config import Settings
 from backend.front import worker_environment
 from backend.memory.device import cpu_computes_bf16
+from backend.memory.pool import Loadable, Pool
 from benchmarks.table import Row, report
 
 PEAK_SIZE = 1024
@@ -56,6 +59,17 @@ def seconds(run: Callable[[], Any]) -> float:
 def dtype_here() -> torch.dtype:
     """What we compute in."""
     return torch.bfloat16 if cpu_computes_bf16() else torch.float32
+
+
+def leased(build: Callable[[], nn.Module], source: Mapping[str, Tensor]) -> nn.Module:
+    """Our net on those weights, in what we compute in; the lease lasts as long as the process."""
+    return Pool().lease(Loadable("bench", build, source, dtype=dtype_here())).__enter__()
+
+
+def in_two_types(plain: Any, run: Callable[[Any, int], Tensor]) -> dict[str, Run]:
+    """The reference's net in float32, and a copy in bfloat16."""
+    nets = {"float32": plain, "bfloat16": deepcopy(plain).to(torch.bfloat16)}
+    return {name: partial(run, net) for name, net in nets.items()}
 
 
 def peak(dtype: torch.dtype) -> float:

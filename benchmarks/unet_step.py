@@ -9,7 +9,6 @@ tokens).
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -17,8 +16,7 @@ from torch import Tensor
 
 from backend.families.sd.names import from_diffusers
 from backend.families.sd.unet import UNet, UNetSizes
-from backend.memory.pool import Loadable, Pool
-from benchmarks.turns import Run, Step, dtype_here, main
+from benchmarks.turns import Run, Step, dtype_here, in_two_types, leased, main
 
 
 def reference() -> Any:
@@ -38,10 +36,10 @@ def inputs(side: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def ours() -> dict[str, Run]:
-    """Our net on the reference's weights; the lease lasts as long as the process."""
+    """Our net on the reference's weights."""
     state, dtype = reference().state_dict(), dtype_here()
     source = {name: state[key] for name, key in from_diffusers(state).items()}
-    net = Pool().lease(Loadable("bench", lambda: UNet(UNetSizes()), source, dtype=dtype)).__enter__()
+    net = leased(lambda: UNet(UNetSizes()), source)
 
     def run(side: int) -> Tensor:
         x, t, context = inputs(side)
@@ -53,15 +51,13 @@ def ours() -> dict[str, Run]:
 
 def theirs() -> dict[str, Run]:
     """diffusers in two types."""
-    plain = reference()
-    nets = {"float32": plain, "bfloat16": deepcopy(plain).to(torch.bfloat16)}
 
     def run(net: Any, side: int) -> Tensor:
         x, t, context = inputs(side)
         out: Tensor = net(x.to(net.dtype), t, context.to(net.dtype)).sample
         return out
 
-    return {name: lambda side, net=net: run(net, side) for name, net in nets.items()}  # type: ignore[misc]
+    return in_two_types(reference(), run)
 
 
 STEP = Step(

@@ -12,7 +12,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,27 +21,15 @@ from torch import Tensor
 from backend.codecs.kl.names import from_diffusers
 from backend.codecs.kl.net import AutoencoderKL, KLSizes
 from backend.codecs.kl.spec import VaeHandle
-from backend.memory.device import cpu_computes_bf16
 from backend.memory.measured import watermark
 from backend.memory.pool import Loadable, Pool
 from benchmarks.peer import AutoencoderKL as Peer
 from benchmarks.table import Row, report
+from benchmarks.turns import dtype_here, seconds
 
 TILE = 288  # pixels at most: four tiles of 272
 OVERLAP = 32
 LEVELS = (128, 256, 512, 512)
-
-
-def seconds(run: Callable[[], Any]) -> float:
-    """CPU seconds of one call."""
-    begun = time.process_time()
-    run()
-    return time.process_time() - begun
-
-
-def dtype_here() -> torch.dtype:
-    """What we decode in."""
-    return torch.bfloat16 if cpu_computes_bf16() else torch.float32
 
 
 def peer() -> Any:
